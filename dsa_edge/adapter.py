@@ -1,0 +1,197 @@
+"""The adapter: what is trained, how it is laid out, and its file.
+
+An adapter is one flat float32 vector. Every trained part is a *slot*, a named range of it, in
+canonical order: layer by layer from the split layer up, and within a layer q k v o gate up down.
+Files are safetensors with the tensor `adapter` (n,) and the hash of the bundle they belong to.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dsa_edge.errors import AdapterError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+__all__ = [
+    "KINDS",
+    "TARGETS",
+    "AdapterSpec",
+    "Slot",
+    "load_adapter",
+    "make_slots",
+    "read_adapter_info",
+    "save_adapter",
+    "write_atomic",
+]
+
+FORMAT = "dsa-edge adapter 1"
+MAX_BYTES = 1 << 20  # of an adapter file beyond its numbers
+
+TARGETS = ("q", "k", "v", "o", "gate", "up", "down")
+KINDS = ("core", "diagonal")
+
+
+@dataclass(frozen=True)
+class AdapterSpec:
+    """What carries the adapter and where it acts.
+
+    kind: `core` trains r × r numbers a target, `diagonal` trains r.
+    rank: singular directions of each target, r.
+    targets: linears that carry a block, any of `TARGETS`.
+    split: first adapted layer as a share of the depth, 0 ≤ split < 1 (0.5: the upper half).
+    invocation: last prompt tokens on which the adapter already acts, ≥ 1.
+    """
+
+    kind: str = "core"
+    rank: int = 16
+    targets: tuple[str, ...] = TARGETS
+    split: float = 0.5
+    invocation: int = 3
+
+    def __post_init__(self) -> None:
+        """Refuse what no graph can express."""
+        if self.kind not in KINDS:
+            raise UsageError(f"adapter kind {self.kind!r} is unknown: use one of {', '.join(KINDS)}.")
+        unknown = [t for t in self.targets if t not in TARGETS]
+        if unknown or not self.targets or len(set(self.targets)) != len(self.targets):
+            raise UsageError(
+                f"adapter targets {list(self.targets)} must be distinct names out of "
+                f"{', '.join(TARGETS)}: correct --targets."
+            )
+        if not 0 <= self.split < 1:
+            raise UsageError(f"split is {self.split}, expected 0 ≤ split < 1 (a share of the depth).")
+        if self.rank < 1 or self.invocation < 1:
+            raise UsageError(
+                f"rank is {self.rank} and invocation is {self.invocation}, expected both at least 1."
+            )
+
+    def split_layer(self, n_layers: int) -> int:
+        """Index of the first adapted layer."""
+        return min(math.floor(self.split * n_layers), n_layers - 1)
+
+    @property
+    def block_size(self) -> int:
+        """Trained numbers in one block."""
+        return self.rank**2 if self.kind == "core" else self.rank
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A named range of the flat adapter: values [offset, offset + size) are `shape`."""
+
+    name: str  # "layers.15.q"
+    offset: int
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """Numbers in this slot."""
+        return math.prod(self.shape)
+
+
+def make_slots(spec: AdapterSpec, n_layers: int) -> tuple[Slot, ...]:
+    """All slots in canonical order."""
+    shape = (spec.rank, spec.rank) if spec.kind == "core" else (spec.rank,)
+    names: Sequence[str] = [
+        f"layers.{layer}.{target}"
+        for layer in range(spec.split_layer(n_layers), n_layers)
+        for target in TARGETS
+        if target in spec.targets
+    ]
+    return tuple(Slot(name, i * spec.block_size, shape) for i, name in enumerate(names))
+
+
+def save_adapter(path: str | Path, vector: NDArray[np.float32], identity: str, spec: AdapterSpec) -> None:
+    """Write an adapter (n,) for the bundle of that identity; the file appears whole or not at all."""
+    from safetensors.numpy import save
+
+    metadata = {"format": FORMAT, "bundle": identity, "spec": json.dumps(asdict(spec))}
+    write_atomic(Path(path), save({"adapter": np.ascontiguousarray(vector)}, metadata))
+
+
+def load_adapter(path: str | Path, identity: str, size: int) -> NDArray[np.float32]:
+    """Read an adapter (n,) that belongs to the bundle of that identity.
+
+    Raises AdapterError when the file is missing or damaged, or belongs to another bundle.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise AdapterError(f"no adapter file {file}: give one that `save_adapter` wrote.")
+    if file.stat().st_size > MAX_BYTES + 4 * size:
+        raise AdapterError(f"{file} is too large for an adapter of {size} numbers: wrong file?")
+    metadata, vector = _read(file)
+    if metadata.get("format") != FORMAT or vector is None:
+        raise AdapterError(f"{file} is not an adapter of dsa-edge: give one that `save_adapter` wrote.")
+    if metadata.get("bundle") != identity:
+        raise AdapterError(
+            f"{file} was trained on bundle {str(metadata.get('bundle'))[:12]}…, this one is "
+            f"{identity[:12]}…: open the bundle that it belongs to, or train again on this one."
+        )
+    if vector.shape != (size,) or vector.dtype != np.float32 or not np.isfinite(vector).all():
+        raise AdapterError(
+            f"{file} holds {vector.dtype} {vector.shape}, expected {size} finite float32 numbers: "
+            "the file is damaged; save the adapter again."
+        )
+    return vector
+
+
+def read_adapter_info(path: str | Path) -> dict[str, object]:
+    """What an adapter file says of itself: bundle, layout, size and norm.
+
+    Raises AdapterError when it is not one of ours.
+    """
+    metadata, vector = _read(Path(path))
+    if metadata.get("format") != FORMAT or vector is None:
+        raise AdapterError(f"{path} is not an adapter of dsa-edge: give one that `save_adapter` wrote.")
+    norm = float(np.sqrt((vector.astype(np.float64) ** 2).sum()))
+    return {
+        "format": FORMAT,
+        "bundle": metadata.get("bundle"),
+        "spec": json.loads(metadata.get("spec", "null")),
+        "numbers": int(vector.size),
+        "norm": norm,
+    }
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write a file so that a crash or a full disk leaves the old one in place.
+
+    Raises AdapterError naming the file when it cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise AdapterError(
+            f"cannot write {path} ({error.strerror}): free some space or choose another place; "
+            "the old file is untouched."
+        ) from error
+
+
+def _read(file: Path) -> tuple[dict[str, str], NDArray[np.float32] | None]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="numpy") as opened:
+            vector = opened.get_tensor("adapter") if "adapter" in opened.keys() else None  # noqa: SIM118
+            return opened.metadata() or {}, vector
+    except (SafetensorError, OSError, ValueError) as error:
+        raise AdapterError(
+            f"{file} cannot be read as safetensors ({error}): save the adapter again."
+        ) from error

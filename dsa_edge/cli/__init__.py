@@ -1,0 +1,60 @@
+"""The `dsa-edge` command: one module a verb, imported only when that verb runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+__all__ = ["VERBS", "main"]
+
+VERBS = {
+    "export": "turn a base model into a bundle",
+    "inspect": "show what a bundle or an adapter file holds",
+    "verify": "check a bundle against the model in it",
+    "personalize": "learn from a user's examples",
+    "evaluate": "measure loss and accuracy on examples",
+    "choose": "pick the likeliest of several answers",
+    "generate": "continue a prompt",
+    "history": "list the versions in a store",
+    "rollback": "use an earlier version again",
+    "forget": "delete all that was learned",
+    "doctor": "check this installation",
+    "demo": "personalize a real model from end to end",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `dsa-edge VERB …`; returns 0 done, 1 the work failed, 2 wrong use."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["--version"]:
+        from dsa_edge import __version__
+
+        print(f"dsa-edge {__version__}")
+        return 0
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0 if arguments else 2
+    verb, *rest = arguments
+    if verb not in VERBS:
+        print(f"dsa-edge: no verb {verb!r}: use one of {', '.join(VERBS)}.", file=sys.stderr)
+        return 2
+    from dsa_edge.cli._common import guarded
+
+    return guarded(verb, import_module(f"dsa_edge.cli._{verb}").main, rest)
+
+
+def _help() -> str:
+    width = max(map(len, VERBS))
+    verbs = "\n".join(f"  {verb:<{width}}  {what}" for verb, what in VERBS.items())
+    return f"""usage: dsa-edge VERB [options]
+
+Export a quantized language model once; let every device learn from its own user.
+
+  HF folder or GGUF ──export──▶ bundle ──personalize──▶ adapter ──▶ text, choices
+
+verbs:
+{verbs}
+
+`dsa-edge VERB --help` has the options and examples of a verb. Every verb takes --json.
+exit codes: 0 done, 1 the work failed, 2 wrong use"""

@@ -1,0 +1,134 @@
+"""What the verbs share: parsers, output, progress, and errors as one sentence."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dsa_edge.errors import DsaEdgeError, UsageError
+
+if TYPE_CHECKING:
+    from dsa_edge.examples import Example, Labels
+    from dsa_edge.runtime import Personalizer
+
+__all__ = [
+    "add_examples",
+    "add_store",
+    "comma_list",
+    "emit",
+    "guarded",
+    "labels_of",
+    "load_examples",
+    "open_personalizer",
+    "parser",
+    "progress",
+    "table",
+]
+
+
+def parser(verb: str, description: str, examples: str) -> argparse.ArgumentParser:
+    """A parser for one verb, with --json and a list of examples at the end of its help."""
+    made = argparse.ArgumentParser(
+        prog=f"dsa-edge {verb}",
+        description=description,
+        epilog=f"examples:\n{examples}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    return made
+
+
+def add_store(made: argparse.ArgumentParser, required: bool = False) -> None:
+    """The options of every verb that opens a bundle for a user."""
+    made.add_argument("bundle", help="bundle folder, as `dsa-edge export` wrote it")
+    made.add_argument("--store", required=required, metavar="DIR", help="the user's folder")
+    made.add_argument("--backend", default="auto", help="auto or onnx (default: auto)")
+    made.add_argument("--threads", type=int, metavar="N", help="of the engine (default: all cores)")
+
+
+def add_examples(made: argparse.ArgumentParser) -> None:
+    """The options that say where examples are and how labels become prompts."""
+    made.add_argument("--data", required=True, metavar="FILE", help="JSONL, one example a line")
+    made.add_argument("--template", metavar="T", help="prompt for text/label lines: '{text} It was'")
+    made.add_argument("--labels", metavar="A,B", help="label words, in the order of their indices")
+
+
+def comma_list(text: str) -> tuple[str, ...]:
+    """Words between commas; spaces around them are kept only when escaped by quotes."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def labels_of(arguments: argparse.Namespace) -> Labels | None:
+    """The labels that --template and --labels describe, if they were given."""
+    from dsa_edge.examples import Labels
+
+    if arguments.template is None and arguments.labels is None:
+        return None
+    if arguments.template is None or arguments.labels is None:
+        raise UsageError("--template and --labels belong together: give both or neither.")
+    return Labels(arguments.template, comma_list(arguments.labels))
+
+
+def load_examples(arguments: argparse.Namespace, me: Personalizer) -> list[Example]:
+    """Read the examples of --data."""
+    from dsa_edge.examples import read_examples
+
+    return read_examples(arguments.data, labels_of(arguments), me.chat)
+
+
+def open_personalizer(arguments: argparse.Namespace) -> Personalizer:
+    """Open the bundle and store of the command line."""
+    from dsa_edge.runtime import Personalizer
+
+    if arguments.threads is not None and arguments.threads < 1:
+        raise UsageError(f"--threads is {arguments.threads}, expected at least 1.")
+    return Personalizer.open(
+        arguments.bundle, arguments.store, arguments.backend, arguments.threads
+    )
+
+
+def emit(arguments: argparse.Namespace, data: dict[str, Any], text: str) -> None:
+    """Print the result: JSON when asked for, else text."""
+    print(json.dumps(data, default=_plain) if arguments.json else text)
+
+
+def progress(total: int | None, what: str, unit: str) -> Any:
+    """A progress bar on stderr; silent where stderr is no terminal."""
+    from tqdm import tqdm
+
+    return tqdm(total=total, desc=what, unit=unit, disable=not sys.stderr.isatty(), leave=False)
+
+
+def table(rows: Sequence[tuple[str, object]]) -> str:
+    """Two columns, names and values."""
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+
+
+def guarded(verb: str, run: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
+    """Run a verb; errors become one sentence on stderr and an exit code."""
+    try:
+        return run(argv)
+    except DsaEdgeError as error:
+        if "--json" in argv:
+            print(json.dumps({"error": str(error), "kind": type(error).__name__}))
+        print(f"dsa-edge {verb}: {error}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
+    except KeyboardInterrupt:
+        print(f"dsa-edge {verb}: stopped; what was saved before is unchanged.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output went away, as in `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except MemoryError:
+        print(f"dsa-edge {verb}: out of memory: lower --memory-mb or close other programs.", file=sys.stderr)
+        return 1
+
+
+def _plain(value: object) -> object:
+    return str(value) if isinstance(value, Path) else vars(value)

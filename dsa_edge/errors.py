@@ -1,0 +1,88 @@
+"""The exceptions of dsa-edge: every message states what was expected, what came, and what to do.
+
+```
+DsaEdgeError
+├── UsageError              a wrong call or option                       (CLI exit code 2)
+├── MissingDependencyError  an optional package is not installed
+├── CheckpointError         base model unreadable or unsupported
+├── ExportError             a stage of the export failed; nothing was written
+│   └── VerifyError         a written bundle does not do what it should
+├── BundleError             bundle missing, damaged, or of another version
+├── AdapterError            adapter unreadable, or made for another bundle
+├── ExampleError            examples malformed, empty, or unusable
+├── EngineError             the inference engine refused or failed
+├── BudgetError             the work cannot fit the memory, time or disk allowed
+└── StoreError              the user's store cannot be read or written
+```
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AdapterError",
+    "BudgetError",
+    "BundleError",
+    "CheckpointError",
+    "DsaEdgeError",
+    "EngineError",
+    "ExampleError",
+    "ExportError",
+    "MissingDependencyError",
+    "StoreError",
+    "UsageError",
+    "VerifyError",
+]
+
+
+class DsaEdgeError(Exception):
+    """Base of every error that dsa-edge raises on purpose."""
+
+
+class UsageError(DsaEdgeError):
+    """A call or an option that cannot be meant this way."""
+
+
+class MissingDependencyError(DsaEdgeError):
+    """An optional package is needed for this and is not installed."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs the package {package!r}, which is not installed: "
+            f"run `pip install 'dsa-edge[{extra}]'`."
+        )
+
+
+class CheckpointError(DsaEdgeError):
+    """The base model cannot be read, or its architecture is not supported."""
+
+
+class ExportError(DsaEdgeError):
+    """A stage of the export failed; no bundle was left behind."""
+
+
+class VerifyError(ExportError):
+    """A bundle does not reproduce the model that it was exported from."""
+
+
+class BundleError(DsaEdgeError):
+    """A bundle is missing, damaged, or written by another version."""
+
+
+class AdapterError(DsaEdgeError):
+    """An adapter cannot be read, or belongs to another bundle."""
+
+
+class ExampleError(DsaEdgeError):
+    """The examples are malformed, empty, or cannot be learned from."""
+
+
+class EngineError(DsaEdgeError):
+    """The inference engine refused a model or failed in a run."""
+
+
+class BudgetError(DsaEdgeError):
+    """The work cannot fit the memory, time or disk that was allowed."""
+
+
+class StoreError(DsaEdgeError):
+    """The user's store cannot be read or written."""

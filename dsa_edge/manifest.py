@@ -1,0 +1,204 @@
+"""`manifest.json`: everything a device must know about a bundle before it loads a model.
+
+Readers cap the size before parsing, refuse unknown schema versions, and check every field that
+they later rely on. A bundle's *identity* is a hash over its weights, its tokenizer and its adapter
+layout: adapters are bound to it, and exporting the same model twice gives the same identity.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dsa_edge.adapter import AdapterSpec, Slot, make_slots
+from dsa_edge.errors import BundleError, UsageError
+
+__all__ = ["SCHEMA", "BaseInfo", "FileEntry", "Golden", "Manifest", "TensorInfo", "TokenizerInfo"]
+
+SCHEMA = 1
+MAX_BYTES = 16 * 2**20  # of manifest.json
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One file of the bundle: its sha256 in hex and its size in bytes."""
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """An input or output of a method; named axes are dynamic."""
+
+    name: str
+    dtype: str  # "float32" | "float16" | "int64"
+    shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class BaseInfo:
+    """The frozen model: where it came from and how it is stored."""
+
+    name: str
+    source: str  # "gguf" | "huggingface"
+    sha256: str
+    licence: str | None
+    quantization: str  # "int4" | "int8"
+    accuracy_level: int  # 4: activations in int8, 0: in float32
+
+
+@dataclass(frozen=True)
+class TokenizerInfo:
+    """Special tokens; the tokenizer itself is `tokenizer.json`."""
+
+    sha256: str
+    bos_id: int | None
+    eos_ids: tuple[int, ...]
+    pad_id: int
+    add_bos: bool
+
+
+@dataclass(frozen=True)
+class Golden:
+    """A prompt and the tokens that the bundle generates for it, greedily, without adapter."""
+
+    prompt: str
+    prompt_ids: tuple[int, ...]
+    expected_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The whole of `manifest.json`.
+
+    decoder: the geometry of the model, as `exporters.decoder.DecoderSpec` has it.
+    methods: method → its file, inputs and outputs.
+    files: path inside the bundle → hash and size, for every file but the manifest.
+    """
+
+    base: BaseInfo
+    decoder: dict[str, Any]
+    adapter: AdapterSpec
+    tokenizer: TokenizerInfo
+    methods: dict[str, tuple[str, tuple[TensorInfo, ...], tuple[TensorInfo, ...]]]
+    files: dict[str, FileEntry]
+    golden: Golden
+    producers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def n_layers(self) -> int:
+        """Depth of the base."""
+        return int(self.decoder["n_layers"])
+
+    @property
+    def split_layer(self) -> int:
+        """First adapted layer."""
+        return self.adapter.split_layer(self.n_layers)
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        """The adapter's layout in canonical order."""
+        return make_slots(self.adapter, self.n_layers)
+
+    @property
+    def adapter_size(self) -> int:
+        """Numbers in the adapter, n."""
+        return sum(slot.size for slot in self.slots)
+
+    @property
+    def identity(self) -> str:
+        """What adapters are bound to, as 64 hex digits."""
+        weights = {k: v.sha256 for k, v in self.files.items() if k.endswith("_data")}
+        what = [weights, asdict(self.adapter), self.tokenizer.sha256, self.n_layers]
+        return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+
+    def write(self, path: Path) -> None:
+        """Write the manifest as JSON."""
+        content = {"schema": SCHEMA, "identity": self.identity, **asdict(self)}
+        content["slots"] = [[s.name, s.offset, list(s.shape)] for s in self.slots]
+        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> Manifest:
+        """Read and check a manifest.
+
+        Raises BundleError, naming what is wrong and what to do.
+        """
+        content = _load(path)
+        if content.get("schema") != SCHEMA:
+            raise BundleError(
+                f"{path} has schema version {content.get('schema')!r}, this dsa-edge reads "
+                f"version {SCHEMA}: export the bundle again or install the matching dsa-edge."
+            )
+        try:
+            manifest = _parse(content)
+        except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
+            raise BundleError(
+                f"{path} is not a valid manifest ({type(error).__name__}: {error}): "
+                "copy the bundle again or export it anew."
+            ) from error
+        if content.get("identity") != manifest.identity:
+            raise BundleError(
+                f"{path} does not match its own identity, so it was edited or damaged: "
+                "copy the bundle again or export it anew."
+            )
+        return manifest
+
+
+def _load(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise BundleError(
+            f"{path.parent} is not a bundle (no {path.name} in it): "
+            "give the folder that `dsa-edge export` wrote."
+        )
+    if path.stat().st_size > MAX_BYTES:
+        raise BundleError(f"{path} is larger than {MAX_BYTES} bytes, so it is no manifest of ours.")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise BundleError(f"{path} is not JSON ({error}): copy the bundle again.") from error
+    if not isinstance(content, dict):
+        raise BundleError(f"{path} holds no JSON object: copy the bundle again.")
+    return content
+
+
+def _parse(content: dict[str, Any]) -> Manifest:
+    adapter = {**content["adapter"], "targets": tuple(content["adapter"]["targets"])}
+    tokenizer = {**content["tokenizer"], "eos_ids": tuple(content["tokenizer"]["eos_ids"])}
+    golden = content["golden"]
+    decoder = content["decoder"]
+    if not (isinstance(decoder["n_layers"], int) and 0 < decoder["n_layers"] < 10_000):
+        raise ValueError(f"n_layers is {decoder['n_layers']!r}")
+    return Manifest(
+        base=BaseInfo(**content["base"]),
+        decoder=decoder,
+        adapter=AdapterSpec(**adapter),
+        tokenizer=TokenizerInfo(**tokenizer),
+        methods={name: _method(entry) for name, entry in content["methods"].items()},
+        files={_inside(k): FileEntry(**v) for k, v in content["files"].items()},
+        golden=Golden(
+            golden["prompt"], tuple(golden["prompt_ids"]), tuple(golden["expected_ids"])
+        ),
+        producers=dict(content["producers"]),
+    )
+
+
+def _method(entry: Any) -> tuple[str, tuple[TensorInfo, ...], tuple[TensorInfo, ...]]:
+    file, inputs, outputs = entry
+    return _inside(file), _tensors(inputs), _tensors(outputs)
+
+
+def _tensors(entries: Any) -> tuple[TensorInfo, ...]:
+    return tuple(TensorInfo(e["name"], e["dtype"], tuple(e["shape"])) for e in entries)
+
+
+def _inside(path: str) -> str:
+    """A path that stays inside the bundle."""
+    parts = Path(path).parts
+    if Path(path).is_absolute() or ".." in parts or not parts or "\\" in path:
+        raise ValueError(f"file path {path!r} leaves the bundle")
+    return path

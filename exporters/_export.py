@@ -1,0 +1,239 @@
+"""`export`: checkpoint → decoder → subspace → graphs → golden prompt → verify → bundle."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+
+from dsa_edge.adapter import AdapterSpec, save_adapter
+from dsa_edge.bundle import hash_file
+from dsa_edge.errors import DsaEdgeError, ExportError, UsageError
+from dsa_edge.exporters.checkpoint import Checkpoint, open_checkpoint
+from dsa_edge.exporters.decoder import build_decoder
+from dsa_edge.exporters.onnx import write_graphs
+from dsa_edge.exporters.parts import AdaptedModel
+from dsa_edge.exporters.verify import Check, golden_tokens, verify
+from dsa_edge.manifest import BaseInfo, FileEntry, Golden, Manifest, TokenizerInfo
+from dsa_edge.tokenizer import Tokenizer
+
+__all__ = ["BACKENDS", "ExportReport", "export"]
+
+BACKENDS = ("onnx",)
+QUANTIZE = ("int4", "int8")
+GOLDEN_PROMPT = "The capital of France is"
+_PRODUCERS = ("dsa-edge", "torch", "onnx", "onnxruntime", "onnxscript", "numpy")
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What an export made: where, how large, how long each stage took in seconds."""
+
+    bundle: Path
+    bytes: int
+    adapter_size: int
+    seconds: float
+    stages: dict[str, float] = field(default_factory=dict)
+    checks: tuple[Check, ...] = ()
+
+
+def export(
+    checkpoint: str | Path,
+    bundle: str | Path,
+    backends: Sequence[str] = ("onnx",),
+    quantize: str = "int4",
+    adapter: AdapterSpec | None = None,
+    accuracy_level: int = 4,
+    overwrite: bool = False,
+    check: bool = True,
+    on_stage: Callable[[str], object] | None = None,
+) -> ExportReport:
+    """Export a base model with an adapter into a bundle folder.
+
+    checkpoint: a Hugging Face folder (safetensors) or a GGUF file.
+    bundle: the folder to write; it appears whole, or not at all.
+    quantize: `int4` or `int8`, for linears that the checkpoint does not already hold quantized.
+    accuracy_level: 4 rounds activations to int8 inside the products, 0 keeps them float32.
+    overwrite: replace an existing bundle, once the new one is complete.
+    check: verify the bundle before it is put in place.
+    on_stage: called with the name of each stage as it begins.
+    Raises UsageError, CheckpointError, or ExportError naming the stage that failed.
+    """
+    target, spec = Path(bundle), adapter or AdapterSpec()
+    _check_options(target, backends, quantize, accuracy_level, overwrite)
+    stages = _Stages(on_stage)
+    started = time.perf_counter()
+    with _staging(target) as folder:
+        with stages("checkpoint"):
+            source = open_checkpoint(checkpoint)
+            _check_rank(spec, source)
+            model = AdaptedModel(build_decoder(source, quantize), spec).eval()
+        with stages("subspace"):
+            for layer in range(model.split, source.spec.n_layers):
+                model.add_blocks(layer)
+        with stages("graphs"):
+            methods = write_graphs(model, folder, accuracy_level, stages.detail)
+        with stages("tokenizer"):
+            info = _write_tokenizer(source, folder)
+        with stages("golden"):
+            golden = _golden(folder, source, info, model)
+        with stages("manifest"):
+            base = BaseInfo(
+                source.name, source.source, source.sha256, source.licence, quantize, accuracy_level
+            )
+            manifest = Manifest(
+                base, asdict(source.spec), spec, info, methods, _files(folder), golden, _producers()
+            )
+            size = _finish(folder, manifest)
+        checks = ()
+        if check:
+            with stages("verify"):
+                checks = tuple(verify(folder, stages.detail))
+        _put_in_place(folder, target)
+    seconds = time.perf_counter() - started
+    return ExportReport(target, size, model.size, seconds, stages.seconds, checks)
+
+
+class _Stages:
+    """Times the stages, tells the caller of them, and names the one that failed."""
+
+    def __init__(self, on_stage: Callable[[str], object] | None) -> None:
+        self._on_stage = on_stage or (lambda _: None)
+        self._current = ""
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        self._current = stage
+        self._on_stage(stage)
+        began = time.perf_counter()
+        try:
+            yield
+        except DsaEdgeError:
+            raise
+        except MemoryError as error:
+            raise ExportError(
+                f"export ran out of memory in stage {stage!r}: close other programs or export "
+                "on a larger machine."
+            ) from error
+        except OSError as error:
+            raise ExportError(
+                f"export failed in stage {stage!r} ({error.strerror or error}): free some disk "
+                "space or choose another place for the bundle."
+            ) from error
+        except Exception as error:
+            text = str(error).strip().splitlines()
+            raise ExportError(
+                f"export failed in stage {stage!r} ({type(error).__name__}: "
+                f"{text[0][:300] if text else 'no message'}): please report it with this message."
+            ) from error
+        self.seconds[stage] = time.perf_counter() - began
+
+    def detail(self, what: str) -> None:
+        """Announce a part of the current stage."""
+        self._on_stage(f"{self._current}: {what}")
+
+
+def _check_options(
+    target: Path, backends: Sequence[str], quantize: str, accuracy_level: int, overwrite: bool
+) -> None:
+    unknown = [backend for backend in backends if backend not in BACKENDS]
+    if unknown or not backends:
+        raise UsageError(
+            f"backends are {list(backends)}, expected some of {', '.join(BACKENDS)}: "
+            "correct --backend."
+        )
+    if quantize not in QUANTIZE:
+        raise UsageError(f"quantize is {quantize!r}, expected one of {', '.join(QUANTIZE)}.")
+    if accuracy_level not in (0, 4):
+        raise UsageError(f"accuracy_level is {accuracy_level}, expected 0 (float32) or 4 (int8).")
+    if target.exists() and not overwrite:
+        raise UsageError(f"{target} exists: choose another name, or pass --force to replace it.")
+    if target.exists() and not (target / "manifest.json").exists():
+        raise UsageError(f"{target} is not a bundle, so it will not be replaced: remove it yourself.")
+
+
+def _check_rank(spec: AdapterSpec, source: Checkpoint) -> None:
+    most = min(min(source.spec.target_shape(target)) for target in spec.targets)
+    if spec.rank > most:
+        raise UsageError(
+            f"rank is {spec.rank}, but the narrowest target of this model has {most} singular "
+            "directions: lower --rank."
+        )
+
+
+@contextmanager
+def _staging(target: Path) -> Iterator[Path]:
+    """A folder beside the target that is removed whatever happens."""
+    folder = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise ExportError(
+            f"cannot write beside {target} ({error.strerror}): choose another place for the bundle."
+        ) from error
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _put_in_place(folder: Path, target: Path) -> None:
+    old = target.with_name(f".{target.name}.{os.getpid()}.old")
+    if target.exists():
+        target.rename(old)
+    folder.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _write_tokenizer(source: Checkpoint, folder: Path) -> TokenizerInfo:
+    (folder / "tokenizer.json").write_text(source.tokenizer_json, encoding="utf-8")
+    if source.chat_template is not None:
+        (folder / "chat_template.jinja").write_text(source.chat_template, encoding="utf-8")
+    pad = next((i for i in (source.pad_id, *source.eos_ids, source.bos_id) if i is not None), 0)
+    digest = hash_file(folder / "tokenizer.json")
+    return TokenizerInfo(digest, source.bos_id, source.eos_ids, pad, source.add_bos)
+
+
+def _golden(folder: Path, source: Checkpoint, info: TokenizerInfo, model: AdaptedModel) -> Golden:
+    tokenizer = Tokenizer(source.tokenizer_json, info)
+    invocation = model.adapter.invocation
+    ids = tokenizer.encode_prompt(GOLDEN_PROMPT)
+    ids = [info.pad_id] * max(0, invocation + 1 - len(ids)) + ids
+    tokens = golden_tokens(folder, np.array(ids, dtype=np.int64), invocation, model.size)
+    return Golden(GOLDEN_PROMPT, tuple(ids), tuple(tokens))
+
+
+def _files(folder: Path) -> dict[str, FileEntry]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {
+        path.relative_to(folder).as_posix(): FileEntry(hash_file(path), path.stat().st_size)
+        for path in files
+    }
+
+
+def _finish(folder: Path, manifest: Manifest) -> int:
+    """Write the initial adapter and the manifest; returns the bundle's size in bytes."""
+    initial = folder / "adapter.safetensors"
+    vector = np.zeros(manifest.adapter_size, dtype=np.float32)
+    save_adapter(initial, vector, manifest.identity, manifest.adapter)
+    manifest.files[initial.name] = FileEntry(hash_file(initial), initial.stat().st_size)
+    manifest.write(folder / "manifest.json")
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _producers() -> dict[str, str]:
+    found = {}
+    for package in _PRODUCERS:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

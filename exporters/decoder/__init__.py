@@ -1,0 +1,25 @@
+"""One compact torch decoder for Llama, Mistral, Qwen 2, 2.5, 3 and Gemma 3, driven by a spec."""
+
+from dsa_edge.exporters.decoder._build import QUANTIZATIONS, build_decoder
+from dsa_edge.exporters.decoder._decoder import Decoder, Frame, Frames, Top
+from dsa_edge.exporters.decoder._layer import Layer, Norm
+from dsa_edge.exporters.decoder._linear import Embedding, Linear
+from dsa_edge.exporters.decoder._spec import DecoderSpec, RopeSpec
+from dsa_edge.exporters.decoder._weight import QuantizedWeight, quantize
+
+__all__ = [
+    "QUANTIZATIONS",
+    "Decoder",
+    "DecoderSpec",
+    "Embedding",
+    "Frame",
+    "Frames",
+    "Layer",
+    "Linear",
+    "Norm",
+    "QuantizedWeight",
+    "RopeSpec",
+    "Top",
+    "build_decoder",
+    "quantize",
+]

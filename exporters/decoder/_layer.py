@@ -1,0 +1,115 @@
+"""One decoder layer, for every family, with or without a cached context and with or without lanes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dsa_edge.exporters.decoder._attention import attend
+from dsa_edge.exporters.decoder._linear import Linear
+from dsa_edge.exporters.decoder._rope import rotate
+from dsa_edge.exporters.decoder._spec import DecoderSpec
+from dsa_edge.exporters.subspace import Lanes
+
+__all__ = ["Layer", "Norm"]
+
+_ACTIVATIONS = {
+    "silu": functional.silu,
+    "gelu": functional.gelu,
+    "gelu_tanh": lambda x: functional.gelu(x, approximate="tanh"),
+}
+
+
+class Norm(nn.Module):
+    """Root-mean-square norm over the last axis with gain (width,)."""
+
+    gain: Tensor
+
+    def __init__(self, gain: Tensor, eps: float) -> None:
+        super().__init__()
+        self.register_buffer("gain", gain.float())
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalize x (…, width)."""
+        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.eps) * self.gain
+
+
+class Layer(nn.Module):
+    """Attention and feed-forward of the base; an adapter comes from outside, as `lanes`.
+
+    linears: a `Linear` for each of q k v o gate up down.
+    norms: `attention` and `mlp`, and as the family has them `q`, `k`, `attention_out`, `mlp_out`.
+    """
+
+    def __init__(
+        self, spec: DecoderSpec, linears: dict[str, Linear], norms: dict[str, Tensor]
+    ) -> None:
+        super().__init__()
+        self.spec = spec
+        self.linears = nn.ModuleDict(linears)
+        self.norms = nn.ModuleDict({k: Norm(gain, spec.norm_eps) for k, gain in norms.items()})
+
+    def forward(
+        self,
+        x: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        mask: Tensor,
+        context: tuple[Tensor, Tensor] | None = None,
+        lanes: Lanes | None = None,
+        first_row: int = 0,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Run the layer over T new tokens.
+
+        x: (L, B, T, width); cos, sin: (B, T, rotated); mask: (B, T, P + T), additive.
+        context: cached keys and values (B, kv, P, head_dim), shared by all lanes.
+        lanes: this layer's adapter in L perturbed copies, or None for the base alone.
+        first_row: return x only from this row of T on; earlier rows only give keys and values.
+        Returns x, and the new keys and values (L, B, T, kv, head_dim).
+        """
+        h = self.norms["attention"](x)
+        k, v = self._keys(h, cos, sin, lanes)
+        h, x = _from_row(h, 2, first_row), _from_row(x, 2, first_row)
+        cos, sin, mask = (_from_row(part, 1, first_row) for part in (cos, sin, mask))
+        q = rotate(self._heads("q", h, self.spec.n_heads, lanes), cos, sin)
+        mixed = attend(q, k, v, mask, context, self.spec.scale, self.spec.attention_softcap)
+        attention = self._after("attention_out", self._linear("o", mixed, lanes))
+        x = x + attention * self.spec.residual_scale
+        return x + self._mlp(x, lanes) * self.spec.residual_scale, k, v
+
+    def keys(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values (1, B, T, kv, head_dim) of the base alone for x (1, B, T, width)."""
+        return self._keys(self.norms["attention"](x), cos, sin, None)
+
+    def _keys(self, h: Tensor, cos: Tensor, sin: Tensor, lanes: Lanes | None) -> tuple[Tensor, Tensor]:
+        k = self._heads("k", h, self.spec.n_kv_heads, lanes)
+        v = self._linear("v", h, lanes).unflatten(-1, (self.spec.n_kv_heads, self.spec.head_dim))
+        return rotate(k, cos, sin), v
+
+    def _heads(self, target: str, h: Tensor, heads: int, lanes: Lanes | None) -> Tensor:
+        """Queries or keys (L, B, T, heads, head_dim), normed where the family does so."""
+        x = self._linear(target, h, lanes).unflatten(-1, (heads, self.spec.head_dim))
+        return self.norms[target](x) if self.spec.qk_norm else x
+
+    def _mlp(self, x: Tensor, lanes: Lanes | None) -> Tensor:
+        h = self.norms["mlp"](x)
+        gate = _ACTIVATIONS[self.spec.activation](self._linear("gate", h, lanes))
+        gated = gate * self._linear("up", h, lanes)
+        return self._after("mlp_out", self._linear("down", gated, lanes))
+
+    def _linear(self, target: str, x: Tensor, lanes: Lanes | None) -> Tensor:
+        y: Tensor = self.linears[target](x)
+        return y if lanes is None else lanes.add(target, x, y)
+
+    def _after(self, norm: str, x: Tensor) -> Tensor:
+        return self.norms[norm](x) if self.spec.sandwich_norms else x
+
+
+def _from_row(x: Tensor, axis: int, first: int) -> Tensor:
+    """Drop the rows before `first`, in a form whose length torch.export can reason about."""
+    if not first:
+        return x
+    torch._check(x.shape[axis] > first)
+    return x.narrow(axis, first, x.shape[axis] - first)

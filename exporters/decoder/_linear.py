@@ -1,0 +1,71 @@
+"""Linears and embeddings over quantized or plain weights: one call, whatever the storage."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from dsa_edge.exporters.decoder._weight import QuantizedWeight
+from dsa_edge.kernels import torch_ops
+
+__all__ = ["Embedding", "Linear"]
+
+
+class _Weight(nn.Module):
+    """Holds one weight (n_out, n_in) as buffers: codes, scales and minima, or plain floats."""
+
+    codes: Tensor
+    scales: Tensor
+    minimum: Tensor | None
+    weight: Tensor
+
+    def __init__(self, weight: QuantizedWeight | Tensor) -> None:
+        super().__init__()
+        self.bits = weight.bits if isinstance(weight, QuantizedWeight) else 0
+        if isinstance(weight, QuantizedWeight):
+            self.register_buffer("codes", torch.from_numpy(weight.codes))
+            self.register_buffer("scales", torch.from_numpy(weight.scales))
+            minimum = None if weight.minimum is None else torch.from_numpy(weight.minimum)
+            self.register_buffer("minimum", minimum)
+        else:
+            self.register_buffer("weight", weight.float())
+
+    def dense(self) -> Tensor:
+        """The weight as float32 (n_out, n_in)."""
+        if not self.bits:
+            return self.weight
+        return torch_ops.dequantize(self.codes, self.scales, self.minimum, self.bits)
+
+
+class Linear(_Weight):
+    """x (…, n_in) → (…, n_out), with an optional float32 bias (n_out,)."""
+
+    bias: Tensor | None
+
+    def __init__(self, weight: QuantizedWeight | Tensor, bias: Tensor | None = None) -> None:
+        super().__init__(weight)
+        self.register_buffer("bias", bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the linear map."""
+        if self.bits:
+            y = torch_ops.quantized_linear(x, self.codes, self.scales, self.minimum, self.bits)
+        else:
+            y = x @ self.weight.T
+        return y if self.bias is None else y + self.bias
+
+
+class Embedding(_Weight):
+    """Token ids (…) int64 → rows (…, width) of the table; `project` is the tied head."""
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Look rows up."""
+        if self.bits:
+            return torch_ops.quantized_embedding(ids, self.codes, self.scales, self.bits)
+        return self.weight[ids]
+
+    def project(self, x: Tensor) -> Tensor:
+        """Hidden states (…, width) → logits (…, vocab_size)."""
+        if self.bits:
+            return torch_ops.quantized_linear(x, self.codes, self.scales, None, self.bits)
+        return x @ self.weight.T

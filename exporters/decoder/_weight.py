@@ -1,0 +1,77 @@
+"""A quantized weight as it is stored, from the checkpoint to the bundle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dsa_edge.errors import ExportError
+from dsa_edge.kernels.quantized_linear import GROUP, dequantize, pack_codes
+
+__all__ = ["QuantizedWeight", "quantize"]
+
+
+@dataclass(frozen=True)
+class QuantizedWeight:
+    """One weight in groups of 32 along the inputs (`kernels.quantized_linear` has the formulas).
+
+    codes: uint8 (n_out, n_in / 32, 4 · bits) in the layout of `pack_codes`.
+    scales: float16 (n_out, n_in / 32).
+    minimum: float16 (n_out, n_in / 32) for affine formats, None for symmetric ones.
+    """
+
+    bits: int
+    codes: NDArray[np.uint8]
+    scales: NDArray[np.float16]
+    minimum: NDArray[np.float16] | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n_out, n_in)."""
+        return self.codes.shape[0], self.scales.shape[1] * GROUP
+
+    def rows(self, order: NDArray[np.int64]) -> QuantizedWeight:
+        """The weight with its output rows in another order; groups are untouched."""
+        minimum = None if self.minimum is None else self.minimum[order]
+        return QuantizedWeight(self.bits, self.codes[order], self.scales[order], minimum)
+
+    def dense(self) -> NDArray[np.float32]:
+        """Float32 weights (n_out, n_in)."""
+        return dequantize(self.codes, self.scales, self.minimum, self.bits)
+
+
+def quantize(weight: NDArray[np.float32], bits: int, name: str = "weight") -> QuantizedWeight:
+    """Round a float weight (n_out, n_in) to groups of 32: affine in 4 bits, symmetric in 8.
+
+    Raises ExportError when n_in is not a multiple of 32 or a value is not finite.
+    """
+    n_out, n_in = weight.shape
+    if n_in % GROUP:
+        raise ExportError(
+            f"{name} has {n_in} inputs, expected a multiple of {GROUP}: this model's width "
+            "cannot be quantized in groups; export another model."
+        )
+    if not np.isfinite(weight).all():
+        raise ExportError(f"{name} holds values that are not finite: the checkpoint is damaged.")
+    groups = weight.reshape(n_out, -1, GROUP)
+    return _affine4(groups) if bits == 4 else _symmetric8(groups)
+
+
+def _affine4(groups: NDArray[np.float32]) -> QuantizedWeight:
+    low, high = groups.min(-1), groups.max(-1)
+    scales = ((high - low) / 15).astype(np.float16)
+    minimum = low.astype(np.float16)
+    step = np.where(scales == 0, 1, scales).astype(np.float32)[..., None]
+    codes = np.rint((groups - minimum.astype(np.float32)[..., None]) / step)
+    codes = np.clip(codes, 0, 15).astype(np.uint8).reshape(groups.shape[0], -1)
+    return QuantizedWeight(4, pack_codes(codes, 4), scales, minimum)
+
+
+def _symmetric8(groups: NDArray[np.float32]) -> QuantizedWeight:
+    scales = (np.abs(groups).max(-1) / 127).astype(np.float16)
+    step = np.where(scales == 0, 1, scales).astype(np.float32)[..., None]
+    codes = np.clip(np.rint(groups / step), -127, 127) + 128
+    codes = codes.astype(np.uint8).reshape(groups.shape[0], -1)
+    return QuantizedWeight(8, pack_codes(codes, 8), scales)

@@ -1,0 +1,94 @@
+"""How our torch ops look in ONNX: ONNX Runtime's quantized operators plus standard ones.
+
+`MatMulNBits` with integer zero points cannot express a floating minimum, so an affine product is
+split exactly (`findings`): with group sums s(x) of x,
+
+    W x = [scale · (code − 8)] x + (minimum + 8 · scale) · s(x)
+
+The second product is d_in / 32 wide; its factor is folded into a constant when a session loads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import onnx
+import torch
+from onnxscript import opset21 as op
+from onnxscript.values import Op, Opset
+
+from dsa_edge.kernels.quantized_linear import GROUP
+
+__all__ = ["MICROSOFT", "OPSET", "translations"]
+
+OPSET = 21
+MICROSOFT = "com.microsoft"
+FLOAT = onnx.TensorProto.FLOAT
+
+
+def translations(accuracy_level: int) -> dict[Any, Callable[..., Any]]:
+    """The exporter's table: torch op → ONNX nodes.
+
+    accuracy_level: 4 quantizes activations to int8 inside the product, 0 keeps them float32.
+    """
+
+    def quantized_linear(x: Any, codes: Any, scales: Any, minimum: Any = None, bits: int = 4) -> Any:
+        scale = op.Cast(scales, to=FLOAT)
+        y = _MATMUL(
+            x, codes, scale, K=codes.shape[1] * GROUP, N=codes.shape[0], bits=bits,
+            block_size=GROUP, accuracy_level=accuracy_level,
+        )  # fmt: skip
+        if minimum is None:
+            return y
+        eights = op.Mul(scale, op.Constant(value_float=2.0 ** (bits - 1)))
+        offset = op.Transpose(op.Add(op.Cast(minimum, to=FLOAT), eights), perm=[1, 0])
+        return op.Add(y, op.MatMul(_group_sums(x), offset))
+
+    def quantized_embedding(ids: Any, codes: Any, scales: Any, bits: int = 8) -> Any:
+        table = op.Reshape(codes, op.Constant(value_ints=[codes.shape[0], -1]))
+        return _GATHER(
+            table, ids, op.Cast(scales, to=FLOAT), bits=bits, block_size=GROUP,
+            gather_axis=0, quantize_axis=1,
+        )  # fmt: skip
+
+    return {
+        torch.ops.dsa.quantized_linear.default: quantized_linear,
+        torch.ops.dsa.quantized_embedding.default: quantized_embedding,
+    }
+
+
+def _group_sums(x: Any) -> Any:
+    """Sums of x (…, n_in) over groups of 32: (…, n_in / 32)."""
+    shape = [0] * (len(x.shape) - 1) + [-1, GROUP]
+    grouped = op.Reshape(x, op.Constant(value_ints=shape))
+    return op.ReduceSum(grouped, op.Constant(value_ints=[-1]), keepdims=0)
+
+
+def _operator(name: str, inputs: dict[str, str], attributes: list[str]) -> Op:
+    """One of ONNX Runtime's own operators, which `onnx` has no schema for."""
+    schema = onnx.defs.OpSchema
+    return Op(
+        Opset(MICROSOFT, 1),
+        name,
+        schema(
+            name,
+            MICROSOFT,
+            1,
+            inputs=[schema.FormalParameter(k, f"tensor({v})") for k, v in inputs.items()],
+            outputs=[schema.FormalParameter("Y", "tensor(float)")],
+            attributes=[schema.Attribute(a, schema.AttrType.INT, "") for a in attributes],
+        ),
+    )
+
+
+_MATMUL = _operator(
+    "MatMulNBits",
+    {"A": "float", "B": "uint8", "scales": "float"},
+    ["K", "N", "bits", "block_size", "accuracy_level"],
+)
+_GATHER = _operator(
+    "GatherBlockQuantized",
+    {"data": "uint8", "indices": "int64", "scales": "float"},
+    ["bits", "block_size", "gather_axis", "quantize_axis"],
+)

@@ -1,0 +1,108 @@
+"""Shapes of what flows between parts, and of the methods' inputs and outputs.
+
+One letter an axis: L lanes, B examples, P prompt, R response, T new tokens, S = P + R, K keys seen,
+C candidates, N layers in a cache; everything else is a fixed number of the model.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dsa_edge.exporters.decoder import DecoderSpec
+
+__all__ = ["METHOD_INPUTS", "METHOD_OUTPUTS", "example_values", "fixed_axes"]
+
+# Sizes while tracing. All above 1, which torch.export would otherwise take for a constant; S = P + R, K = P + T.
+_TRACED = {"L": 2, "B": 3, "P": 5, "R": 4, "T": 6, "S": 9, "K": 11, "C": 7, "N": 2}
+
+_CACHE = "B kv P d:f2"
+_PARTS = {
+    "prefill_inputs": ("B P:i8", "B R:i8", "B:i8"),
+    "prefill_split": ("1 B S D", "B P:i8", "B:i8", "frames S S"),
+    "trim": ("B kv S d", "B P:i8"),
+    "response_inputs": ("B R D", "B:i8", "N B kv P d:f2", "L n"),
+    "decode_inputs": ("B T:i8", "B:i8", "N B kv P d:f2"),
+    "loss_head": ("L B T D", "B R:i8", "B R"),
+    "choice_head": ("L B T D", "C:i8"),
+    "token_head": ("1 B T D",),
+    "layer": ("1 B S D", "frame S S"),
+    "layer_keys": ("1 B S D", "B S rot", "B S rot"),
+    "layer_cached": ("1 B T D", "frame T K", _CACHE, _CACHE),
+    "layer_adapted": ("L B T D", "frame T K", _CACHE, _CACHE, "L m"),
+    "layer_last": ("L B T D", "frame T K", _CACHE, _CACHE, "L m"),
+}
+
+METHOD_INPUTS = {
+    "prefill": {"prompt": "B P:i8", "response": "B R:i8", "lengths": "B:i8"},
+    "probe": {
+        "hidden": "B R D", "keys": "A B kv P d:f2", "values": "A B kv P d:f2", "lengths": "B:i8",
+        "adapter": "L n", "targets": "B R:i8", "weights": "B R",
+    },
+    "choose": {
+        "hidden": "B R D", "keys": "A B kv P d:f2", "values": "A B kv P d:f2", "lengths": "B:i8",
+        "adapter": "L n", "candidates": "C:i8",
+    },
+    "decode": {
+        "tokens": "B T:i8", "keys": "N B kv P d:f2", "values": "N B kv P d:f2", "lengths": "B:i8",
+        "adapter": "1 n",
+    },
+}  # fmt: skip
+
+METHOD_OUTPUTS = {
+    "prefill": {
+        "hidden": "B R D", "keys": "N B kv P d:f2", "values": "N B kv P d:f2", "pooled": "B D"
+    },
+    "probe": {"losses": "L B"},
+    "choose": {"log_probs": "L B C"},
+    "decode": {"logits": "B V", "new_keys": "N B kv T d:f2", "new_values": "N B kv T d:f2"},
+}  # fmt: skip
+
+
+def fixed_axes(spec: DecoderSpec, adapter_size: int, split: int) -> dict[str, int]:
+    """Sizes of the axes that one model fixes."""
+    return {
+        "D": spec.width,
+        "kv": spec.n_kv_heads,
+        "d": spec.head_dim,
+        "rot": int(spec.head_dim * spec.rope.fraction),
+        "V": spec.vocab_size,
+        "n": adapter_size,
+        "m": adapter_size // (spec.n_layers - split),
+        "A": spec.n_layers - split,
+        "1": 1,
+    }
+
+
+def example_values(
+    part: str, fixed: dict[str, int], n_frames: int
+) -> tuple[tuple[Tensor, ...], tuple[dict[int, Any], ...]]:
+    """Values to trace a part on, and which of their axes are dynamic."""
+    shapes: list[str] = []
+    for text in _PARTS[part]:
+        shapes.extend(_frames(text, n_frames) if text.startswith("frame") else [text])
+    values = tuple(_value(text, fixed) for text in shapes)
+    dynamic = tuple(
+        {i: torch.export.Dim.DYNAMIC for i, a in enumerate(_axes(s)) if a in _TRACED} for s in shapes
+    )
+    return values, dynamic
+
+
+def _frames(text: str, n_frames: int) -> list[str]:
+    word, rows, keys = text.split()
+    frame = [f"B {rows} rot", f"B {rows} rot", f"B {rows} {keys}"]
+    return frame * (n_frames if word == "frames" else 1)
+
+
+def _axes(text: str) -> list[str]:
+    return text.split(":")[0].split()
+
+
+def _value(text: str, fixed: dict[str, int]) -> Tensor:
+    shape = [_TRACED.get(axis) or fixed[axis] for axis in _axes(text)]
+    kind = text.partition(":")[2]
+    if kind == "i8":
+        return torch.ones(shape, dtype=torch.int64)
+    return torch.rand(shape).to(torch.float16 if kind == "f2" else torch.float32)

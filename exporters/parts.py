@@ -1,0 +1,313 @@
+"""The parts that the methods are chains of, as torch modules.
+
+Each is traced once, whatever the depth: layers of one model share their structure and differ only
+in their weights. Layer parts take the weights of one layer; all others belong to the whole model.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from dsa_edge.adapter import AdapterSpec, make_slots
+from dsa_edge.exporters.decoder import Decoder, Layer
+from dsa_edge.exporters.subspace import Lanes, LayerBlocks, make_blocks, truncated_svd
+
+__all__ = ["AdaptedModel", "TorchCaller"]
+
+
+class _Whole(nn.Module):
+    """A part that needs the model's ends: embedding, frames, head."""
+
+    def __init__(self, decoder: Decoder, invocation: int) -> None:
+        super().__init__()
+        self.spec = decoder.spec
+        self.invocation = invocation
+
+
+class PrefillInputs(_Whole):
+    """Tokens → hidden states at the bottom, and one frame for each kind of layer."""
+
+    def __init__(self, decoder: Decoder, invocation: int) -> None:
+        super().__init__(decoder, invocation)
+        self.embedding, self.frames = decoder.embedding, decoder.frames
+
+    def forward(self, prompt: Tensor, response: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
+        """Prompt (B, P) and response (B, R) → x (1, B, P + R, D), frames.
+
+        Rows of prompt beyond `lengths` are padding; the response continues at `lengths`.
+        """
+        past = torch.arange(prompt.shape[1]).expand(prompt.shape)
+        new = lengths.unsqueeze(1) + torch.arange(response.shape[1])
+        visible = torch.cat([past < lengths.unsqueeze(1), torch.ones_like(new, dtype=torch.bool)], 1)
+        positions = torch.cat([past, new], 1)
+        x = self.embedding(torch.cat([prompt, response], 1)).unsqueeze(0) * self.spec.embedding_scale
+        return (x, *_flat(self.frames(positions, positions, visible)))
+
+
+class PrefillSplit(nn.Module):
+    """At the split layer: responses leave, prompts go on, their mean serves the gate."""
+
+    def forward(self, x: Tensor, prompt: Tensor, lengths: Tensor, *frames: Tensor) -> tuple[Tensor, ...]:
+        """x (1, B, P + R, D) → hidden (B, R, D), pooled (B, D), x (1, B, P, D), frames of P."""
+        past = prompt.shape[1]
+        valid = (torch.arange(past) < lengths.unsqueeze(1)).float().unsqueeze(-1)  # (B, P, 1)
+        states = x[0, :, :past]
+        pooled = (states * valid).sum(1) / lengths.unsqueeze(1).clamp(min=1).float()
+        cut = [f[:, :past, :past] if i % 3 == 2 else f[:, :past] for i, f in enumerate(frames)]
+        return (x[0, :, past:], pooled, x[:, :, :past], *cut)
+
+
+class Trim(nn.Module):
+    """Keep the prompt's part of keys or values."""
+
+    def forward(self, cache: Tensor, prompt: Tensor) -> tuple[Tensor]:
+        """(B, kv, P + R, d) → (B, kv, P, d)."""
+        return (cache[:, :, : prompt.shape[1]],)
+
+
+class ResponseInputs(_Whole):
+    """Cached hidden states at the split layer → lanes, and the frames of the response rows."""
+
+    def __init__(self, decoder: Decoder, invocation: int) -> None:
+        super().__init__(decoder, invocation)
+        self.frames = decoder.frames
+
+    def forward(self, hidden: Tensor, lengths: Tensor, keys: Tensor, adapter: Tensor) -> tuple[Tensor, ...]:
+        """Hidden (B, R, D) → x (L, B, R, D), frames with masks (B, R, P + R)."""
+        x = hidden.unsqueeze(0).expand(adapter.shape[0], -1, -1, -1).clone()
+        return (x, *_cached_frames(self.frames, lengths, keys, hidden.shape[1]))
+
+
+class DecodeInputs(_Whole):
+    """New tokens on top of a cache → hidden states at the bottom and frames."""
+
+    def __init__(self, decoder: Decoder, invocation: int) -> None:
+        super().__init__(decoder, invocation)
+        self.embedding, self.frames = decoder.embedding, decoder.frames
+
+    def forward(self, tokens: Tensor, lengths: Tensor, keys: Tensor) -> tuple[Tensor, ...]:
+        """Tokens (B, T) → x (1, B, T, D), frames with masks (B, T, P + T)."""
+        x = self.embedding(tokens).unsqueeze(0) * self.spec.embedding_scale
+        return (x, *_cached_frames(self.frames, lengths, keys, tokens.shape[1]))
+
+
+class LossHead(_Whole):
+    """Cross-entropy over the whole vocabulary, at the response's target positions only."""
+
+    def __init__(self, decoder: Decoder, invocation: int) -> None:
+        super().__init__(decoder, invocation)
+        self.top = decoder.top
+
+    def forward(self, x: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor]:
+        """x (L, B, R', D), targets (B, R) int64, weights (B, R) → losses (L, B) in nats.
+
+        R' = R − invocation + 1: the last layer drops the rows that predict no target.
+        """
+        scores = self.top(x).log_softmax(-1)
+        wanted = targets[:, self.invocation - 1 :]
+        index = wanted[None, :, :, None].expand(x.shape[0], -1, -1, 1)
+        nats = -scores.gather(-1, index).squeeze(-1) * weights[:, self.invocation - 1 :]
+        return (nats.sum(-1),)
+
+
+class ChoiceHead(_Whole):
+    """Log-probabilities of a few candidates; only their rows of the head are read."""
+
+    def __init__(self, decoder: Decoder, invocation: int) -> None:
+        super().__init__(decoder, invocation)
+        self.top = decoder.top
+
+    def forward(self, x: Tensor, candidates: Tensor) -> tuple[Tensor]:
+        """x (L, B, R', D) and candidates (C) → log-probabilities among them (L, B, C)."""
+        return (self.top.some(x[:, :, -1], candidates).log_softmax(-1),)
+
+
+class TokenHead(_Whole):
+    """Logits of the next token."""
+
+    def __init__(self, decoder: Decoder, invocation: int) -> None:
+        super().__init__(decoder, invocation)
+        self.top = decoder.top
+
+    def forward(self, x: Tensor) -> tuple[Tensor]:
+        """x (1, B, T, D) → logits (B, V) after the last token."""
+        return (self.top(x[0, :, -1]),)
+
+
+class BaseLayer(nn.Module):
+    """A layer of the base over whole prompts."""
+
+    def __init__(self, layer: Layer) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+        """x (1, B, S, D) → x, keys and values (B, kv, S, d)."""
+        x, k, v = self.layer(x, cos, sin, mask)
+        return x, _cache(k), _cache(v)
+
+
+class LayerKeys(nn.Module):
+    """Keys and values of the last layer: all that a prompt needs of it."""
+
+    def __init__(self, layer: Layer) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+        """x (1, B, P, D) → keys and values (B, kv, P, d)."""
+        k, v = self.layer.keys(x, cos, sin)
+        return _cache(k), _cache(v)
+
+
+class CachedLayer(nn.Module):
+    """A layer of the base over new tokens on top of a cache."""
+
+    def __init__(self, layer: Layer) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(
+        self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor, keys: Tensor, values: Tensor
+    ) -> tuple[Tensor, ...]:
+        """x (1, B, T, D), keys and values (B, kv, P, d) float16 → x, new keys and values."""
+        x, k, v = self.layer(x, cos, sin, mask, (keys.float(), values.float()))
+        return x, _cache(k), _cache(v)
+
+
+class AdaptedLayer(nn.Module):
+    """An adapted layer over response rows, all lanes sharing the prompt's cache."""
+
+    first_row = 0
+
+    def __init__(self, layer: Layer, blocks: LayerBlocks) -> None:
+        super().__init__()
+        self.layer, self.adapter = layer, blocks
+
+    def forward(
+        self,
+        x: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        mask: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        adapter: Tensor,
+    ) -> tuple[Tensor, ...]:
+        """x (L, B, R, D), caches (B, kv, P, d) float16, adapter (L, n_layer) → x, new k, v.
+
+        The new keys and values (B, kv, R, d) are those of the first lane: decoding has only one.
+        """
+        cache = keys.float(), values.float()
+        lanes = self.adapter.lanes(adapter)
+        x, k, v = self.layer(x, cos, sin, mask, cache, lanes, self.first_row)
+        return x, _cache(k), _cache(v)
+
+
+class LastLayer(AdaptedLayer):
+    """The last layer, computed only for the rows that predict a target."""
+
+    def __init__(self, layer: Layer, blocks: LayerBlocks, invocation: int) -> None:
+        super().__init__(layer, blocks)
+        self.first_row = invocation - 1
+
+
+def layer_parts(layer: Layer, blocks: LayerBlocks | None, invocation: int) -> dict[str, nn.Module]:
+    """The parts that carry one layer's weights; layers below the split have no blocks."""
+    parts = {"layer": BaseLayer(layer), "layer_keys": LayerKeys(layer), "layer_cached": CachedLayer(layer)}
+    if blocks is None:
+        return parts
+    adapted = AdaptedLayer(layer, blocks)
+    return {**parts, "layer_adapted": adapted, "layer_last": LastLayer(layer, blocks, invocation)}
+
+
+def model_parts(decoder: Decoder, invocation: int) -> dict[str, nn.Module]:
+    """The parts that belong to the model as a whole."""
+    return {
+        "prefill_inputs": PrefillInputs(decoder, invocation),
+        "prefill_split": PrefillSplit(),
+        "trim": Trim(),
+        "response_inputs": ResponseInputs(decoder, invocation),
+        "decode_inputs": DecodeInputs(decoder, invocation),
+        "loss_head": LossHead(decoder, invocation),
+        "choice_head": ChoiceHead(decoder, invocation),
+        "token_head": TokenHead(decoder, invocation),
+    }
+
+
+class AdaptedModel(nn.Module):
+    """A decoder with the frozen factors of its adapter: everything that a bundle holds."""
+
+    def __init__(self, decoder: Decoder, adapter: AdapterSpec) -> None:
+        super().__init__()
+        self.decoder, self.adapter = decoder, adapter
+        self.split = adapter.split_layer(decoder.spec.n_layers)
+        self.size = sum(slot.size for slot in make_slots(adapter, decoder.spec.n_layers))
+        self.blocks = nn.ModuleDict()
+
+    def add_blocks(self, layer: int) -> None:
+        """Compute the factors of one adapted layer from its own weights."""
+        linears, rank = self.decoder.layers[layer].linears, self.adapter.rank
+        targets = self.adapter.targets
+        self.set_blocks(layer, {t: truncated_svd(linears[t].dense(), rank) for t in targets})
+
+    def set_blocks(self, layer: int, factors: dict[str, tuple[Tensor, Tensor]]) -> None:
+        """Use known factors U (n_out, r) and V (r, n_in) for the targets of one layer."""
+        self.blocks[str(layer)] = make_blocks(self.adapter, factors)
+
+    def parts(self) -> tuple[dict[str, nn.Module], list[dict[str, nn.Module]]]:
+        """The parts of the whole model, and those of each layer."""
+        invocation = self.adapter.invocation
+        blocks = [self.blocks[str(i)] if i >= self.split else None for i in range(len(self.decoder.layers))]
+        layers = [layer_parts(l, b, invocation) for l, b in zip(self.decoder.layers, blocks, strict=True)]
+        return model_parts(self.decoder, invocation), layers
+
+    def lanes(self, adapter: Tensor, active: Tensor | None = None) -> dict[int, Lanes]:
+        """Adapter vectors (L, n) bound to their layers, for `Decoder.forward`."""
+        layers = range(self.split, len(self.decoder.layers))
+        slots = adapter.chunk(len(layers), 1)
+        return {i: self.blocks[str(i)].lanes(s, active) for i, s in zip(layers, slots, strict=True)}
+
+
+class TorchCaller:
+    """Runs chains on tensors: the reference for the exported graphs."""
+
+    def __init__(self, model: AdaptedModel) -> None:
+        self._whole, self._layers = model.parts()
+
+    def call(self, part: str, layer: int | None, *values: Tensor) -> tuple[Tensor, ...]:
+        """Execute a part."""
+        module = self._whole[part] if layer is None else self._layers[layer][part]
+        result: tuple[Tensor, ...] = module(*values)
+        return result
+
+    def stack(self, values: list[Tensor]) -> Tensor:
+        """Stack along a new first axis as float16."""
+        return torch.stack(values).half()
+
+    def pick(self, value: Tensor, index: int) -> Tensor:
+        """Entry of the first axis."""
+        return value[index]
+
+    def split(self, value: Tensor, parts: int) -> list[Tensor]:
+        """Equal parts of axis 1."""
+        return list(value.chunk(parts, 1))
+
+
+def _flat(frames: list[tuple[Tensor, Tensor, Tensor]]) -> list[Tensor]:
+    return [tensor for frame in frames for tensor in frame]
+
+
+def _cached_frames(frames: nn.Module, lengths: Tensor, keys: Tensor, new: int) -> list[Tensor]:
+    """Frames of `new` tokens that follow a cache; keys (layers, B, kv, P, d)."""
+    batch, past = keys.shape[1], keys.shape[3]
+    old = torch.arange(past).expand(batch, past)
+    positions = lengths.unsqueeze(1) + torch.arange(new)
+    visible = torch.cat([old < lengths.unsqueeze(1), torch.ones_like(positions, dtype=torch.bool)], 1)
+    return _flat(frames(positions, torch.cat([old, positions], 1), visible))
+
+
+def _cache(states: Tensor) -> Tensor:
+    """Keys or values (L, B, T, kv, d) → those of the first lane as (B, kv, T, d)."""
+    return states[0].transpose(1, 2)

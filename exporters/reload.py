@@ -1,0 +1,73 @@
+"""Rebuild the torch model of a bundle from its own weights, to hold its graphs against."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dsa_edge.bundle import Bundle
+from dsa_edge.exporters.decoder import DecoderSpec, QuantizedWeight, build_decoder
+from dsa_edge.exporters.onnx import read_weights
+from dsa_edge.exporters.parts import AdaptedModel
+
+__all__ = ["reload_model"]
+
+_ENDS = {
+    "embedding": "decoder.embedding",
+    "head": "decoder.top.table",
+    "final_norm": "decoder.top.norm.gain",
+}
+
+
+def reload_model(bundle: Bundle) -> AdaptedModel:
+    """The decoder and the adapter's factors that a bundle holds; weights stay memory-mapped."""
+    weights = _BundleWeights(bundle)
+    model = AdaptedModel(build_decoder(weights, "int4"), bundle.manifest.adapter)
+    for layer in range(model.split, weights.spec.n_layers):
+        factors = {t: weights.factors(layer, t) for t in bundle.manifest.adapter.targets}
+        model.set_blocks(layer, factors)
+    model.eval()
+    return model
+
+
+class _BundleWeights:
+    """A bundle's tensors under the canonical names of a checkpoint."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.spec = DecoderSpec.from_dict(bundle.manifest.decoder)
+        self._arrays = read_weights(bundle.path)
+
+    def has(self, name: str) -> bool:
+        """Whether the bundle has a tensor of this canonical name."""
+        if name == "head" and self.spec.tied:
+            return False
+        stem = self._stem(name)
+        return stem in self._arrays or f"{stem}.codes" in self._arrays
+
+    def weight(self, name: str) -> QuantizedWeight | NDArray[np.float32]:
+        """One tensor: quantized as stored, or float32."""
+        stem = self._stem(name)
+        if stem in self._arrays:
+            return self._arrays[stem]
+        codes: NDArray[Any] = self._arrays[f"{stem}.codes"]
+        minimum = self._arrays.get(f"{stem}.minimum")
+        bits = 8 if codes.shape[-1] == 32 else 4
+        return QuantizedWeight(bits, codes, self._arrays[f"{stem}.scales"], minimum)
+
+    def factors(self, layer: int, target: str) -> tuple[Tensor, Tensor]:
+        """U (n_out, r) and V (r, n_in) of one target."""
+        stem = f"blocks.{layer}.blocks.{target}"
+        u, v = (torch.from_numpy(self._arrays[f"{stem}.{factor}"]) for factor in "uv")
+        return u, v
+
+    def _stem(self, name: str) -> str:
+        if name in _ENDS:
+            return _ENDS[name]
+        _, layer, part = name.split(".", 2)
+        if part.startswith("norms."):
+            return f"decoder.layers.{layer}.{part}.gain"
+        return f"decoder.layers.{layer}.linears.{part}"

@@ -1,0 +1,247 @@
+"""Does a bundle do what the model in it does? Every check has a stated tolerance.
+
+| stage   | what is compared                                              | tolerance              |
+| files   | sizes and hashes against the manifest                         | equal                  |
+| graphs  | `onnx.checker` on every method                                | clean                  |
+| logits  | decode over the cached prompt, against torch on the whole     | 2 % of the logits' std |
+|         | sentence, with float32 activations and a random adapter       |                        |
+| shipped | the same as shipped, activations rounded to int8: RMS error   | 15 % of the std        |
+| probe   | losses of cached probes against the naive path (whole         | 0.02 nats              |
+|         | sentence, adapter masked, no cache), two lanes                |                        |
+| choose  | candidates' log-probabilities against the naive path          | 0.02 nats              |
+| adapter | one changed core entry changes its lane's loss, and no other  | > 1e-5 nats            |
+| golden  | tokens generated for the golden prompt                        | equal                  |
+
+The float16 cache of keys and values is what the 2 % and the 0.02 nats leave room for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dsa_edge.bundle import Bundle
+from dsa_edge.errors import DsaEdgeError, VerifyError
+from dsa_edge.exporters.methods import METHODS
+from dsa_edge.exporters.onnx import Session
+from dsa_edge.exporters.parts import AdaptedModel
+from dsa_edge.exporters.reload import reload_model
+
+__all__ = ["STAGES", "Check", "golden_tokens", "verify"]
+
+STAGES = ("files", "graphs", "logits", "shipped", "probe", "choose", "adapter", "golden")
+LOGITS_EXACT, LOGITS_SHIPPED, NATS, MOVED = 0.02, 0.15, 0.02, 1e-5
+GOLDEN_TOKENS = 8
+
+
+@dataclass(frozen=True)
+class Check:
+    """One passed stage: what was measured and the bound that it kept."""
+
+    stage: str
+    measured: float
+    tolerance: float
+
+
+def verify(path: str | Path, on_stage: Callable[[str], object] | None = None) -> list[Check]:
+    """Check a bundle against the torch model that its own weights make.
+
+    Raises VerifyError naming the stage that failed.
+    """
+    checks = []
+    verifier: _Verifier | None = None
+    for stage in STAGES:
+        if on_stage:
+            on_stage(stage)
+        try:
+            if verifier is None:
+                bundle = Bundle.open(path)
+                verifier = _Verifier(bundle)
+                measured, tolerance = 0.0, 0.0
+            else:
+                measured, tolerance = getattr(verifier, stage)()
+        except VerifyError:
+            raise
+        except DsaEdgeError as error:
+            raise VerifyError(f"verify failed in stage {stage!r}: {error}") from error
+        except Exception as error:  # whatever a damaged graph makes the libraries raise
+            raise VerifyError(
+                f"verify failed in stage {stage!r} ({type(error).__name__}: {_line(error)}): "
+                "export the bundle again."
+            ) from error
+        checks.append(_checked(stage, measured, tolerance))
+    return checks
+
+
+def golden_tokens(folder: Path, prompt: NDArray[np.int64], invocation: int, adapter_size: int) -> list[int]:
+    """Generate greedily from prompt ids with the graphs of a bundle folder, without adapter."""
+    prefill, decode = Session(folder, "prefill"), Session(folder, "decode")
+    adapter = np.zeros((1, adapter_size), dtype=np.float32)
+    cached, tokens = prompt[None, :-invocation], prompt[None, -invocation:]
+    length = np.array([cached.shape[1]])
+    cache = prefill(prompt=cached, response=tokens, lengths=length)
+    keys, values = cache["keys"], cache["values"]
+    generated: list[int] = []
+    for _ in range(GOLDEN_TOKENS):
+        length = np.array([keys.shape[3]])
+        out = decode(tokens=tokens, keys=keys, values=values, lengths=length, adapter=adapter)
+        keys = np.concatenate([keys, out["new_keys"]], 3)
+        values = np.concatenate([values, out["new_values"]], 3)
+        generated.append(int(out["logits"][0].argmax()))
+        tokens = np.array([generated[-1:]])
+    return generated
+
+
+class _Verifier:
+    """Holds the torch model of a bundle and the inputs that all stages use."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle, self.manifest = bundle, bundle.manifest
+        self.invocation = self.manifest.adapter.invocation
+        self._model: AdaptedModel | None = None
+        random = np.random.default_rng(0)
+        scale = 0.3 / np.sqrt(self.manifest.adapter.block_size)
+        shape = (2, self.manifest.adapter_size)
+        self.vector = (random.standard_normal(shape) * scale).astype(np.float32)
+        vocabulary = int(self.manifest.decoder["vocab_size"])
+        self.lengths = np.array([9, 4, 7])
+        self.prompt = random.integers(0, vocabulary, (3, 9))
+        self.response = random.integers(0, vocabulary, (3, self.invocation + 1))
+        self.targets = random.integers(0, vocabulary, self.response.shape)
+        self.candidates = np.unique(random.integers(0, vocabulary, 5))
+        self._prefilled: dict[str, NDArray[Any]] | None = None
+
+    def graphs(self) -> tuple[float, float]:
+        for method in METHODS:
+            onnx.checker.check_model(str(self.bundle.method_file(method)))
+        return 0.0, 0.0
+
+    def logits(self) -> tuple[float, float]:
+        return self._logit_error(exact=True), LOGITS_EXACT
+
+    def shipped(self) -> tuple[float, float]:
+        return self._logit_error(exact=False), LOGITS_SHIPPED
+
+    def probe(self) -> tuple[float, float]:
+        weights = np.zeros(self.targets.shape, dtype=np.float32)
+        weights[:, self.invocation - 1 :] = 1
+        losses = self._run("probe", targets=self.targets, weights=weights)["losses"]
+        rows = np.arange(self.invocation - 1, self.response.shape[1])
+        worst = 0.0
+        for example in range(3):
+            scores = self._naive(example).log_softmax(-1)[:, -len(rows) :]  # (L, rows, V)
+            wanted = torch.from_numpy(self.targets[example, rows])
+            nats = -scores.gather(-1, wanted[None, :, None].expand(2, -1, -1)).sum((1, 2))
+            worst = max(worst, float(np.abs(nats.numpy() - losses[:, example]).max()) / len(rows))
+        return worst, NATS
+
+    def choose(self) -> tuple[float, float]:
+        log_probs = self._run("choose", candidates=self.candidates)["log_probs"]
+        worst = 0.0
+        for example in range(3):
+            scores = self._naive(example)[:, -1, torch.from_numpy(self.candidates)].log_softmax(-1)
+            worst = max(worst, float(np.abs(scores.numpy() - log_probs[:, example]).max()))
+        return worst, NATS
+
+    def adapter(self) -> tuple[float, float]:
+        session = Session(self.bundle.path, "choose", exact=True)
+        feeds = {**self._context(), "candidates": self.candidates}
+        plain = np.zeros_like(self.vector)
+        changed = plain.copy()
+        changed[1, 0] = 1.0  # the first core entry of the second lane
+        before = session(**feeds, adapter=plain)["log_probs"]
+        after = session(**feeds, adapter=changed)["log_probs"]
+        other, own = np.abs(after - before).max((1, 2))
+        if own <= MOVED or other > MOVED:
+            raise VerifyError(
+                f"verify failed in stage 'adapter': one changed entry moved its own lane by {own:.1e} "
+                f"nats (expected more than {MOVED}) and the other by {other:.1e} (expected none): "
+                "the graph does not use the adapter; export again."
+            )
+        return float(own), float("inf")
+
+    def golden(self) -> tuple[float, float]:
+        golden = self.manifest.golden
+        prompt = np.array(golden.prompt_ids, dtype=np.int64)
+        tokens = golden_tokens(
+            self.bundle.path, prompt, self.invocation, self.manifest.adapter_size
+        )
+        differing = sum(a != b for a, b in zip(tokens, golden.expected_ids, strict=True))
+        return float(differing), 0.0
+
+    @property
+    def model(self) -> AdaptedModel:
+        if self._model is None:
+            self._model = reload_model(self.bundle)
+        return self._model
+
+    def _run(self, method: str, **feeds: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        session = Session(self.bundle.path, method, exact=True)
+        return session(**self._context(), adapter=self.vector, **feeds)
+
+    def _prefill(self, exact: bool) -> dict[str, NDArray[Any]]:
+        session = Session(self.bundle.path, "prefill", exact)
+        return session(prompt=self.prompt, response=self.response, lengths=self.lengths)
+
+    def _context(self) -> dict[str, NDArray[Any]]:
+        if self._prefilled is None:
+            self._prefilled = self._prefill(exact=True)
+        split = self.manifest.split_layer
+        cache = self._prefilled
+        return {
+            "hidden": cache["hidden"],
+            "keys": cache["keys"][split:],
+            "values": cache["values"][split:],
+            "lengths": self.lengths,
+        }
+
+    @cache  # noqa: B019 (a verifier lives as long as its checks)
+    def _naive(self, example: int) -> Tensor:
+        """Logits (2, T, V) of one whole sentence, adapter masked to the response, no cache."""
+        prompt = self.prompt[example, : self.lengths[example]]
+        tokens = torch.from_numpy(np.concatenate([prompt, self.response[example]]))[None]
+        active = torch.zeros(tokens.shape)
+        active[:, len(prompt) :] = 1
+        with torch.no_grad():
+            lanes = self.model.lanes(torch.from_numpy(self.vector), active)
+            return self.model.decoder(tokens, lanes)[:, 0]
+
+    def _logit_error(self, exact: bool) -> float:
+        """Logit difference of decode in standard deviations of the logits: largest, or RMS."""
+        cache, decode = self._prefill(exact), Session(self.bundle.path, "decode", exact)
+        worst = 0.0
+        for example in range(3):
+            out = decode(
+                tokens=self.response[example : example + 1],
+                keys=cache["keys"][:, example : example + 1],
+                values=cache["values"][:, example : example + 1],
+                lengths=self.lengths[example : example + 1],
+                adapter=self.vector[:1],
+            )
+            expected = self._naive(example)[0, -1].numpy()
+            error = np.abs(out["logits"][0] - expected)
+            size = error.max() if exact else np.sqrt((error**2).mean())
+            worst = max(worst, float(size / expected.std()))
+        return worst
+
+
+def _checked(stage: str, measured: float, tolerance: float) -> Check:
+    if not measured <= tolerance:
+        raise VerifyError(
+            f"verify failed in stage {stage!r}: measured {measured:.3g}, tolerance {tolerance:.3g}: "
+            "the bundle does not compute what its model does; export it again."
+        )
+    return Check(stage, measured, tolerance)
+
+
+def _line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:200] if str(error).strip() else "no message"

@@ -1,0 +1,1 @@
+"""The kernels: layout, Python reference and bindings of each op."""

@@ -1,0 +1,31 @@
+"""The device side: engines, zeroth-order steps, the personalizer, the user's store.
+
+    from dsa_edge.runtime import Budget, Example, Personalizer
+    me = Personalizer.open("smol.dsa", store="me/")
+    report = me.fit(examples, budget=Budget(seconds=120))
+"""
+
+from dsa_edge.examples import Example, Labels, read_examples
+from dsa_edge.runtime._engine import Engine
+from dsa_edge.runtime._generate import Sampling
+from dsa_edge.runtime._optimizer import Hyperparameters
+from dsa_edge.runtime._personalizer import Choice, Personalizer
+from dsa_edge.runtime._plan import Budget
+from dsa_edge.runtime._report import Evaluation, Progress, Report
+from dsa_edge.runtime._store import Version
+
+__all__ = [
+    "Budget",
+    "Choice",
+    "Engine",
+    "Evaluation",
+    "Example",
+    "Hyperparameters",
+    "Labels",
+    "Personalizer",
+    "Progress",
+    "Report",
+    "Sampling",
+    "Version",
+    "read_examples",
+]

@@ -1,0 +1,163 @@
+"""Prompt caches: what the base makes of each prompt, computed once and reused by every probe.
+
+Everything lies in one arena of bytes: in memory up to a bound, in a memory-mapped file beyond it.
+The file is unlinked as soon as it exists, so no prompt outlives the process.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dsa_edge.errors import BudgetError
+from dsa_edge.manifest import Manifest
+from dsa_edge.runtime._encode import Item
+from dsa_edge.runtime._engine import Context, Engine, Halves, Ints
+
+__all__ = ["PromptCache"]
+
+
+class PromptCache:
+    """Hidden states and adapted layers' keys and values of a list of items.
+
+    Per item: hidden (R, D) float32, then keys and values (A, kv, P, d) float16 each.
+    memory: bytes that may stay in memory; more goes to an unlinked file in `folder`.
+    tokens: prompt and response tokens that one prefill may hold.
+    Raises BudgetError when neither memory nor disk has room.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        items: Sequence[Item],
+        memory: int,
+        tokens: int,
+        folder: Path | None = None,
+        on_item: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self._items = items
+        self._shape = _Shape(engine.bundle.manifest)
+        sizes = [self._shape.item_bytes(item) for item in items]
+        self._offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        self.bytes = int(self._offsets[-1])
+        self.spilled = self.bytes > memory
+        self._arena = _file_arena(self.bytes, folder) if self.spilled else _memory(self.bytes)
+        for batch in _batches(items, tokens):
+            self._prefill(engine, batch)
+            on_item(len(batch))
+        self._forget_pages()
+
+    def context(self, indices: Ints) -> Context:
+        """A padded batch of items by index (B,)."""
+        items = [self._items[i] for i in indices]
+        rows = max(len(item.tail) for item in items)
+        past = max(len(item.prompt) for item in items)
+        shape = self._shape
+        hidden = np.zeros((len(items), rows, shape.width), dtype=np.float32)
+        keys = np.zeros((shape.layers, len(items), shape.kv, past, shape.dim), dtype=np.float16)
+        values = np.zeros_like(keys)
+        for at, (index, item) in enumerate(zip(indices, items, strict=True)):
+            states, k, v = self._views(int(index))
+            hidden[at, : len(item.tail)] = states
+            keys[:, at, :, : len(item.prompt)] = k
+            values[:, at, :, : len(item.prompt)] = v
+        self._forget_pages()
+        lengths = np.array([len(item.prompt) for item in items], dtype=np.int64)
+        return Context(hidden, keys, values, lengths)
+
+    def _prefill(self, engine: Engine, batch: list[int]) -> None:
+        items = [self._items[i] for i in batch]
+        prompts, tails = _pad([i.prompt for i in items]), _pad([i.tail for i in items])
+        lengths = np.array([len(item.prompt) for item in items], dtype=np.int64)
+        result = engine.prefill(prompts, tails, lengths)
+        first = len(result.keys) - self._shape.layers
+        for at, index in enumerate(batch):
+            states, keys, values = self._views(index)
+            states[:] = result.hidden[at, : len(states)]
+            keys[:] = result.keys[first:, at, :, : keys.shape[2]]
+            values[:] = result.values[first:, at, :, : values.shape[2]]
+
+    def _views(self, index: int) -> tuple[NDArray[np.float32], Halves, Halves]:
+        """Writable views of one item's hidden states, keys and values in the arena."""
+        item, shape = self._items[index], self._shape
+        raw = self._arena[self._offsets[index] : self._offsets[index + 1]]
+        split = len(item.tail) * shape.width * 4
+        half = split + (len(raw) - split) // 2
+        cache = (shape.layers, shape.kv, len(item.prompt), shape.dim)
+        return (
+            raw[:split].view(np.float32).reshape(len(item.tail), shape.width),
+            raw[split:half].view(np.float16).reshape(cache),
+            raw[half:].view(np.float16).reshape(cache),
+        )
+
+    def _forget_pages(self) -> None:
+        """Let the kernel drop this process's pages of the file: they count as our memory."""
+        base = self._arena.base
+        if self.spilled and isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+            base.madvise(mmap.MADV_DONTNEED)
+
+
+class _Shape:
+    """The numbers of a model that fix a cache's size."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self.layers = manifest.n_layers - manifest.split_layer
+        self.width = int(manifest.decoder["width"])
+        self.kv = int(manifest.decoder["n_kv_heads"])
+        self.dim = int(manifest.decoder["head_dim"])
+
+    def item_bytes(self, item: Item) -> int:
+        cache = 2 * self.layers * self.kv * len(item.prompt) * self.dim * 2
+        return len(item.tail) * self.width * 4 + cache
+
+
+def _memory(size: int) -> NDArray[np.uint8]:
+    return np.zeros(size, dtype=np.uint8)
+
+
+def _file_arena(size: int, folder: Path | None) -> NDArray[np.uint8]:
+    """`size` bytes of a mapped file whose blocks are reserved: writing can no longer fail."""
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=".prompts-", dir=folder)
+    except OSError as error:
+        raise BudgetError(
+            f"no prompt cache can be made in {folder} ({error.strerror}): choose another store."
+        ) from error
+    try:
+        os.unlink(name)
+        os.posix_fallocate(descriptor, 0, size)
+        mapped = mmap.mmap(descriptor, size)
+    except OSError as error:
+        raise BudgetError(
+            f"the prompt cache needs {math.ceil(size / 2**20)} MB of disk and cannot have it "
+            f"({error.strerror}): free some space, raise memory_mb, or give fewer examples."
+        ) from error
+    finally:
+        os.close(descriptor)
+    return np.frombuffer(mapped, dtype=np.uint8)
+
+
+def _batches(items: Sequence[Item], tokens: int) -> list[list[int]]:
+    """Indices in batches of similar length, each within `tokens` padded tokens."""
+    by_length = sorted(range(len(items)), key=lambda i: len(items[i].prompt) + len(items[i].tail))
+    batches: list[list[int]] = [[]]
+    for index in by_length:
+        length = len(items[index].prompt) + len(items[index].tail)
+        if batches[-1] and (len(batches[-1]) + 1) * length > tokens:
+            batches.append([])
+        batches[-1].append(index)
+    return [batch for batch in batches if batch]
+
+
+def _pad(rows: Sequence[Ints]) -> Ints:
+    out = np.zeros((len(rows), max(len(row) for row in rows)), dtype=np.int64)
+    for at, row in enumerate(rows):
+        out[at, : len(row)] = row
+    return out

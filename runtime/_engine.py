@@ -1,0 +1,84 @@
+"""What the runtime asks of an inference engine: the four methods of a bundle on numpy arrays.
+
+Shapes: L lanes, B examples, P prompt length, R response length, T new tokens, D width, V
+vocabulary, n adapter size; A adapted layers, N all layers. Caches are float16 (layers, B, kv, P, d).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dsa_edge.bundle import Bundle
+
+__all__ = ["Context", "Decoded", "Engine", "Floats", "Halves", "Ints", "Prefilled"]
+
+Floats = NDArray[np.float32]
+Halves = NDArray[np.float16]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Prefilled:
+    """What the base makes of prompts and responses, independent of any adapter.
+
+    hidden: (B, R, D) at the split layer; keys, values: (N, B, kv, P, d); pooled: (B, D).
+    """
+
+    hidden: Floats
+    keys: Halves
+    values: Halves
+    pooled: Floats
+
+
+@dataclass(frozen=True)
+class Context:
+    """A batch of cached prompts, padded to one length, ready for probes.
+
+    hidden: (B, R, D); keys, values: (A, B, kv, P, d); lengths: (B,) valid prompt tokens.
+    """
+
+    hidden: Floats
+    keys: Halves
+    values: Halves
+    lengths: Ints
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Next-token logits (B, V) and the keys and values (N, B, kv, T, d) of the new tokens."""
+
+    logits: Floats
+    new_keys: Halves
+    new_values: Halves
+
+
+class Engine(Protocol):
+    """Runs a bundle. Methods load when first used and stay until released."""
+
+    bundle: Bundle
+
+    def prefill(self, prompt: Ints, response: Ints, lengths: Ints) -> Prefilled:
+        """Run the base over prompt (B, P), of which `lengths` tokens are valid, and response (B, R)."""
+        ...
+
+    def probe(self, context: Context, adapter: Floats, targets: Ints, weights: Floats) -> Floats:
+        """Losses (L, B) in nats, summed over targets (B, R) with weights (B, R)."""
+        ...
+
+    def choose(self, context: Context, adapter: Floats, candidates: Ints) -> Floats:
+        """Log-probabilities (L, B, C) of candidates (C) at the last position."""
+        ...
+
+    def decode(
+        self, tokens: Ints, keys: Halves, values: Halves, lengths: Ints, adapter: Floats
+    ) -> Decoded:
+        """Run tokens (B, T) on top of a cache (N, B, kv, P, d) of `lengths` valid tokens."""
+        ...
+
+    def release(self, *methods: str) -> None:
+        """Free the memory of methods that are not needed for now."""
+        ...

@@ -1,0 +1,48 @@
+"""What this process uses: resident memory now and at its peak, in MB."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+__all__ = ["peak_mb", "reset_peak", "resident_mb"]
+
+_STATUS = Path("/proc/self/status")
+
+
+def resident_mb() -> float:
+    """Resident memory now; the peak where the system does not tell."""
+    return _linux("VmRSS:") or _usage()
+
+
+def peak_mb() -> float:
+    """Highest resident memory since the start, or since `reset_peak`."""
+    return _linux("VmHWM:") or _usage()
+
+
+def reset_peak() -> None:
+    """Start a new peak (Linux); elsewhere the peak stays that of the whole process."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return
+
+
+def _linux(key: str) -> float | None:
+    try:
+        for line in _STATUS.read_text().splitlines():
+            if line.startswith(key):
+                return int(line.split()[1]) / 1024
+    except OSError:
+        return None
+    return None
+
+
+def _usage() -> float:
+    if os.name != "posix":
+        return 0.0
+    import resource
+
+    unit = 2**20 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux kB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

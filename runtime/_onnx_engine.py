@@ -1,0 +1,104 @@
+"""The engine over ONNX Runtime: one session a method, loaded when first used."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING, Any
+
+from dsa_edge.bundle import Bundle
+from dsa_edge.errors import EngineError, MissingDependencyError
+from dsa_edge.runtime._engine import Context, Decoded, Floats, Halves, Ints, Prefilled
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+__all__ = ["OnnxEngine"]
+
+
+class OnnxEngine:
+    """Runs the `onnx/` graphs of a bundle on the CPU.
+
+    threads: of the engine's pool; None lets ONNX Runtime take all cores.
+    Raises MissingDependencyError when onnxruntime is not installed.
+    """
+
+    name = "onnx"
+
+    def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
+        self.bundle = bundle
+        self._sessions: dict[str, onnxruntime.InferenceSession] = {}
+        self._threads = threads or 0
+        self._runtime = _import()
+
+    def prefill(self, prompt: Ints, response: Ints, lengths: Ints) -> Prefilled:
+        """See `Engine`."""
+        return Prefilled(*self._run("prefill", prompt=prompt, response=response, lengths=lengths))
+
+    def probe(self, context: Context, adapter: Floats, targets: Ints, weights: Floats) -> Floats:
+        """See `Engine`."""
+        feeds = {**vars(context), "adapter": adapter, "targets": targets, "weights": weights}
+        losses: Floats = self._run("probe", **feeds)[0]
+        return losses
+
+    def choose(self, context: Context, adapter: Floats, candidates: Ints) -> Floats:
+        """See `Engine`."""
+        feeds = {**vars(context), "adapter": adapter, "candidates": candidates}
+        log_probs: Floats = self._run("choose", **feeds)[0]
+        return log_probs
+
+    def decode(
+        self, tokens: Ints, keys: Halves, values: Halves, lengths: Ints, adapter: Floats
+    ) -> Decoded:
+        """See `Engine`."""
+        feeds = {"tokens": tokens, "keys": keys, "values": values, "lengths": lengths}
+        return Decoded(*self._run("decode", **feeds, adapter=adapter))
+
+    def release(self, *methods: str) -> None:
+        """See `Engine`."""
+        for method in methods:
+            self._sessions.pop(method, None)
+
+    def _run(self, method: str, **feeds: Any) -> list[Any]:
+        session = self._sessions.get(method) or self._load(method)
+        try:
+            return list(session.run(None, feeds))
+        except Exception as error:  # ONNX Runtime's exceptions share no base
+            raise EngineError(
+                f"ONNX Runtime {self._runtime.__version__} failed in {method!r} ({_first(error)}): "
+                "check the inputs' lengths, or lower memory_mb if memory ran out."
+            ) from error
+
+    def _load(self, method: str) -> onnxruntime.InferenceSession:
+        file = self.bundle.method_file(method)
+        options = self._runtime.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.log_severity_level = 3
+        # The arena keeps every peak it has seen; without it a step's memory is given back.
+        options.enable_cpu_mem_arena = False
+        try:
+            session = self._runtime.InferenceSession(
+                str(file), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:
+            raise EngineError(
+                f"ONNX Runtime {self._runtime.__version__} cannot load {file} ({_first(error)}): "
+                "it needs 1.23 or newer; upgrade it or export the bundle again."
+            ) from error
+        self._sessions[method] = session
+        return session
+
+
+def _import() -> Any:
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingDependencyError("onnxruntime", "onnx", "the ONNX backend") from error
+    with contextlib.suppress(AttributeError):
+        onnxruntime.disable_telemetry_events()
+    return onnxruntime
+
+
+def _first(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__

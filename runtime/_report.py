@@ -1,0 +1,69 @@
+"""What `fit` and `evaluate` tell: verdict, learning curve, time, memory, bytes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+__all__ = ["Evaluation", "Progress", "Report"]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One step of a fit.
+
+    loss: mean over lanes and batch, nats. held_out_loss, held_out_accuracy: where measured.
+    seconds: since the fit began; tokens: response tokens run so far, times lanes.
+    """
+
+    step: int
+    loss: float
+    seconds: float
+    tokens: int
+    held_out_loss: float | None = None
+    held_out_accuracy: float | None = None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Results on a set of examples.
+
+    loss: nats an example over its choices, or nats a token for free responses.
+    accuracy: share of examples whose right choice wins; None without choices.
+    """
+
+    examples: int
+    loss: float
+    accuracy: float | None
+
+
+@dataclass(frozen=True)
+class Report:
+    """The outcome of one fit.
+
+    verdict: `improved` (the new version is active), `no improvement` or `diverged` (the old one is).
+    before, after: the held-out examples with the adapter that was, and that is now, active.
+    """
+
+    verdict: str
+    version: int
+    steps: int
+    examples: int
+    held_out: int
+    before: Evaluation
+    after: Evaluation
+    fit_seconds: float
+    prefill_seconds: float
+    step_seconds: float  # median
+    tokens: int
+    peak_mb: float
+    adapter_bytes: int
+    adapter_size: int
+    seed: int
+    hyperparameters: dict[str, float]
+    notes: tuple[str, ...] = ()
+    curve: tuple[Progress, ...] = field(default=(), repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)

@@ -1,0 +1,172 @@
+"""One fit: hold examples out, step, watch the held-out loss, keep the best, give a verdict."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from dsa_edge.runtime._engine import Floats, Ints
+from dsa_edge.runtime._objective import Objective, Scores
+from dsa_edge.runtime._optimizer import Hyperparameters, State, Step, lanes, scalars, update
+from dsa_edge.runtime._plan import Budget
+from dsa_edge.runtime._random import order
+from dsa_edge.runtime._report import Evaluation, Progress
+
+__all__ = ["Outcome", "Trainer", "evaluation", "hold_out"]
+
+HELD_OUT_SHARE, HELD_OUT_MOST = 0.125, 64  # of the examples; more would slow steps, not verdicts
+CHECKS = 12  # times a run looks at the held-out examples
+DIVERGED = 2.0  # held-out loss over the one at the start, at which a run is stopped
+
+
+@dataclass
+class Outcome:
+    """What a run came to: the best adapter (n,), after `kept` steps, and how it compares."""
+
+    verdict: str
+    adapter: Floats
+    kept: int
+    before: Evaluation
+    after: Evaluation
+    steps: int
+    tokens: int
+    step_seconds: float
+    notes: list[str] = field(default_factory=list)
+    curve: list[Progress] = field(default_factory=list)
+
+
+@dataclass
+class _Best:
+    scores: Scores
+    adapter: Floats
+    kept: int
+
+
+class Trainer:
+    """Runs zeroth-order steps on an objective.
+
+    train, held_out: example indices; where none can be held out they are the same.
+    record: called with each step before the next begins. clock: seconds since the fit began.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        train: Ints,
+        held_out: Ints,
+        hyper: Hyperparameters,
+        seed: int,
+        record: Callable[[Step], None],
+        on_step: Callable[[Progress], None],
+        started: float,
+    ) -> None:
+        self.objective, self.train, self.held_out = objective, train, held_out
+        self.hyper, self.seed = hyper, seed
+        self._record, self._on_step, self._started = record, on_step, started
+        self._tokens = 0
+
+    def run(self, adapter: Floats, steps: int, budget: Budget) -> Outcome:
+        """Learn from `adapter` (n,) for at most `steps` steps and within the budget's time."""
+        state = State(adapter)
+        start = self._check(state)
+        best = _Best(start, state.theta, 0)
+        batches, curve, times = self._batches(), list[Progress](), list[float]()
+        verdict = None
+        for index in range(steps):
+            began = time.perf_counter()
+            progress = self._progress(index, steps, budget)
+            if progress >= 1:
+                break
+            loss = self._step(state, next(batches), progress)
+            times.append(time.perf_counter() - began)
+            event = Progress(state.step, loss, self._elapsed(), self._tokens)
+            if self._due(index, steps, budget):
+                scores = self._check(state)
+                event = self._with(event, scores)
+                if _mean(scores) < _mean(best.scores):
+                    best = _Best(scores, state.theta, state.step)
+                if not _mean(scores) < max(DIVERGED * _mean(start), _mean(start) + 1):
+                    verdict = "diverged"
+            curve.append(event)
+            self._on_step(event)
+            if verdict:
+                break
+        verdict = verdict or ("improved" if _better(start, best.scores) else "no improvement")
+        kept = best if verdict == "improved" else _Best(start, adapter, 0)
+        return Outcome(
+            verdict, kept.adapter, kept.kept, _summary(start), _summary(kept.scores),
+            state.step, self._tokens, float(np.median(times)) if times else 0.0, curve=curve,
+        )  # fmt: skip
+
+    def _step(self, state: State, batch: Ints, progress: float) -> float:
+        """One zeroth-order step; returns the mean loss of its lanes."""
+        copies = lanes(state, self.seed, self.hyper)
+        scores = self.objective(batch, copies)
+        step = Step(float(np.float32(self.hyper.rate_at(progress))), scalars(scores.losses, self.hyper))
+        self._tokens += len(copies) * self.objective.tokens(batch)
+        self._record(step)
+        update(state, self.seed, self.hyper, step)
+        return float(scores.losses.mean())
+
+    def _check(self, state: State) -> Scores:
+        self._tokens += self.objective.tokens(self.held_out)
+        return self.objective(self.held_out, state.theta[None])
+
+    def _with(self, event: Progress, scores: Scores) -> Progress:
+        result = _summary(scores)
+        return Progress(
+            event.step, event.loss, self._elapsed(), self._tokens, result.loss, result.accuracy
+        )
+
+    def _due(self, index: int, steps: int, budget: Budget) -> bool:
+        last = index + 1 == steps or self._progress(index + 1, steps, budget) >= 1
+        return last or (index + 1) % max(1, steps // CHECKS) == 0
+
+    def _progress(self, index: int, steps: int, budget: Budget) -> float:
+        spent = self._elapsed() / budget.seconds if budget.seconds else 0.0
+        return max(index / steps, spent)
+
+    def _elapsed(self) -> float:
+        return time.perf_counter() - self._started
+
+    def _batches(self) -> Iterator[Ints]:
+        """Shuffled passes over the training examples; fewer than a batch are all used."""
+        size, epoch = min(self.hyper.batch, len(self.train)), 0
+        while True:
+            shuffled = self.train[order(self.seed, epoch, len(self.train))]
+            for start in range(0, len(shuffled) - size + 1, size):
+                yield shuffled[start : start + size]
+            epoch += 1
+
+
+def hold_out(count: int, seed: int) -> tuple[Ints, Ints]:
+    """Split example indices into training and held-out ones; too few are used for both."""
+    shuffled = order(seed, 2**32, count)  # an epoch number that no run reaches
+    held = min(int(count * HELD_OUT_SHARE), HELD_OUT_MOST)
+    if held < 2:
+        return np.sort(shuffled), np.sort(shuffled)
+    return np.sort(shuffled[held:]), np.sort(shuffled[:held])
+
+
+def evaluation(losses: Floats, right: Floats) -> Evaluation:
+    """Means over examples: losses (B,) in nats, right (B,) with NaN where there are no choices."""
+    known = right[~np.isnan(right)]
+    accuracy = float(known.mean()) if known.size else None
+    return Evaluation(len(losses), float(losses.astype(np.float64).mean()), accuracy)
+
+
+def _summary(scores: Scores) -> Evaluation:
+    return evaluation(scores.losses[0], scores.right[0])
+
+
+def _mean(scores: Scores) -> float:
+    return float(scores.losses[0].astype(np.float64).mean())
+
+
+def _better(start: Scores, best: Scores) -> bool:
+    """Whether the held-out loss fell by more than its standard error, example by example."""
+    gain = start.losses[0].astype(np.float64) - best.losses[0]
+    return bool(gain.mean() > gain.std() / np.sqrt(len(gain)) and gain.mean() > 0)

