@@ -62,7 +62,9 @@ class AdapterSpec:
     def __post_init__(self) -> None:
         """Refuse what no graph can express."""
         if self.kind not in KINDS:
-            raise UsageError(f"adapter kind {self.kind!r} is unknown: use one of {', '.join(KINDS)}.")
+            raise UsageError(
+                f"adapter kind {self.kind!r} is unknown: use one of {', '.join(KINDS)}."
+            )
         unknown = [t for t in self.targets if t not in TARGETS]
         if unknown or not self.targets or len(set(self.targets)) != len(self.targets):
             raise UsageError(
@@ -70,7 +72,9 @@ class AdapterSpec:
                 f"{', '.join(TARGETS)}: correct --targets."
             )
         if not 0 <= self.split < 1:
-            raise UsageError(f"split is {self.split}, expected 0 ≤ split < 1 (a share of the depth).")
+            raise UsageError(
+                f"split is {self.split}, expected 0 ≤ split < 1 (a share of the depth)."
+            )
         if self.rank < 1 or self.invocation < 1:
             raise UsageError(
                 f"rank is {self.rank} and invocation is {self.invocation}, expected both at least 1."
@@ -112,7 +116,9 @@ def make_slots(spec: AdapterSpec, n_layers: int) -> tuple[Slot, ...]:
     return tuple(Slot(name, i * spec.block_size, shape) for i, name in enumerate(names))
 
 
-def save_adapter(path: str | Path, vector: NDArray[np.float32], identity: str, spec: AdapterSpec) -> None:
+def save_adapter(
+    path: str | Path, vector: NDArray[np.float32], identity: str, spec: AdapterSpec
+) -> None:
     """Write an adapter (n,) for the bundle of that identity; the file appears whole or not at all."""
     from safetensors.numpy import save
 
@@ -132,7 +138,9 @@ def load_adapter(path: str | Path, identity: str, size: int) -> NDArray[np.float
         raise AdapterError(f"{file} is too large for an adapter of {size} numbers: wrong file?")
     metadata, vector = _read(file)
     if metadata.get("format") != FORMAT or vector is None:
-        raise AdapterError(f"{file} is not an adapter of dsa-edge: give one that `save_adapter` wrote.")
+        raise AdapterError(
+            f"{file} is not an adapter of dsa-edge: give one that `save_adapter` wrote."
+        )
     if metadata.get("bundle") != identity:
         raise AdapterError(
             f"{file} was trained on bundle {str(metadata.get('bundle'))[:12]}…, this one is "
@@ -153,7 +161,9 @@ def read_adapter_info(path: str | Path) -> dict[str, object]:
     """
     metadata, vector = _read(Path(path))
     if metadata.get("format") != FORMAT or vector is None:
-        raise AdapterError(f"{path} is not an adapter of dsa-edge: give one that `save_adapter` wrote.")
+        raise AdapterError(
+            f"{path} is not an adapter of dsa-edge: give one that `save_adapter` wrote."
+        )
     norm = float(np.sqrt((vector.astype(np.float64) ** 2).sum()))
     return {
         "format": FORMAT,

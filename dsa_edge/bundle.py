@@ -69,7 +69,9 @@ class Bundle:
     def _check(self, name: str, entry: FileEntry, check_hash: bool) -> None:
         file = self.path / name
         if not file.is_file():
-            raise BundleError(f"{self.path} lacks its file {name}: copy or export the bundle again.")
+            raise BundleError(
+                f"{self.path} lacks its file {name}: copy or export the bundle again."
+            )
         size = file.stat().st_size
         if size != entry.bytes:
             raise BundleError(

@@ -180,9 +180,7 @@ def _parse(content: dict[str, Any]) -> Manifest:
         tokenizer=TokenizerInfo(**tokenizer),
         methods={name: _method(entry) for name, entry in content["methods"].items()},
         files={_inside(k): FileEntry(**v) for k, v in content["files"].items()},
-        golden=Golden(
-            golden["prompt"], tuple(golden["prompt_ids"]), tuple(golden["expected_ids"])
-        ),
+        golden=Golden(golden["prompt"], tuple(golden["prompt_ids"]), tuple(golden["expected_ids"])),
         producers=dict(content["producers"]),
     )
 

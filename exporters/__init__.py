@@ -1,7 +1,7 @@
 """The host side: checkpoint → decoder → quantize → subspace → graphs → verify → bundle.
 
-    from dsa_edge import export
-    export("SmolLM2-135M-Instruct/", "smol.dsa")
+from dsa_edge import export
+export("SmolLM2-135M-Instruct/", "smol.dsa")
 """
 
 from typing import TYPE_CHECKING

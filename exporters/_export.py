@@ -157,7 +157,9 @@ def _check_options(
     if target.exists() and not overwrite:
         raise UsageError(f"{target} exists: choose another name, or pass --force to replace it.")
     if target.exists() and not (target / "manifest.json").exists():
-        raise UsageError(f"{target} is not a bundle, so it will not be replaced: remove it yourself.")
+        raise UsageError(
+            f"{target} is not a bundle, so it will not be replaced: remove it yourself."
+        )
 
 
 def _check_rank(spec: AdapterSpec, source: Checkpoint) -> None:

@@ -76,7 +76,9 @@ class Chains(Generic[T]):
             values.append(v)
         # Nothing reads what the last layer would output for the prompt.
         k, v = call("layer_keys", self.n_layers - 1, x, *self._frame(frames, self.n_layers - 1)[:2])
-        trimmed = [call("trim", None, c, prompt)[0] for c in (*keys[: self.split], *values[: self.split])]
+        trimmed = [
+            call("trim", None, c, prompt)[0] for c in (*keys[: self.split], *values[: self.split])
+        ]
         keys = [*trimmed[: self.split], *keys[self.split :], k]
         values = [*trimmed[self.split :], *values[self.split :], v]
         stack = self.caller.stack
@@ -120,12 +122,17 @@ class Chains(Generic[T]):
         call, pick = self.caller.call, self.caller.pick
         x, *frames = call("response_inputs", None, hidden, lengths, keys, adapter)
         slots = self.caller.split(adapter, self.n_layers - self.split)
-        for index, slot in enumerate(slots):
-            layer = self.split + index
-            frame = self._frame(frames, layer)
-            part = "layer_adapted" if index < len(slots) - 1 else "layer_last"
-            x = call(part, layer, x, *frame, pick(keys, index), pick(values, index), slot)[0]
-        return x
+        for index, slot in enumerate(slots[:-1]):
+            frame = self._frame(frames, self.split + index)
+            cache = pick(keys, index), pick(values, index)
+            x = call("layer_adapted", self.split + index, x, *frame, *cache, slot)[0]
+        last = self.n_layers - 1
+        frame, cache = (
+            self._frame(frames, last),
+            (pick(keys, len(slots) - 1), pick(values, len(slots) - 1)),
+        )
+        *asking, mask = call("asking", None, x, *frame)
+        return call("layer_last", last, x, *frame[:2], *asking, mask, *cache, slots[-1])[0]
 
     def _frame(self, frames: list[T], layer: int) -> list[T]:
         start = 3 * self.frame_of[layer]

@@ -39,16 +39,23 @@ class PrefillInputs(_Whole):
         """
         past = torch.arange(prompt.shape[1]).expand(prompt.shape)
         new = lengths.unsqueeze(1) + torch.arange(response.shape[1])
-        visible = torch.cat([past < lengths.unsqueeze(1), torch.ones_like(new, dtype=torch.bool)], 1)
+        visible = torch.cat(
+            [past < lengths.unsqueeze(1), torch.ones_like(new, dtype=torch.bool)], 1
+        )
         positions = torch.cat([past, new], 1)
-        x = self.embedding(torch.cat([prompt, response], 1)).unsqueeze(0) * self.spec.embedding_scale
+        x = (
+            self.embedding(torch.cat([prompt, response], 1)).unsqueeze(0)
+            * self.spec.embedding_scale
+        )
         return (x, *_flat(self.frames(positions, positions, visible)))
 
 
 class PrefillSplit(nn.Module):
     """At the split layer: responses leave, prompts go on, their mean serves the gate."""
 
-    def forward(self, x: Tensor, prompt: Tensor, lengths: Tensor, *frames: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        self, x: Tensor, prompt: Tensor, lengths: Tensor, *frames: Tensor
+    ) -> tuple[Tensor, ...]:
         """x (1, B, P + R, D) → hidden (B, R, D), pooled (B, D), x (1, B, P, D), frames of P."""
         past = prompt.shape[1]
         valid = (torch.arange(past) < lengths.unsqueeze(1)).float().unsqueeze(-1)  # (B, P, 1)
@@ -73,7 +80,9 @@ class ResponseInputs(_Whole):
         super().__init__(decoder, invocation)
         self.frames = decoder.frames
 
-    def forward(self, hidden: Tensor, lengths: Tensor, keys: Tensor, adapter: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        self, hidden: Tensor, lengths: Tensor, keys: Tensor, adapter: Tensor
+    ) -> tuple[Tensor, ...]:
         """Hidden (B, R, D) → x (L, B, R, D), frames with masks (B, R, P + R)."""
         x = hidden.unsqueeze(0).expand(adapter.shape[0], -1, -1, -1).clone()
         return (x, *_cached_frames(self.frames, lengths, keys, hidden.shape[1]))
@@ -100,9 +109,9 @@ class LossHead(_Whole):
         self.top = decoder.top
 
     def forward(self, x: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor]:
-        """x (L, B, R', D), targets (B, R) int64, weights (B, R) → losses (L, B) in nats.
+        """x (L, B, U, D), targets (B, R) int64, weights (B, R) → losses (L, B) in nats.
 
-        R' = R − invocation + 1: the last layer drops the rows that predict no target.
+        U = R − invocation + 1: the last layer drops the rows that predict no target.
         """
         scores = self.top(x).log_softmax(-1)
         wanted = targets[:, self.invocation - 1 :]
@@ -119,7 +128,7 @@ class ChoiceHead(_Whole):
         self.top = decoder.top
 
     def forward(self, x: Tensor, candidates: Tensor) -> tuple[Tensor]:
-        """x (L, B, R', D) and candidates (C) → log-probabilities among them (L, B, C)."""
+        """x (L, B, U, D) and candidates (C) → log-probabilities among them (L, B, C)."""
         return (self.top.some(x[:, :, -1], candidates).log_softmax(-1),)
 
 
@@ -179,8 +188,6 @@ class CachedLayer(nn.Module):
 class AdaptedLayer(nn.Module):
     """An adapted layer over response rows, all lanes sharing the prompt's cache."""
 
-    first_row = 0
-
     def __init__(self, layer: Layer, blocks: LayerBlocks) -> None:
         super().__init__()
         self.layer, self.adapter = layer, blocks
@@ -200,26 +207,56 @@ class AdaptedLayer(nn.Module):
         The new keys and values (B, kv, R, d) are those of the first lane: decoding has only one.
         """
         cache = keys.float(), values.float()
-        lanes = self.adapter.lanes(adapter)
-        x, k, v = self.layer(x, cos, sin, mask, cache, lanes, self.first_row)
+        x, k, v = self.layer(x, cos, sin, mask, cache, self.adapter.lanes(adapter))
         return x, _cache(k), _cache(v)
 
 
-class LastLayer(AdaptedLayer):
-    """The last layer, computed only for the rows that predict a target."""
+class LastLayer(nn.Module):
+    """The last layer, computed only for the U rows that predict a target."""
 
-    def __init__(self, layer: Layer, blocks: LayerBlocks, invocation: int) -> None:
-        super().__init__(layer, blocks)
-        self.first_row = invocation - 1
+    def __init__(self, layer: Layer, blocks: LayerBlocks) -> None:
+        super().__init__()
+        self.layer, self.adapter = layer, blocks
+
+    def forward(
+        self,
+        x: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        asking: Tensor,
+        asking_cos: Tensor,
+        asking_sin: Tensor,
+        mask: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        adapter: Tensor,
+    ) -> tuple[Tensor]:
+        """All rows x (L, B, R, D) and the asking ones (L, B, U, D) → x (L, B, U, D)."""
+        cache, lanes = (keys.float(), values.float()), self.adapter.lanes(adapter)
+        rows = asking, asking_cos, asking_sin
+        return (self.layer(x, cos, sin, mask, cache, lanes, rows)[0],)
 
 
-def layer_parts(layer: Layer, blocks: LayerBlocks | None, invocation: int) -> dict[str, nn.Module]:
+class Asking(_Whole):
+    """The rows of a response that predict a target: from the last invocation token on."""
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+        """Drop the first invocation − 1 rows of x (L, B, R, D) and of a frame."""
+        first = self.invocation - 1
+        return x[:, :, first:], cos[:, first:], sin[:, first:], mask[:, first:]
+
+
+def layer_parts(layer: Layer, blocks: LayerBlocks | None) -> dict[str, nn.Module]:
     """The parts that carry one layer's weights; layers below the split have no blocks."""
-    parts = {"layer": BaseLayer(layer), "layer_keys": LayerKeys(layer), "layer_cached": CachedLayer(layer)}
+    parts = {
+        "layer": BaseLayer(layer),
+        "layer_keys": LayerKeys(layer),
+        "layer_cached": CachedLayer(layer),
+    }
     if blocks is None:
         return parts
     adapted = AdaptedLayer(layer, blocks)
-    return {**parts, "layer_adapted": adapted, "layer_last": LastLayer(layer, blocks, invocation)}
+    return {**parts, "layer_adapted": adapted, "layer_last": LastLayer(layer, blocks)}
 
 
 def model_parts(decoder: Decoder, invocation: int) -> dict[str, nn.Module]:
@@ -229,6 +266,7 @@ def model_parts(decoder: Decoder, invocation: int) -> dict[str, nn.Module]:
         "prefill_split": PrefillSplit(),
         "trim": Trim(),
         "response_inputs": ResponseInputs(decoder, invocation),
+        "asking": Asking(decoder, invocation),
         "decode_inputs": DecodeInputs(decoder, invocation),
         "loss_head": LossHead(decoder, invocation),
         "choice_head": ChoiceHead(decoder, invocation),
@@ -259,8 +297,11 @@ class AdaptedModel(nn.Module):
     def parts(self) -> tuple[dict[str, nn.Module], list[dict[str, nn.Module]]]:
         """The parts of the whole model, and those of each layer."""
         invocation = self.adapter.invocation
-        blocks = [self.blocks[str(i)] if i >= self.split else None for i in range(len(self.decoder.layers))]
-        layers = [layer_parts(l, b, invocation) for l, b in zip(self.decoder.layers, blocks, strict=True)]
+        blocks = [
+            self.blocks[str(i)] if i >= self.split else None
+            for i in range(len(self.decoder.layers))
+        ]
+        layers = [layer_parts(l, b) for l, b in zip(self.decoder.layers, blocks, strict=True)]
         return model_parts(self.decoder, invocation), layers
 
     def lanes(self, adapter: Tensor, active: Tensor | None = None) -> dict[int, Lanes]:
@@ -304,7 +345,9 @@ def _cached_frames(frames: nn.Module, lengths: Tensor, keys: Tensor, new: int) -
     batch, past = keys.shape[1], keys.shape[3]
     old = torch.arange(past).expand(batch, past)
     positions = lengths.unsqueeze(1) + torch.arange(new)
-    visible = torch.cat([old < lengths.unsqueeze(1), torch.ones_like(positions, dtype=torch.bool)], 1)
+    visible = torch.cat(
+        [old < lengths.unsqueeze(1), torch.ones_like(positions, dtype=torch.bool)], 1
+    )
     return _flat(frames(positions, torch.cat([old, positions], 1), visible))
 
 

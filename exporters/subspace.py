@@ -10,6 +10,8 @@ lies between them:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -34,7 +36,11 @@ def truncated_svd(weight: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     Eigenvectors of the smaller Gram matrix in float64, an exact truncated SVD at a tenth of the
     time of a full one. Each direction's sign is fixed: its largest entry in V is positive.
     """
-    w = weight.double()
+    with _one_thread():
+        return _leading(weight.double(), rank)
+
+
+def _leading(w: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     tall = w.shape[0] > w.shape[1]
     gram = w.T @ w if tall else w @ w.T
     vectors = torch.linalg.eigh(gram).eigenvectors[:, -rank:].flip(1)
@@ -47,6 +53,17 @@ def truncated_svd(weight: Tensor, rank: int) -> tuple[Tensor, Tensor]:
         us = vectors * projected.norm(dim=1)
     sign = v.gather(1, v.abs().argmax(1, keepdim=True)).sign()
     return (us * sign.T).float().contiguous(), (v * sign).float().contiguous()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """LAPACK's threads wait for each other by spinning: 30 x slower when another program runs."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class Block(nn.Module):
@@ -107,12 +124,16 @@ class LayerBlocks(nn.Module):
 
     def __init__(self, blocks: dict[str, Block]) -> None:
         super().__init__()
-        self.blocks = nn.ModuleDict({target: blocks[target] for target in TARGETS if target in blocks})
+        self.blocks = nn.ModuleDict(
+            {target: blocks[target] for target in TARGETS if target in blocks}
+        )
 
     def lanes(self, slots: Tensor, active: Tensor | None = None) -> Lanes:
         """Bind this layer's slots (L, n_layer); active (B, T) is 1 where the adapter acts."""
         sizes = [block.size for block in self.blocks.values()]
-        return Lanes(self.blocks, dict(zip(self.blocks, slots.split(sizes, 1), strict=True)), active)
+        return Lanes(
+            self.blocks, dict(zip(self.blocks, slots.split(sizes, 1), strict=True)), active
+        )
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,9 @@ def verify(path: str | Path, on_stage: Callable[[str], object] | None = None) ->
     return checks
 
 
-def golden_tokens(folder: Path, prompt: NDArray[np.int64], invocation: int, adapter_size: int) -> list[int]:
+def golden_tokens(
+    folder: Path, prompt: NDArray[np.int64], invocation: int, adapter_size: int
+) -> list[int]:
     """Generate greedily from prompt ids with the graphs of a bundle folder, without adapter."""
     prefill, decode = Session(folder, "prefill"), Session(folder, "decode")
     adapter = np.zeros((1, adapter_size), dtype=np.float32)

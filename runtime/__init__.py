@@ -1,8 +1,8 @@
 """The device side: engines, zeroth-order steps, the personalizer, the user's store.
 
-    from dsa_edge.runtime import Budget, Example, Personalizer
-    me = Personalizer.open("smol.dsa", store="me/")
-    report = me.fit(examples, budget=Budget(seconds=120))
+from dsa_edge.runtime import Budget, Example, Personalizer
+me = Personalizer.open("smol.dsa", store="me/")
+report = me.fit(examples, budget=Budget(seconds=120))
 """
 
 from dsa_edge.examples import Example, Labels, read_examples

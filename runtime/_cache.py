@@ -51,8 +51,8 @@ class PromptCache:
         self._arena = _file_arena(self.bytes, folder) if self.spilled else _memory(self.bytes)
         for batch in _batches(items, tokens):
             self._prefill(engine, batch)
+            self._forget_pages()
             on_item(len(batch))
-        self._forget_pages()
 
     def context(self, indices: Ints) -> Context:
         """A padded batch of items by index (B,)."""

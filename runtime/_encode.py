@@ -61,7 +61,9 @@ class Encoder:
         """
         prompt = self._prompt(example.prompt)
         if not example.choices:
-            return Encoded((self._item(prompt, self._response(example.response, example)),), 0, None)
+            return Encoded(
+                (self._item(prompt, self._response(example.response, example)),), 0, None
+            )
         answers = [self._response(choice, example) for choice in example.choices]
         answer = example.choices.index(example.response)
         firsts = tuple(ids[0] for ids in answers)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dsa_edge.bundle import Bundle
 from dsa_edge.errors import EngineError, MissingDependencyError
 from dsa_edge.runtime._engine import Context, Decoded, Floats, Halves, Ints, Prefilled
+from dsa_edge.runtime._memory import release_freed
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -56,8 +57,11 @@ class OnnxEngine:
 
     def release(self, *methods: str) -> None:
         """See `Engine`."""
-        for method in methods:
-            self._sessions.pop(method, None)
+        loaded = [method for method in methods if method in self._sessions]
+        for method in loaded:
+            del self._sessions[method]
+        if loaded:
+            release_freed()
 
     def _run(self, method: str, **feeds: Any) -> list[Any]:
         session = self._sessions.get(method) or self._load(method)

@@ -48,7 +48,9 @@ class Hyperparameters:
             raise UsageError(
                 f"queries is {self.queries} and batch is {self.batch}, expected at least 1 each."
             )
-        if not (self.epsilon > 0 and self.rate > 0 and np.isfinite([self.epsilon, self.rate]).all()):
+        if not (
+            self.epsilon > 0 and self.rate > 0 and np.isfinite([self.epsilon, self.rate]).all()
+        ):
             raise UsageError(
                 f"epsilon is {self.epsilon} and rate is {self.rate}, expected positive numbers."
             )

@@ -111,6 +111,7 @@ class Personalizer:
         """
         budget, hyper = budget or Budget(), hyperparameters or Hyperparameters()
         started = time.perf_counter()
+        self._engine.release("probe", "choose", "decode")
         reset_peak()
         encoded = self._encoder.encode_all(_learnable(examples))
         full_head = any(example.tokens is None for example in encoded)
@@ -119,7 +120,7 @@ class Personalizer:
             self._engine, items_of(encoded), chunks.cache_bytes, chunks.prefill_tokens,
             self._store.folder, on_prefill or (lambda _: None),
         )  # fmt: skip
-        self._engine.release("prefill", "decode")
+        self._engine.release("prefill")
         prefill_seconds = time.perf_counter() - started
         objective = Objective(self._engine, encoded, cache, chunks.probe_rows)
         train, held_out = hold_out(len(encoded), seed)
@@ -131,9 +132,11 @@ class Personalizer:
         )  # fmt: skip
         outcome = trainer.run(self.adapter, budget.steps or DEFAULT_STEPS, budget)
         version = self._keep(run, parent, outcome)
-        notes = [] if train is not held_out and len(set(train) & set(held_out)) == 0 else [
-            "too few examples to hold any out: the verdict is about the training examples"
-        ]
+        notes = (
+            []
+            if train is not held_out and len(set(train) & set(held_out)) == 0
+            else ["too few examples to hold any out: the verdict is about the training examples"]
+        )
         return Report(
             verdict=outcome.verdict,
             version=version,
@@ -189,7 +192,9 @@ class Personalizer:
                 on_example(len(part))
         return [
             evaluation(losses_of, right_of)
-            for losses_of, right_of in zip(np.concatenate(losses, 1), np.concatenate(right, 1), strict=True)
+            for losses_of, right_of in zip(
+                np.concatenate(losses, 1), np.concatenate(right, 1), strict=True
+            )
         ]
 
     def choose(self, prompt: str, choices: Sequence[str], version: int | None = None) -> Choice:
@@ -230,7 +235,9 @@ class Personalizer:
         limit = int(self.bundle.manifest.decoder["max_positions"])
         room = limit - len(cached) - len(invocation)
         if room < 1:
-            raise ExampleError(f"the prompt has {limit - room} tokens, this base takes {limit}: shorten it.")
+            raise ExampleError(
+                f"the prompt has {limit - room} tokens, this base takes {limit}: shorten it."
+            )
         adapter = self._version(self._store.active if version is None else version)
         stop = self.bundle.manifest.tokenizer.eos_ids
         ids: list[int] = []
@@ -283,7 +290,10 @@ class Personalizer:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 

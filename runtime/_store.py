@@ -166,11 +166,15 @@ class Store:
         """Close a journal: `version` is its adapter after `kept` steps, None if none was kept."""
         self.flush(run)
         with _errors(self.folder):
-            self._db.execute("UPDATE runs SET version = ?, kept = ? WHERE id = ?", (version, kept, run))
+            self._db.execute(
+                "UPDATE runs SET version = ?, kept = ? WHERE id = ?", (version, kept, run)
+            )
 
     def runs(self) -> list[Run]:
         """All fits that were started."""
-        rows = self._db.execute("SELECT id, parent, seed, hyper, version, kept FROM runs ORDER BY id")
+        rows = self._db.execute(
+            "SELECT id, parent, seed, hyper, version, kept FROM runs ORDER BY id"
+        )
         return [Run(r[0], r[1], r[2], json.loads(r[3]), r[4], r[5]) for r in rows]
 
     def journal(self, run: Run) -> list[Step]:

@@ -105,7 +105,9 @@ class Trainer:
         """One zeroth-order step; returns the mean loss of its lanes."""
         copies = lanes(state, self.seed, self.hyper)
         scores = self.objective(batch, copies)
-        step = Step(float(np.float32(self.hyper.rate_at(progress))), scalars(scores.losses, self.hyper))
+        step = Step(
+            float(np.float32(self.hyper.rate_at(progress))), scalars(scores.losses, self.hyper)
+        )
         self._tokens += len(copies) * self.objective.tokens(batch)
         self._record(step)
         update(state, self.seed, self.hyper, step)

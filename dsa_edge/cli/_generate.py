@@ -20,7 +20,9 @@ def main(argv: Sequence[str]) -> int:
     made = parser("generate", "Continue a prompt, printing text as it comes.", EXAMPLES)
     add_store(made)
     made.add_argument("--prompt", required=True, help="text to continue")
-    made.add_argument("--chat", action="store_true", help="send the prompt as a user's chat message")
+    made.add_argument(
+        "--chat", action="store_true", help="send the prompt as a user's chat message"
+    )
     made.add_argument("--max-tokens", type=int, default=40, help="tokens at most (default: 40)")
     made.add_argument("--temperature", type=float, default=0.0, help="0 is greedy (default: 0)")
     made.add_argument("--top-p", type=float, default=1.0, help="probability mass kept (default: 1)")

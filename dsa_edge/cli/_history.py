@@ -24,7 +24,9 @@ def main(argv: Sequence[str]) -> int:
     for version in versions:
         when = datetime.fromtimestamp(version.created).isoformat(" ", "minutes")
         mark = "*" if version.active else " "
-        lines.append(f"{mark} {version.id}  {when}  {version.verdict}, {version.steps} steps after {version.parent}")
+        lines.append(
+            f"{mark} {version.id}  {when}  {version.verdict}, {version.steps} steps after {version.parent}"
+        )
     data = {"active": active, "versions": [asdict(version) for version in versions]}
     emit(arguments, data, "\n".join(lines))
     return 0

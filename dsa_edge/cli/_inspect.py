@@ -31,7 +31,12 @@ def main(argv: Sequence[str]) -> int:
         emit(arguments, info, table(list(info.items())))
         return 0
     bundle = Bundle.open(path)
-    data = {"path": path, "identity": bundle.identity, "bytes": bundle.bytes, **asdict(bundle.manifest)}
+    data = {
+        "path": path,
+        "identity": bundle.identity,
+        "bytes": bundle.bytes,
+        **asdict(bundle.manifest),
+    }
     data["slots"] = [asdict(slot) for slot in bundle.manifest.slots]
     emit(arguments, data, _text(bundle, arguments.slots))
     return 0
@@ -54,7 +59,10 @@ def _text(bundle: Bundle, slots: bool) -> str:
     for name, (file, inputs, outputs) in manifest.methods.items():
         rows.append((name, f"{file}: {_tensors(inputs)} → {_tensors(outputs)}"))
     if slots:
-        rows += [(slot.name, f"[{slot.offset}, {slot.offset + slot.size}) {slot.shape}") for slot in manifest.slots]
+        rows += [
+            (slot.name, f"[{slot.offset}, {slot.offset + slot.size}) {slot.shape}")
+            for slot in manifest.slots
+        ]
     return table(rows)
 
 

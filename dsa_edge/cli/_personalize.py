@@ -26,7 +26,9 @@ EXAMPLES = """\
 
 def main(argv: Sequence[str]) -> int:
     """Run the verb."""
-    made = parser("personalize", "Learn from a user's examples, with forward passes only.", EXAMPLES)
+    made = parser(
+        "personalize", "Learn from a user's examples, with forward passes only.", EXAMPLES
+    )
     add_store(made, required=True)
     add_examples(made)
     made.add_argument("--steps", type=int, metavar="N", help="zeroth-order steps at most")
@@ -37,7 +39,9 @@ def main(argv: Sequence[str]) -> int:
     made.add_argument("--epsilon", type=float, help="radius of the perturbation")
     made.add_argument("--queries", type=int, help="antithetic pairs a step")
     made.add_argument("--batch", type=int, help="examples a step")
-    made.add_argument("--report", metavar="FILE", help="write an HTML report with the learning curve")
+    made.add_argument(
+        "--report", metavar="FILE", help="write an HTML report with the learning curve"
+    )
     arguments = made.parse_args(argv)
     with open_personalizer(arguments) as me:
         examples = load_examples(arguments, me)

@@ -16,7 +16,9 @@ EXAMPLES = """\
 
 def main(argv: Sequence[str]) -> int:
     """Run the verb."""
-    made = parser("verify", "Check a bundle against the torch model that its weights make.", EXAMPLES)
+    made = parser(
+        "verify", "Check a bundle against the torch model that its weights make.", EXAMPLES
+    )
     made.add_argument("bundle", help="bundle folder")
     arguments = made.parse_args(argv)
     from dsa_edge.exporters.verify import STAGES, verify

@@ -13,7 +13,9 @@ from dsa_edge.exporters.subspace import Lanes
 
 __all__ = ["Decoder", "Frame", "Frames", "Top"]
 
-MASKED = -1e9  # added to the score of a key that must not be seen; finite, so that rows of padding stay so
+MASKED = (
+    -1e9
+)  # added to the score of a key that must not be seen; finite, so that rows of padding stay so
 
 Frame = tuple[Tensor, Tensor, Tensor]  # cos (B, T, rotated), sin (B, T, rotated), mask (B, T, K)
 

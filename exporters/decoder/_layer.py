@@ -59,20 +59,22 @@ class Layer(nn.Module):
         mask: Tensor,
         context: tuple[Tensor, Tensor] | None = None,
         lanes: Lanes | None = None,
-        first_row: int = 0,
+        asking: tuple[Tensor, Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Run the layer over T new tokens.
 
         x: (L, B, T, width); cos, sin: (B, T, rotated); mask: (B, T, P + T), additive.
         context: cached keys and values (B, kv, P, head_dim), shared by all lanes.
         lanes: this layer's adapter in L perturbed copies, or None for the base alone.
-        first_row: return x only from this row of T on; earlier rows only give keys and values.
-        Returns x, and the new keys and values (L, B, T, kv, head_dim).
+        asking: x, cos and sin of the U rows to compute, out of the T, where the others only give
+            keys and values; the mask is then (B, U, P + T).
+        Returns x (L, B, T or U, width), and the new keys and values (L, B, T, kv, head_dim).
         """
         h = self.norms["attention"](x)
         k, v = self._keys(h, cos, sin, lanes)
-        h, x = _from_row(h, 2, first_row), _from_row(x, 2, first_row)
-        cos, sin, mask = (_from_row(part, 1, first_row) for part in (cos, sin, mask))
+        if asking is not None:
+            x, cos, sin = asking
+            h = self.norms["attention"](x)
         q = rotate(self._heads("q", h, self.spec.n_heads, lanes), cos, sin)
         mixed = attend(q, k, v, mask, context, self.spec.scale, self.spec.attention_softcap)
         attention = self._after("attention_out", self._linear("o", mixed, lanes))
@@ -83,7 +85,9 @@ class Layer(nn.Module):
         """Keys and values (1, B, T, kv, head_dim) of the base alone for x (1, B, T, width)."""
         return self._keys(self.norms["attention"](x), cos, sin, None)
 
-    def _keys(self, h: Tensor, cos: Tensor, sin: Tensor, lanes: Lanes | None) -> tuple[Tensor, Tensor]:
+    def _keys(
+        self, h: Tensor, cos: Tensor, sin: Tensor, lanes: Lanes | None
+    ) -> tuple[Tensor, Tensor]:
         k = self._heads("k", h, self.spec.n_kv_heads, lanes)
         v = self._linear("v", h, lanes).unflatten(-1, (self.spec.n_kv_heads, self.spec.head_dim))
         return rotate(k, cos, sin), v
@@ -105,11 +109,3 @@ class Layer(nn.Module):
 
     def _after(self, norm: str, x: Tensor) -> Tensor:
         return self.norms[norm](x) if self.spec.sandwich_norms else x
-
-
-def _from_row(x: Tensor, axis: int, first: int) -> Tensor:
-    """Drop the rows before `first`, in a form whose length torch.export can reason about."""
-    if not first:
-        return x
-    torch._check(x.shape[axis] > first)
-    return x.narrow(axis, first, x.shape[axis] - first)

@@ -33,7 +33,9 @@ def translations(accuracy_level: int) -> dict[Any, Callable[..., Any]]:
     accuracy_level: 4 quantizes activations to int8 inside the product, 0 keeps them float32.
     """
 
-    def quantized_linear(x: Any, codes: Any, scales: Any, minimum: Any = None, bits: int = 4) -> Any:
+    def quantized_linear(
+        x: Any, codes: Any, scales: Any, minimum: Any = None, bits: int = 4
+    ) -> Any:
         scale = op.Cast(scales, to=FLOAT)
         y = _MATMUL(
             x, codes, scale, K=codes.shape[1] * GROUP, N=codes.shape[0], bits=bits,

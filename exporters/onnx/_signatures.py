@@ -1,6 +1,6 @@
 """Shapes of what flows between parts, and of the methods' inputs and outputs.
 
-One letter an axis: L lanes, B examples, P prompt, R response, T new tokens, S = P + R, K keys seen,
+One letter an axis: L lanes, B examples, P prompt, R response, T new tokens, U rows that ask, S = P + R, K keys seen,
 C candidates, N layers in a cache; everything else is a fixed number of the model.
 """
 
@@ -16,23 +16,35 @@ from dsa_edge.exporters.decoder import DecoderSpec
 __all__ = ["METHOD_INPUTS", "METHOD_OUTPUTS", "example_values", "fixed_axes"]
 
 # Sizes while tracing. All above 1, which torch.export would otherwise take for a constant; S = P + R, K = P + T.
-_TRACED = {"L": 2, "B": 3, "P": 5, "R": 4, "T": 6, "S": 9, "K": 11, "C": 7, "N": 2}
+_TRACED = {"L": 2, "B": 3, "P": 5, "R": 6, "T": 6, "U": 4, "S": 11, "K": 11, "C": 7, "N": 2}
 
 _CACHE = "B kv P d:f2"
-_PARTS = {
+_PARTS: dict[str, tuple[str, ...]] = {
     "prefill_inputs": ("B P:i8", "B R:i8", "B:i8"),
     "prefill_split": ("1 B S D", "B P:i8", "B:i8", "frames S S"),
     "trim": ("B kv S d", "B P:i8"),
     "response_inputs": ("B R D", "B:i8", "N B kv P d:f2", "L n"),
     "decode_inputs": ("B T:i8", "B:i8", "N B kv P d:f2"),
-    "loss_head": ("L B T D", "B R:i8", "B R"),
-    "choice_head": ("L B T D", "C:i8"),
+    "loss_head": ("L B U D", "B R:i8", "B R"),
+    "choice_head": ("L B U D", "C:i8"),
     "token_head": ("1 B T D",),
     "layer": ("1 B S D", "frame S S"),
     "layer_keys": ("1 B S D", "B S rot", "B S rot"),
     "layer_cached": ("1 B T D", "frame T K", _CACHE, _CACHE),
     "layer_adapted": ("L B T D", "frame T K", _CACHE, _CACHE, "L m"),
-    "layer_last": ("L B T D", "frame T K", _CACHE, _CACHE, "L m"),
+    "asking": ("L B T D", "frame T K"),
+    "layer_last": (
+        "L B T D",
+        "B T rot",
+        "B T rot",
+        "L B U D",
+        "B U rot",
+        "B U rot",
+        "B U K",
+        _CACHE,
+        _CACHE,
+        "L m",
+    ),
 }
 
 METHOD_INPUTS = {
@@ -85,7 +97,8 @@ def example_values(
         shapes.extend(_frames(text, n_frames) if text.startswith("frame") else [text])
     values = tuple(_value(text, fixed) for text in shapes)
     dynamic = tuple(
-        {i: torch.export.Dim.DYNAMIC for i, a in enumerate(_axes(s)) if a in _TRACED} for s in shapes
+        {i: torch.export.Dim.DYNAMIC for i, a in enumerate(_axes(s)) if a in _TRACED}
+        for s in shapes
     )
     return values, dynamic
 

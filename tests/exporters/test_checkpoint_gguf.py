@@ -100,8 +100,8 @@ def test_what_the_file_says_of_itself(tiny_gguf: Callable[..., Path]) -> None:
 
 
 def test_silent_metadata_has_its_defaults(tiny_gguf: Callable[..., Path]) -> None:
-    keys = ("general.name", "general.license", "tokenizer.chat_template")
-    keys += ("tokenizer.ggml.add_bos_token", "tokenizer.ggml.padding_token_id")
+    keys = ["general.name", "general.license", "tokenizer.chat_template"]
+    keys += ["tokenizer.ggml.add_bos_token", "tokenizer.ggml.padding_token_id"]
     checkpoint = open_checkpoint(tiny_gguf(metadata=dict.fromkeys(keys)))
     assert (checkpoint.name, checkpoint.licence) == ("tiny", None)
     assert (checkpoint.chat_template, checkpoint.pad_id) == (None, None)

@@ -165,7 +165,7 @@ def test_refuses_missing_files(tiny_folder: Path) -> None:
     (tiny_folder / "pytorch_model.bin").unlink()
     refused(tiny_folder, r"holds no weights, expected \*.safetensors")
     (tiny_folder / "config.json").unlink()
-    refused(tiny_folder, r"has no config.json: give the tiny_folder of a Hugging Face model")
+    refused(tiny_folder, r"has no config.json: give the folder of a Hugging Face model")
     (tiny_folder / "some.gguf").touch()
     refused(tiny_folder, r"has no config.json, but holds some.gguf: give that file instead")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,6 +35,10 @@ def reference(folder: Path) -> torch.Tensor:
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     with torch.no_grad():
         return model(TOKENS).logits
+
+
+def linear(decoder: Decoder, layer: int, target: str) -> Any:
+    return decoder.get_submodule(f"layers.{layer}.linears.{target}")
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -72,9 +77,9 @@ def test_quantized_decoders_stay_close(
 def test_quantization_by_name(tiny_checkpoint: Tiny) -> None:
     checkpoint = open_checkpoint(tiny_checkpoint("llama-untied"))
     decoder = build_decoder(checkpoint, "int4")
-    assert [decoder.layers[0].linears[t].bits for t in "qkvo"] == [4] * 4
+    assert [linear(decoder, 0, t).bits for t in "qkvo"] == [4] * 4
     assert decoder.embedding.bits == decoder.top.table.bits == 8
-    assert build_decoder(checkpoint, "int8").layers[2].linears["down"].bits == 8
+    assert linear(build_decoder(checkpoint, "int8"), 2, "down").bits == 8
     with pytest.raises(UsageError, match=r"'q4' is unknown: use one of int4, int8, none"):
         build_decoder(checkpoint, "q4")
 
@@ -89,8 +94,8 @@ def test_bits_of_a_gguf_file_survive(
     decoder = build_decoder(checkpoint, quantization)
     stored = checkpoint.weight("layers.1.up")
     assert isinstance(stored, QuantizedWeight)
-    assert decoder.layers[1].linears["up"].bits == stored.bits == bits
-    assert np.array_equal(decoder.layers[1].linears["up"].codes.numpy(), stored.codes)
+    assert linear(decoder, 1, "up").bits == stored.bits == bits
+    assert np.array_equal(linear(decoder, 1, "up").codes.numpy(), stored.codes)
     table = checkpoint.weight("embedding")
     assert isinstance(table, QuantizedWeight)
     assert decoder.embedding.bits == 8

@@ -121,7 +121,7 @@ def make_checkpoint(folder: Path, family: str, seed: int = 0) -> Path:
 
 
 def make_model(family: str, seed: int = 0) -> Any:
-    """The model of transformers itself, float32, with every tensor random (norms and biases too)."""
+    """The model of transformers itself, float32, with every tensor random, norms too."""
     name, changes = FAMILIES[family]
     config = getattr(transformers, f"{name}Config")(**{**_SHAPE, **changes})
     model = getattr(transformers, f"{name.removesuffix('Text')}ForCausalLM")(config).eval()
