@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "KINDS",
     "TARGETS",
+    "Adapter",
     "AdapterSpec",
     "Slot",
     "load_adapter",
@@ -57,7 +58,7 @@ class AdapterSpec:
     rank: int = 16
     targets: tuple[str, ...] = TARGETS
     split: float = 0.5
-    invocation: int = 3
+    invocation: int = 1
 
     def __post_init__(self) -> None:
         """Refuse what no graph can express."""
@@ -116,18 +117,33 @@ def make_slots(spec: AdapterSpec, n_layers: int) -> tuple[Slot, ...]:
     return tuple(Slot(name, i * spec.block_size, shape) for i, name in enumerate(names))
 
 
-def save_adapter(
-    path: str | Path, vector: NDArray[np.float32], identity: str, spec: AdapterSpec
-) -> None:
-    """Write an adapter (n,) for the bundle of that identity; the file appears whole or not at all."""
+@dataclass(frozen=True)
+class Adapter:
+    """What was learned: the flat vector (n,), and label biases, choice → nats.
+
+    labels: added to the choices' log-probabilities where these choices are chosen among.
+    """
+
+    vector: NDArray[np.float32]
+    labels: dict[str, float] = field(default_factory=dict)
+
+
+def save_adapter(path: str | Path, adapter: Adapter, identity: str, spec: AdapterSpec) -> None:
+    """Write an adapter for the bundle of that identity; the file appears whole or not at all."""
     from safetensors.numpy import save
 
-    metadata = {"format": FORMAT, "bundle": identity, "spec": json.dumps(asdict(spec))}
-    write_atomic(Path(path), save({"adapter": np.ascontiguousarray(vector)}, metadata))
+    metadata = {
+        "format": FORMAT,
+        "bundle": identity,
+        "spec": json.dumps(asdict(spec)),
+        "labels": json.dumps(adapter.labels),
+    }
+    vector = np.ascontiguousarray(adapter.vector, dtype=np.float32)
+    write_atomic(Path(path), save({"adapter": vector}, metadata))
 
 
-def load_adapter(path: str | Path, identity: str, size: int) -> NDArray[np.float32]:
-    """Read an adapter (n,) that belongs to the bundle of that identity.
+def load_adapter(path: str | Path, identity: str, size: int) -> Adapter:
+    """Read an adapter of `size` numbers that belongs to the bundle of that identity.
 
     Raises AdapterError when the file is missing or damaged, or belongs to another bundle.
     """
@@ -151,7 +167,16 @@ def load_adapter(path: str | Path, identity: str, size: int) -> NDArray[np.float
             f"{file} holds {vector.dtype} {vector.shape}, expected {size} finite float32 numbers: "
             "the file is damaged; save the adapter again."
         )
-    return vector
+    return Adapter(vector, _labels(file, metadata.get("labels", "{}")))
+
+
+def _labels(file: Path, text: str) -> dict[str, float]:
+    try:
+        return {str(choice): float(bias) for choice, bias in json.loads(text).items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise AdapterError(
+            f"{file} has unreadable label biases ({error}): save the adapter again."
+        ) from error
 
 
 def read_adapter_info(path: str | Path) -> dict[str, object]:
@@ -171,6 +196,7 @@ def read_adapter_info(path: str | Path) -> dict[str, object]:
         "spec": json.loads(metadata.get("spec", "null")),
         "numbers": int(vector.size),
         "norm": norm,
+        "labels": _labels(Path(path), metadata.get("labels", "{}")),
     }
 
 

@@ -73,6 +73,15 @@ class Labels:
                 "correct --labels."
             )
 
+    def with_shots(self, shots: Sequence[tuple[str, object]]) -> Labels:
+        """The same labels with worked examples, (text, label) each, before every prompt.
+
+        All prompts then begin alike; the runtime runs and keeps that beginning once.
+        """
+        shown = [self.example(text, label) for text, label in shots]
+        worked = "".join(f"{example.prompt}{example.response}\n\n" for example in shown)
+        return Labels(worked.replace("{text}", "{ text }") + self.template, self.names)
+
     def example(self, text: str, label: object) -> Example:
         """The example for one labelled text.
 

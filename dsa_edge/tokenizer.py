@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dsa_edge.errors import BundleError, ExampleError
@@ -56,6 +56,20 @@ class Tokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids, special tokens left out."""
         return str(self._backend.decode(list(ids), skip_special_tokens=True))
+
+    def stream(self, tokens: Iterable[int]) -> Iterator[str]:
+        """Text of tokens as they come, each piece as soon as it is certain."""
+        ids: list[int] = []
+        sent = ""
+        for token in tokens:
+            ids.append(token)
+            text = self.decode(ids)
+            # A character of several tokens shows as U+FFFD until its last one has come.
+            if not text.endswith("\ufffd"):
+                yield text[len(sent) :]
+                sent = text
+        if rest := self.decode(ids)[len(sent) :]:
+            yield rest
 
     def chat(self, messages: Sequence[dict[str, str]], generate: bool) -> str:
         """Render a chat with the base's template.

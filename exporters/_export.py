@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dsa_edge.adapter import AdapterSpec, save_adapter
+from dsa_edge.adapter import Adapter, AdapterSpec, save_adapter
 from dsa_edge.bundle import hash_file
 from dsa_edge.errors import DsaEdgeError, ExportError, UsageError
 from dsa_edge.exporters.checkpoint import Checkpoint, open_checkpoint
@@ -129,10 +129,10 @@ class _Stages:
                 "space or choose another place for the bundle."
             ) from error
         except Exception as error:
-            text = str(error).strip().splitlines()
+            lines = str(error.__cause__ or error).strip().splitlines() or ["no message"]
             raise ExportError(
-                f"export failed in stage {stage!r} ({type(error).__name__}: "
-                f"{text[0][:300] if text else 'no message'}): please report it with this message."
+                f"export failed in stage {stage!r} ({type(error).__name__}: {lines[-1][:300]}): "
+                "please report it with this message."
             ) from error
         self.seconds[stage] = time.perf_counter() - began
 
@@ -225,7 +225,7 @@ def _finish(folder: Path, manifest: Manifest) -> int:
     """Write the initial adapter and the manifest; returns the bundle's size in bytes."""
     initial = folder / "adapter.safetensors"
     vector = np.zeros(manifest.adapter_size, dtype=np.float32)
-    save_adapter(initial, vector, manifest.identity, manifest.adapter)
+    save_adapter(initial, Adapter(vector), manifest.identity, manifest.adapter)
     manifest.files[initial.name] = FileEntry(hash_file(initial), initial.stat().st_size)
     manifest.write(folder / "manifest.json")
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dsa_edge.adapter import AdapterSpec, make_slots
-from dsa_edge.exporters.decoder import Decoder, Layer
+from dsa_edge.exporters.decoder import Decoder, Frame, Frames, Layer, Segment
 from dsa_edge.exporters.subspace import Lanes, LayerBlocks, make_blocks, truncated_svd
 
 __all__ = ["AdaptedModel", "TorchCaller"]
@@ -32,10 +32,13 @@ class PrefillInputs(_Whole):
         super().__init__(decoder, invocation)
         self.embedding, self.frames = decoder.embedding, decoder.frames
 
-    def forward(self, prompt: Tensor, response: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
-        """Prompt (B, P) and response (B, R) → x (1, B, P + R, D), frames.
+    def forward(
+        self, prompt: Tensor, response: Tensor, lengths: Tensor, prefix: Tensor
+    ) -> tuple[Tensor, ...]:
+        """Prompt (B, P) and response (B, R) → x (1, B, P + R, D), frames over X + P + R keys.
 
-        Rows of prompt beyond `lengths` are padding; the response continues at `lengths`.
+        Rows of prompt beyond `lengths` are padding; the response continues at `lengths`. All follow
+        the X tokens whose keys are in prefix (layers, 1, kv, X, d).
         """
         past = torch.arange(prompt.shape[1]).expand(prompt.shape)
         new = lengths.unsqueeze(1) + torch.arange(response.shape[1])
@@ -47,21 +50,21 @@ class PrefillInputs(_Whole):
             self.embedding(torch.cat([prompt, response], 1)).unsqueeze(0)
             * self.spec.embedding_scale
         )
-        return (x, *_flat(self.frames(positions, positions, visible)))
+        return (x, *_frames_after(prefix, self.frames, positions, positions, visible))
 
 
 class PrefillSplit(nn.Module):
     """At the split layer: responses leave, prompts go on, their mean serves the gate."""
 
     def forward(
-        self, x: Tensor, prompt: Tensor, lengths: Tensor, *frames: Tensor
+        self, x: Tensor, prompt: Tensor, lengths: Tensor, prefix: Tensor, *frames: Tensor
     ) -> tuple[Tensor, ...]:
         """x (1, B, P + R, D) → hidden (B, R, D), pooled (B, D), x (1, B, P, D), frames of P."""
-        past = prompt.shape[1]
+        past, keys = prompt.shape[1], prefix.shape[3] + prompt.shape[1]
         valid = (torch.arange(past) < lengths.unsqueeze(1)).float().unsqueeze(-1)  # (B, P, 1)
         states = x[0, :, :past]
         pooled = (states * valid).sum(1) / lengths.unsqueeze(1).clamp(min=1).float()
-        cut = [f[:, :past, :past] if i % 3 == 2 else f[:, :past] for i, f in enumerate(frames)]
+        cut = [f[:, :past, :keys] if i % 3 == 2 else f[:, :past] for i, f in enumerate(frames)]
         return (x[0, :, past:], pooled, x[:, :, :past], *cut)
 
 
@@ -81,11 +84,11 @@ class ResponseInputs(_Whole):
         self.frames = decoder.frames
 
     def forward(
-        self, hidden: Tensor, lengths: Tensor, keys: Tensor, adapter: Tensor
+        self, hidden: Tensor, lengths: Tensor, prefix: Tensor, keys: Tensor, adapter: Tensor
     ) -> tuple[Tensor, ...]:
-        """Hidden (B, R, D) → x (L, B, R, D), frames with masks (B, R, P + R)."""
+        """Hidden (B, R, D) → x (L, B, R, D), frames with masks (B, R, X + P + R)."""
         x = hidden.unsqueeze(0).expand(adapter.shape[0], -1, -1, -1).clone()
-        return (x, *_cached_frames(self.frames, lengths, keys, hidden.shape[1]))
+        return (x, *_cached_frames(self.frames, lengths, prefix, keys, hidden.shape[1]))
 
 
 class DecodeInputs(_Whole):
@@ -95,10 +98,12 @@ class DecodeInputs(_Whole):
         super().__init__(decoder, invocation)
         self.embedding, self.frames = decoder.embedding, decoder.frames
 
-    def forward(self, tokens: Tensor, lengths: Tensor, keys: Tensor) -> tuple[Tensor, ...]:
-        """Tokens (B, T) → x (1, B, T, D), frames with masks (B, T, P + T)."""
+    def forward(
+        self, tokens: Tensor, lengths: Tensor, prefix: Tensor, keys: Tensor
+    ) -> tuple[Tensor, ...]:
+        """Tokens (B, T) → x (1, B, T, D), frames with masks (B, T, X + P + T)."""
         x = self.embedding(tokens).unsqueeze(0) * self.spec.embedding_scale
-        return (x, *_cached_frames(self.frames, lengths, keys, tokens.shape[1]))
+        return (x, *_cached_frames(self.frames, lengths, prefix, keys, tokens.shape[1]))
 
 
 class LossHead(_Whole):
@@ -145,15 +150,17 @@ class TokenHead(_Whole):
 
 
 class BaseLayer(nn.Module):
-    """A layer of the base over whole prompts."""
+    """A layer of the base over whole prompts that follow a shared prefix."""
 
     def __init__(self, layer: Layer) -> None:
         super().__init__()
         self.layer = layer
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
-        """x (1, B, S, D) → x, keys and values (B, kv, S, d)."""
-        x, k, v = self.layer(x, cos, sin, mask)
+    def forward(
+        self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor, *prefix: Tensor
+    ) -> tuple[Tensor, ...]:
+        """x (1, B, S, D), prefix keys and values (1, kv, X, d) → x, new ones (B, kv, S, d)."""
+        x, k, v = self.layer(x, cos, sin, mask, _segments(*prefix))
         return x, _cache(k), _cache(v)
 
 
@@ -171,17 +178,17 @@ class LayerKeys(nn.Module):
 
 
 class CachedLayer(nn.Module):
-    """A layer of the base over new tokens on top of a cache."""
+    """A layer of the base over new tokens on top of a prefix and a cache."""
 
     def __init__(self, layer: Layer) -> None:
         super().__init__()
         self.layer = layer
 
     def forward(
-        self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor, keys: Tensor, values: Tensor
+        self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor, *cached: Tensor
     ) -> tuple[Tensor, ...]:
-        """x (1, B, T, D), keys and values (B, kv, P, d) float16 → x, new keys and values."""
-        x, k, v = self.layer(x, cos, sin, mask, (keys.float(), values.float()))
+        """x (1, B, T, D), prefix (1, kv, X, d), cache (B, kv, P, d), float16 → x, new k, v."""
+        x, k, v = self.layer(x, cos, sin, mask, _segments(*cached))
         return x, _cache(k), _cache(v)
 
 
@@ -193,21 +200,15 @@ class AdaptedLayer(nn.Module):
         self.layer, self.adapter = layer, blocks
 
     def forward(
-        self,
-        x: Tensor,
-        cos: Tensor,
-        sin: Tensor,
-        mask: Tensor,
-        keys: Tensor,
-        values: Tensor,
-        adapter: Tensor,
+        self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor, *rest: Tensor
     ) -> tuple[Tensor, ...]:
-        """x (L, B, R, D), caches (B, kv, P, d) float16, adapter (L, n_layer) → x, new k, v.
+        """x (L, B, R, D), prefix, cache as in `CachedLayer`, adapter (L, n_layer) → x, new k, v.
 
         The new keys and values (B, kv, R, d) are those of the first lane: decoding has only one.
         """
-        cache = keys.float(), values.float()
-        x, k, v = self.layer(x, cos, sin, mask, cache, self.adapter.lanes(adapter))
+        *cached, adapter = rest
+        lanes = self.adapter.lanes(adapter)
+        x, k, v = self.layer(x, cos, sin, mask, _segments(*cached), lanes)
         return x, _cache(k), _cache(v)
 
 
@@ -227,14 +228,12 @@ class LastLayer(nn.Module):
         asking_cos: Tensor,
         asking_sin: Tensor,
         mask: Tensor,
-        keys: Tensor,
-        values: Tensor,
-        adapter: Tensor,
+        *rest: Tensor,
     ) -> tuple[Tensor]:
         """All rows x (L, B, R, D) and the asking ones (L, B, U, D) → x (L, B, U, D)."""
-        cache, lanes = (keys.float(), values.float()), self.adapter.lanes(adapter)
-        rows = asking, asking_cos, asking_sin
-        return (self.layer(x, cos, sin, mask, cache, lanes, rows)[0],)
+        *cached, adapter = rest
+        rows, lanes = (asking, asking_cos, asking_sin), self.adapter.lanes(adapter)
+        return (self.layer(x, cos, sin, mask, _segments(*cached), lanes, rows)[0],)
 
 
 class Asking(_Whole):
@@ -336,19 +335,33 @@ class TorchCaller:
         return list(value.chunk(parts, 1))
 
 
-def _flat(frames: list[tuple[Tensor, Tensor, Tensor]]) -> list[Tensor]:
-    return [tensor for frame in frames for tensor in frame]
-
-
-def _cached_frames(frames: nn.Module, lengths: Tensor, keys: Tensor, new: int) -> list[Tensor]:
-    """Frames of `new` tokens that follow a cache; keys (layers, B, kv, P, d)."""
+def _cached_frames(
+    frames: Frames, lengths: Tensor, prefix: Tensor, keys: Tensor, new: int
+) -> list[Tensor]:
+    """Frames of `new` tokens that follow a prefix and a cache; keys (layers, B, kv, P, d)."""
     batch, past = keys.shape[1], keys.shape[3]
     old = torch.arange(past).expand(batch, past)
     positions = lengths.unsqueeze(1) + torch.arange(new)
-    visible = torch.cat(
-        [old < lengths.unsqueeze(1), torch.ones_like(positions, dtype=torch.bool)], 1
-    )
-    return _flat(frames(positions, torch.cat([old, positions], 1), visible))
+    seen = [old < lengths.unsqueeze(1), torch.ones_like(positions, dtype=torch.bool)]
+    all_keys = torch.cat([old, positions], 1)
+    return _frames_after(prefix, frames, positions, all_keys, torch.cat(seen, 1))
+
+
+def _frames_after(
+    prefix: Tensor, frames: Frames, positions: Tensor, keys: Tensor, visible: Tensor
+) -> list[Tensor]:
+    """Frames of tokens that follow X shared ones, prefix (layers, 1, kv, X, d): all of them seen."""
+    size = prefix.shape[3]
+    first = torch.arange(size).expand(positions.shape[0], size)
+    all_keys = torch.cat([first, keys + size], 1)
+    seen = torch.cat([torch.ones_like(first, dtype=torch.bool), visible], 1)
+    made: list[Frame] = frames(positions + size, all_keys, seen)
+    return [tensor for frame in made for tensor in frame]
+
+
+def _segments(*caches: Tensor) -> tuple[Segment, ...]:
+    """Keys and values in turn, float16 as stored, to float32 segments."""
+    return tuple((k.float(), v.float()) for k, v in zip(caches[::2], caches[1::2], strict=True))
 
 
 def _cache(states: Tensor) -> Tensor:

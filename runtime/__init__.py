@@ -5,6 +5,7 @@ me = Personalizer.open("smol.dsa", store="me/")
 report = me.fit(examples, budget=Budget(seconds=120))
 """
 
+from dsa_edge.adapter import Adapter
 from dsa_edge.examples import Example, Labels, read_examples
 from dsa_edge.runtime._engine import Engine
 from dsa_edge.runtime._generate import Sampling
@@ -15,6 +16,7 @@ from dsa_edge.runtime._report import Evaluation, Progress, Report
 from dsa_edge.runtime._store import Version
 
 __all__ = [
+    "Adapter",
     "Budget",
     "Choice",
     "Engine",

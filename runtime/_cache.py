@@ -1,5 +1,8 @@
 """Prompt caches: what the base makes of each prompt, computed once and reused by every probe.
 
+Prompts from one template often begin alike, with instructions or worked examples: the tokens that
+all of them share are run and kept once.
+
 Everything lies in one arena of bytes: in memory up to a bound, in a memory-mapped file beyond it.
 The file is unlinked as soon as it exists, so no prompt outlives the process.
 """
@@ -11,6 +14,7 @@ import mmap
 import os
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,15 +23,17 @@ from numpy.typing import NDArray
 from dsa_edge.errors import BudgetError
 from dsa_edge.manifest import Manifest
 from dsa_edge.runtime._encode import Item
-from dsa_edge.runtime._engine import Context, Engine, Halves, Ints
+from dsa_edge.runtime._engine import Context, Engine, Halves, Ints, Prefix
 
-__all__ = ["PromptCache"]
+__all__ = ["PromptCache", "no_prefix"]
+
+SHARED_LEAST = 4  # shorter beginnings are not worth a run of their own
 
 
 class PromptCache:
     """Hidden states and adapted layers' keys and values of a list of items.
 
-    Per item: hidden (R, D) float32, then keys and values (A, kv, P, d) float16 each.
+    prefix: what all prompts begin with, kept in memory. Per item: hidden (R, D) float32, then keys and values (A, kv, P, d) float16 each.
     memory: bytes that may stay in memory; more goes to an unlinked file in `folder`.
     tokens: prompt and response tokens that one prefill may hold.
     Raises BudgetError when neither memory nor disk has room.
@@ -42,14 +48,16 @@ class PromptCache:
         folder: Path | None = None,
         on_item: Callable[[int], None] = lambda _: None,
     ) -> None:
-        self._items = items
         self._shape = _Shape(engine.bundle.manifest)
-        sizes = [self._shape.item_bytes(item) for item in items]
+        shared = _shared(items)
+        self._prefix = _run_prefix(engine, items[0].prompt[:shared])
+        self._items = [replace(item, prompt=item.prompt[shared:]) for item in items]
+        sizes = [self._shape.item_bytes(item) for item in self._items]
         self._offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         self.bytes = int(self._offsets[-1])
         self.spilled = self.bytes > memory
         self._arena = _file_arena(self.bytes, folder) if self.spilled else _memory(self.bytes)
-        for batch in _batches(items, tokens):
+        for batch in _batches(self._items, tokens):
             self._prefill(engine, batch)
             self._forget_pages()
             on_item(len(batch))
@@ -70,14 +78,21 @@ class PromptCache:
             values[:, at, :, : len(item.prompt)] = v
         self._forget_pages()
         lengths = np.array([len(item.prompt) for item in items], dtype=np.int64)
-        return Context(hidden, keys, values, lengths)
+        first = self._shape.first
+        prefix = Prefix(self._prefix.keys[first:], self._prefix.values[first:])
+        return Context(prefix, hidden, keys, values, lengths)
+
+    def padded_bytes(self, count: int, prompt: int) -> int:
+        """Bytes of the keys and values of `count` items with prompts of at most so many tokens."""
+        own = max(1, prompt - self._prefix.length)
+        return 2 * 2 * count * own * self._shape.layers * self._shape.kv * self._shape.dim
 
     def _prefill(self, engine: Engine, batch: list[int]) -> None:
         items = [self._items[i] for i in batch]
         prompts, tails = _pad([i.prompt for i in items]), _pad([i.tail for i in items])
         lengths = np.array([len(item.prompt) for item in items], dtype=np.int64)
-        result = engine.prefill(prompts, tails, lengths)
-        first = len(result.keys) - self._shape.layers
+        result = engine.prefill(self._prefix, prompts, tails, lengths)
+        first = self._shape.first
         for at, index in enumerate(batch):
             states, keys, values = self._views(index)
             states[:] = result.hidden[at, : len(states)]
@@ -108,7 +123,8 @@ class _Shape:
     """The numbers of a model that fix a cache's size."""
 
     def __init__(self, manifest: Manifest) -> None:
-        self.layers = manifest.n_layers - manifest.split_layer
+        self.first = manifest.split_layer
+        self.layers = manifest.n_layers - self.first
         self.width = int(manifest.decoder["width"])
         self.kv = int(manifest.decoder["n_kv_heads"])
         self.dim = int(manifest.decoder["head_dim"])
@@ -116,6 +132,33 @@ class _Shape:
     def item_bytes(self, item: Item) -> int:
         cache = 2 * self.layers * self.kv * len(item.prompt) * self.dim * 2
         return len(item.tail) * self.width * 4 + cache
+
+
+def no_prefix(manifest: Manifest) -> Prefix:
+    """A prefix of no tokens."""
+    shape = _Shape(manifest)
+    empty = np.zeros((manifest.n_layers, 1, shape.kv, 0, shape.dim), dtype=np.float16)
+    return Prefix(empty, empty)
+
+
+def _shared(items: Sequence[Item]) -> int:
+    """Tokens that all prompts begin with; each keeps at least one of its own."""
+    first = items[0].prompt
+    shared = min(len(item.prompt) for item in items) - 1
+    for item in items:
+        differing = np.flatnonzero(item.prompt[:shared] != first[:shared])
+        shared = int(differing[0]) if differing.size else shared
+    return shared if len(items) > 1 and shared >= SHARED_LEAST else 0
+
+
+def _run_prefix(engine: Engine, tokens: Ints) -> Prefix:
+    """Keys and values of the shared tokens (X,)."""
+    empty = no_prefix(engine.bundle.manifest)
+    if not len(tokens):
+        return empty
+    # A prefill wants a response; any token does, for what precedes it does not depend on it.
+    result = engine.prefill(empty, tokens[None], tokens[None, -1:], np.array([len(tokens)]))
+    return Prefix(result.keys, result.values)
 
 
 def _memory(size: int) -> NDArray[np.uint8]:

@@ -38,11 +38,13 @@ class Encoded:
     items: one for each choice, or a single one without choices.
     answer: index of the right choice.
     tokens: the choices' tokens where each is a single, distinct one; then items[0] serves all.
+    choices: the choices' texts, none for a free response.
     """
 
     items: tuple[Item, ...]
     answer: int
     tokens: tuple[int, ...] | None
+    choices: tuple[str, ...]
 
 
 class Encoder:
@@ -61,15 +63,16 @@ class Encoder:
         """
         prompt = self._prompt(example.prompt)
         if not example.choices:
-            return Encoded(
-                (self._item(prompt, self._response(example.response, example)),), 0, None
-            )
+            item = self._item(prompt, self._response(example.response, example))
+            return Encoded((item,), 0, None, ())
         answers = [self._response(choice, example) for choice in example.choices]
         answer = example.choices.index(example.response)
         firsts = tuple(ids[0] for ids in answers)
         if all(len(ids) == 1 for ids in answers) and len(set(firsts)) == len(firsts):
-            return Encoded((self._item(prompt, answers[answer]),), answer, firsts)
-        return Encoded(tuple(self._item(prompt, ids) for ids in answers), answer, None)
+            item = self._item(prompt, answers[answer])
+            return Encoded((item,), answer, firsts, example.choices)
+        items = tuple(self._item(prompt, ids) for ids in answers)
+        return Encoded(items, answer, None, example.choices)
 
     def encode_all(self, examples: Sequence[Example]) -> list[Encoded]:
         """Token ids of many examples; errors name the example's number, from 1."""

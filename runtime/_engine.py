@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dsa_edge.bundle import Bundle
 
-__all__ = ["Context", "Decoded", "Engine", "Floats", "Halves", "Ints", "Prefilled"]
+__all__ = ["Context", "Decoded", "Engine", "Floats", "Halves", "Ints", "Prefilled", "Prefix"]
 
 Floats = NDArray[np.float32]
 Halves = NDArray[np.float16]
@@ -35,12 +35,27 @@ class Prefilled:
 
 
 @dataclass(frozen=True)
+class Prefix:
+    """Tokens that all rows of a batch begin with: keys, values (layers, 1, kv, X, d); X may be 0."""
+
+    keys: Halves
+    values: Halves
+
+    @property
+    def length(self) -> int:
+        """Number of shared tokens, X."""
+        return self.keys.shape[3]
+
+
+@dataclass(frozen=True)
 class Context:
     """A batch of cached prompts, padded to one length, ready for probes.
 
-    hidden: (B, R, D); keys, values: (A, B, kv, P, d); lengths: (B,) valid prompt tokens.
+    prefix: of the adapted layers; hidden: (B, R, D); keys, values: (A, B, kv, P, d);
+    lengths: (B,) valid prompt tokens after the prefix.
     """
 
+    prefix: Prefix
     hidden: Floats
     keys: Halves
     values: Halves
@@ -61,8 +76,8 @@ class Engine(Protocol):
 
     bundle: Bundle
 
-    def prefill(self, prompt: Ints, response: Ints, lengths: Ints) -> Prefilled:
-        """Run the base over prompt (B, P), of which `lengths` tokens are valid, and response (B, R)."""
+    def prefill(self, prefix: Prefix, prompt: Ints, response: Ints, lengths: Ints) -> Prefilled:
+        """Run the base over prompt (B, P), of which `lengths` are valid, and response (B, R)."""
         ...
 
     def probe(self, context: Context, adapter: Floats, targets: Ints, weights: Floats) -> Floats:
@@ -74,7 +89,13 @@ class Engine(Protocol):
         ...
 
     def decode(
-        self, tokens: Ints, keys: Halves, values: Halves, lengths: Ints, adapter: Floats
+        self,
+        tokens: Ints,
+        prefix: Prefix,
+        keys: Halves,
+        values: Halves,
+        lengths: Ints,
+        adapter: Floats,
     ) -> Decoded:
         """Run tokens (B, T) on top of a cache (N, B, kv, P, d) of `lengths` valid tokens."""
         ...

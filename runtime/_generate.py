@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dsa_edge.errors import UsageError
+from dsa_edge.runtime._cache import no_prefix
 from dsa_edge.runtime._engine import Engine, Floats, Halves, Ints
 
 __all__ = ["Sampling", "generate_ids"]
@@ -77,13 +78,19 @@ def generate_ids(
 
     prompt: (P,) cached with the base; invocation: the rest of the prompt; adapter: (n,).
     """
-    prefilled = engine.prefill(prompt[None], invocation[None], np.array([len(prompt)]))
+    prefix = no_prefix(engine.bundle.manifest)
+    prefilled = engine.prefill(prefix, prompt[None], invocation[None], np.array([len(prompt)]))
     cache = _Cache(prefilled.keys, prefilled.values, GROW)
     random = np.random.default_rng(sampling.seed)
     tokens = invocation
     for _ in range(max_tokens):
         result = engine.decode(
-            tokens[None], cache.keys, cache.values, np.array([cache.length]), adapter[None]
+            tokens[None],
+            prefix,
+            cache.keys,
+            cache.values,
+            np.array([cache.length]),
+            adapter[None],
         )
         cache.append(result.new_keys, result.new_values)
         token = sampling.draw(result.logits[0], random)

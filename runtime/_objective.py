@@ -17,6 +17,8 @@ from dsa_edge.runtime._engine import Engine, Floats, Ints
 
 __all__ = ["Objective", "Scores", "items_of"]
 
+CACHE_BYTES = 24 * 2**20  # of keys and values that one run may read
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -36,6 +38,7 @@ class Objective:
 
     rows: response rows (lanes x examples x R) that one run of the engine may hold; lanes and
     examples beyond it go into further runs, with the same results.
+    bias: (K,) or (L, K), added to the choices' log-probabilities; see `_calibration`.
     """
 
     def __init__(
@@ -47,15 +50,36 @@ class Objective:
         tokens = {t for example in examples for t in example.tokens or ()}
         self._candidates = np.array(sorted(tokens), dtype=np.int64)
         self._single = all(example.tokens is not None for example in examples)
+        sets = {example.choices for example in examples}
+        self.choices = sets.pop() if len(sets) == 1 else ()  # empty unless all share one set
+        self.answers: Ints = np.array([example.answer for example in examples], dtype=np.int64)
+        self.bias: Floats | None = None
 
     def __call__(self, batch: Ints, lanes: Floats) -> Scores:
         """Losses of lanes (L, n) on the examples `batch` (B,)."""
-        losses = np.empty((len(lanes), len(batch)), dtype=np.float32)
-        right = np.empty_like(losses)
-        for examples in self._example_chunks(batch):
-            part = _scores(self._choice_scores(batch[examples], lanes))
-            losses[:, examples], right[:, examples] = part.losses, part.right
-        return Scores(losses, right)
+        if self.choices:
+            return self.scored(batch, self.choice_scores(batch, lanes))
+        parts = [_scores(self._raw(batch[part], lanes)) for part in self._example_chunks(batch)]
+        losses = np.concatenate([part.losses for part in parts], 1)
+        return Scores(losses, np.concatenate([part.right for part in parts], 1))
+
+    def choice_scores(self, batch: Ints, lanes: Floats) -> Floats:
+        """Log-probabilities (L, B, K) of the choices that all examples share, without bias."""
+        parts = [self._raw(batch[part], lanes) for part in self._example_chunks(batch)]
+        return np.stack([score for part in parts for score, _ in part], 1)
+
+    def scored(self, batch: Ints, scores: Floats) -> Scores:
+        """Losses from the choices' scores (L, B, K), bias applied."""
+        answers = self.answers[batch]
+        biased = self.calibrated(scores)
+        wanted = np.take_along_axis(biased, answers[None, :, None], -1)[..., 0]
+        losses = _log_sum(biased)[..., 0] - wanted
+        right = (biased.argmax(-1) == answers).astype(np.float32)
+        return Scores(losses.astype(np.float32), right)
+
+    def calibrated(self, scores: Floats) -> Floats:
+        """Scores (L, B, K) with the bias added."""
+        return scores if self.bias is None else scores + self.bias[..., None, :]
 
     def tokens(self, batch: Ints) -> int:
         """Response tokens that one lane runs for these examples."""
@@ -63,27 +87,32 @@ class Objective:
 
     def log_probs(self, index: int, adapter: Floats) -> Floats:
         """Log-probabilities (choices,) of one example's choices under an adapter (n,)."""
-        batch = np.array([index])
-        scores = self._choice_scores(batch, adapter[None])[0][0]
-        return np.asarray(scores - _log_sum(scores), dtype=np.float32)[0]
+        scores = self.calibrated(self.choice_scores(np.array([index]), adapter[None]))[0, 0]
+        return np.asarray(scores - _log_sum(scores), dtype=np.float32)
 
     def _example_chunks(self, batch: Ints) -> list[slice]:
-        """Slices of the batch whose rows fit one run with a single lane."""
-        slices, start, longest, items = [], 0, 0, 0
+        """Slices of the batch that fit one run: their rows with one lane, and their caches."""
+        slices, start = [], 0
+        rows, past, items = 0, 0, 0  # longest tail, longest prompt, items of the current slice
         for at, index in enumerate(batch):
-            example = self._examples[index]
-            longest_now = max(longest, *(len(item.tail) for item in example.items))
-            if at > start and (items + len(example.items)) * longest_now > self._rows:
+            own = self._examples[index].items
+            wide = max(rows, *(len(item.tail) for item in own))
+            long = max(past, *(len(item.prompt) for item in own))
+            count = items + len(own)
+            full = count * wide > self._rows or self._cache.padded_bytes(count, long) > CACHE_BYTES
+            if full and at > start:
                 slices.append(slice(start, at))
-                start, items, longest_now = at, 0, max(len(item.tail) for item in example.items)
-            longest, items = longest_now, items + len(example.items)
+                start, count = at, len(own)
+                wide = max(len(item.tail) for item in own)
+                long = max(len(item.prompt) for item in own)
+            rows, past, items = wide, long, count
         return [*slices, slice(start, len(batch))]
 
     def _lane_chunks(self, lanes: Floats, rows: int) -> list[Floats]:
         count = max(1, self._rows // rows)
         return [lanes[i : i + count] for i in range(0, len(lanes), count)]
 
-    def _choice_scores(self, batch: Ints, lanes: Floats) -> list[tuple[Floats, Encoded]]:
+    def _raw(self, batch: Ints, lanes: Floats) -> list[tuple[Floats, Encoded]]:
         """Each example's scores (L, choices): log-probabilities, up to a constant."""
         return (self._token_scores if self._single else self._sequence_scores)(batch, lanes)
 

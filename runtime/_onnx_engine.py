@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dsa_edge.bundle import Bundle
 from dsa_edge.errors import EngineError, MissingDependencyError
-from dsa_edge.runtime._engine import Context, Decoded, Floats, Halves, Ints, Prefilled
+from dsa_edge.runtime._engine import Context, Decoded, Floats, Halves, Ints, Prefilled, Prefix
 from dsa_edge.runtime._memory import release_freed
 
 if TYPE_CHECKING:
@@ -32,28 +32,35 @@ class OnnxEngine:
         self._threads = threads or 0
         self._runtime = _import()
 
-    def prefill(self, prompt: Ints, response: Ints, lengths: Ints) -> Prefilled:
+    def prefill(self, prefix: Prefix, prompt: Ints, response: Ints, lengths: Ints) -> Prefilled:
         """See `Engine`."""
-        return Prefilled(*self._run("prefill", prompt=prompt, response=response, lengths=lengths))
+        feeds = {"prompt": prompt, "response": response, "lengths": lengths}
+        return Prefilled(*self._run("prefill", **feeds, **_named(prefix)))
 
     def probe(self, context: Context, adapter: Floats, targets: Ints, weights: Floats) -> Floats:
         """See `Engine`."""
-        feeds = {**vars(context), "adapter": adapter, "targets": targets, "weights": weights}
-        losses: Floats = self._run("probe", **feeds)[0]
+        feeds = {"adapter": adapter, "targets": targets, "weights": weights}
+        losses: Floats = self._run("probe", **feeds, **_cached(context))[0]
         return losses
 
     def choose(self, context: Context, adapter: Floats, candidates: Ints) -> Floats:
         """See `Engine`."""
-        feeds = {**vars(context), "adapter": adapter, "candidates": candidates}
-        log_probs: Floats = self._run("choose", **feeds)[0]
+        feeds = {"adapter": adapter, "candidates": candidates}
+        log_probs: Floats = self._run("choose", **feeds, **_cached(context))[0]
         return log_probs
 
     def decode(
-        self, tokens: Ints, keys: Halves, values: Halves, lengths: Ints, adapter: Floats
+        self,
+        tokens: Ints,
+        prefix: Prefix,
+        keys: Halves,
+        values: Halves,
+        lengths: Ints,
+        adapter: Floats,
     ) -> Decoded:
         """See `Engine`."""
         feeds = {"tokens": tokens, "keys": keys, "values": values, "lengths": lengths}
-        return Decoded(*self._run("decode", **feeds, adapter=adapter))
+        return Decoded(*self._run("decode", **feeds, **_named(prefix), adapter=adapter))
 
     def release(self, *methods: str) -> None:
         """See `Engine`."""
@@ -91,6 +98,16 @@ class OnnxEngine:
             ) from error
         self._sessions[method] = session
         return session
+
+
+def _named(prefix: Prefix) -> dict[str, Halves]:
+    return {"prefix_keys": prefix.keys, "prefix_values": prefix.values}
+
+
+def _cached(context: Context) -> dict[str, Any]:
+    """A context under the names of the graphs' inputs."""
+    own = {name: getattr(context, name) for name in ("hidden", "keys", "values", "lengths")}
+    return {**own, **_named(context.prefix)}
 
 
 def _import() -> Any:

@@ -11,6 +11,7 @@ replay of the scalars gives the same bits on any device.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -26,7 +27,7 @@ TINY = np.float32(1e-8)  # Adam's guard against division by zero
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """What a run is made of, besides its seed and its examples.
+    """What a run is made of, besides its seed and its examples; the defaults suit choices.
 
     queries: antithetic pairs a step, q; a step runs 2q lanes.
     batch: examples a step. epsilon: radius of the perturbation. rate: Adam's learning rate.
@@ -36,8 +37,8 @@ class Hyperparameters:
 
     queries: int = 16
     batch: int = 16
-    epsilon: float = 0.03
-    rate: float = 6e-3
+    epsilon: float = 0.1
+    rate: float = 0.012
     beta1: float = 0.9
     beta2: float = 0.99
     cooldown: float = 1.0
@@ -59,6 +60,11 @@ class Hyperparameters:
                 f"beta1 is {self.beta1}, beta2 {self.beta2} and cooldown {self.cooldown}, "
                 "expected 0 ≤ beta < 1 and 0 ≤ cooldown ≤ 1."
             )
+
+    @classmethod
+    def suited(cls, choices: bool) -> Hyperparameters:
+        """Defaults for examples with choices, or for free responses, which want smaller steps."""
+        return cls() if choices else cls(epsilon=0.03, rate=3e-3)
 
     def rate_at(self, progress: float) -> float:
         """Learning rate when a share `progress` (0 … 1) of the run is over."""
@@ -122,12 +128,17 @@ def update(state: State, seed: int, hyper: Hyperparameters, step: Step) -> None:
     state.step += 1
 
 
-def replay(theta: Floats, seed: int, hyper: Hyperparameters, journal: list[Step]) -> State:
-    """Rebuild the state after the recorded steps, to the bit."""
-    state = State(theta)
-    for step in journal:
-        update(state, seed, hyper, step)
-    return state
+def replay(
+    theta: Floats, seed: int, hyper: Hyperparameters, journal: Sequence[Step], at: Sequence[int]
+) -> list[Floats]:
+    """Rebuild θ (n,) after each number of steps in `at` from the recorded steps, to the bit."""
+    state, wanted = State(theta), {}
+    for count in range(max(at, default=0) + 1):
+        if count in at:
+            wanted[count] = state.theta
+        if count < min(max(at, default=0), len(journal)):
+            update(state, seed, hyper, journal[count])
+    return [wanted[count] for count in at]
 
 
 def _adam(state: State, gradient: Floats, hyper: Hyperparameters, rate: np.float32) -> None:

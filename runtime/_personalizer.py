@@ -10,18 +10,18 @@ from types import TracebackType
 
 import numpy as np
 
-from dsa_edge.adapter import load_adapter, save_adapter
+from dsa_edge.adapter import Adapter, load_adapter, save_adapter
 from dsa_edge.bundle import Bundle
 from dsa_edge.errors import ExampleError, UsageError
 from dsa_edge.examples import Example
 from dsa_edge.runtime._cache import PromptCache
-from dsa_edge.runtime._encode import Encoder
+from dsa_edge.runtime._encode import Encoded, Encoder
 from dsa_edge.runtime._engine import Engine, Floats
 from dsa_edge.runtime._generate import Sampling, generate_ids
 from dsa_edge.runtime._memory import peak_mb, reset_peak
 from dsa_edge.runtime._objective import Objective, items_of
 from dsa_edge.runtime._onnx_engine import OnnxEngine
-from dsa_edge.runtime._optimizer import Hyperparameters
+from dsa_edge.runtime._optimizer import Hyperparameters, replay
 from dsa_edge.runtime._plan import Budget, plan_chunks
 from dsa_edge.runtime._report import Evaluation, Progress, Report
 from dsa_edge.runtime._store import Store, Version
@@ -32,6 +32,7 @@ __all__ = ["BACKENDS", "Choice", "Personalizer"]
 
 BACKENDS = ("auto", "onnx")
 DEFAULT_STEPS = 150
+NOTHING_HELD_OUT = "too few examples to hold any out: the verdict is about the training examples"
 EVALUATED = 128  # examples whose prompts are cached at a time while evaluating
 
 
@@ -75,8 +76,8 @@ class Personalizer:
         return cls(OnnxEngine(opened, threads), Store(folder, opened.identity))
 
     @property
-    def adapter(self) -> Floats:
-        """The adapter in use, (n,)."""
+    def adapter(self) -> Adapter:
+        """The adapter in use."""
         return self._version(self._store.active)
 
     @property
@@ -105,45 +106,38 @@ class Personalizer:
 
         A part of the examples is held out; unless their loss improves, the adapter stays as it was.
         on_step: called after every step; on_prefill: with the number of prompts just cached.
+        hyperparameters: by default those that suit choices, or free responses.
         seed: of the perturbations and the order of examples.
         Raises ExampleError for examples that cannot be learned from, BudgetError when the budget
         is too small for this model.
         """
-        budget, hyper = budget or Budget(), hyperparameters or Hyperparameters()
-        started = time.perf_counter()
+        budget, started = budget or Budget(), time.perf_counter()
         self._engine.release("probe", "choose", "decode")
         reset_peak()
         encoded = self._encoder.encode_all(_learnable(examples))
-        full_head = any(example.tokens is None for example in encoded)
-        chunks = plan_chunks(self.bundle.manifest, budget.memory_mb, full_head)
-        cache = PromptCache(
-            self._engine, items_of(encoded), chunks.cache_bytes, chunks.prefill_tokens,
-            self._store.folder, on_prefill or (lambda _: None),
-        )  # fmt: skip
+        hyper = hyperparameters or Hyperparameters.suited(all(e.choices for e in encoded))
+        objective = self._objective(encoded, budget.memory_mb, on_prefill)
         self._engine.release("prefill")
         prefill_seconds = time.perf_counter() - started
-        objective = Objective(self._engine, encoded, cache, chunks.probe_rows)
+        parent, old = self.version, self.adapter
+        objective.bias = _bias(old, objective.choices)
         train, held_out = hold_out(len(encoded), seed)
-        parent = self._store.active
         run = self._store.start_run(parent, seed, asdict(hyper))
         trainer = Trainer(
             objective, train, held_out, hyper, seed,
             lambda step: self._store.append(run, step), on_step or (lambda _: None), started,
         )  # fmt: skip
-        outcome = trainer.run(self.adapter, budget.steps or DEFAULT_STEPS, budget)
-        version = self._keep(run, parent, outcome)
-        notes = (
-            []
-            if train is not held_out and len(set(train) & set(held_out)) == 0
-            else ["too few examples to hold any out: the verdict is about the training examples"]
-        )
+        outcome = trainer.run(old.vector, budget.steps or DEFAULT_STEPS, budget)
+        version = self._keep(run, parent, old, objective.choices, outcome)
+        same = len(held_out) == len(encoded)
         return Report(
             verdict=outcome.verdict,
             version=version,
             steps=outcome.steps,
             examples=len(examples),
-            held_out=0 if notes else len(held_out),
+            held_out=0 if same else len(held_out),
             before=outcome.before,
+            calibrated=outcome.calibrated if objective.choices else None,
             after=outcome.after,
             fit_seconds=time.perf_counter() - started,
             prefill_seconds=prefill_seconds,
@@ -154,60 +148,51 @@ class Personalizer:
             adapter_size=self.bundle.manifest.adapter_size,
             seed=seed,
             hyperparameters=asdict(hyper),
-            notes=tuple(notes),
+            notes=(NOTHING_HELD_OUT,) if same else (),
             curve=tuple(outcome.curve),
         )
 
     def evaluate(
         self,
         examples: Sequence[Example],
-        versions: Sequence[int] | None = None,
+        versions: Sequence[int | Adapter] | None = None,
         on_example: Callable[[int], object] | None = None,
     ) -> list[Evaluation]:
-        """Loss and accuracy of adapter versions on examples, by default of the one in use.
+        """Loss and accuracy of versions or adapters on examples, by default of the one in use.
 
-        All versions share the cached prompts: comparing two costs little more than one.
+        All of them share the cached prompts: comparing two costs little more than one.
+        on_example: called with the number of examples just done.
         """
         if not examples:
             raise ExampleError("there are no examples to evaluate on: give at least one.")
-        ids = [self._store.active] if versions is None else list(versions)
-        adapters = np.stack([self._version(version) for version in ids])
+        chosen = [self.version] if versions is None else versions
+        adapters = [a if isinstance(a, Adapter) else self._version(a) for a in chosen]
+        lanes = np.stack([adapter.vector for adapter in adapters])
         encoded = self._encoder.encode_all(examples)
         losses, right = [], []
-        full_head = any(example.tokens is None for example in encoded)
-        chunks = plan_chunks(self.bundle.manifest, None, full_head)
         by_length = sorted(range(len(encoded)), key=lambda i: len(encoded[i].items[0].prompt))
         for start in range(0, len(by_length), EVALUATED):
             part = [encoded[i] for i in by_length[start : start + EVALUATED]]
-            cache = PromptCache(
-                self._engine, items_of(part), chunks.cache_bytes, chunks.prefill_tokens,
-                self._store.folder,
-            )  # fmt: skip
-            scores = Objective(self._engine, part, cache, chunks.probe_rows)(
-                np.arange(len(part)), adapters
-            )
+            objective = self._objective(part, None, None)
+            biases = [_bias(adapter, objective.choices) for adapter in adapters]
+            objective.bias = np.stack(biases) if objective.choices else None
+            scores = objective(np.arange(len(part)), lanes)
             losses.append(scores.losses)
             right.append(scores.right)
             if on_example:
                 on_example(len(part))
-        return [
-            evaluation(losses_of, right_of)
-            for losses_of, right_of in zip(
-                np.concatenate(losses, 1), np.concatenate(right, 1), strict=True
-            )
-        ]
+        pairs = zip(np.concatenate(losses, 1), np.concatenate(right, 1), strict=True)
+        return [evaluation(*pair) for pair in pairs]
 
     def choose(self, prompt: str, choices: Sequence[str], version: int | None = None) -> Choice:
         """The likeliest of several continuations of a prompt, of one token or more each."""
         if len(choices) < 2 or len(set(choices)) != len(choices):
             raise UsageError(f"choices are {list(choices)}, expected at least two distinct ones.")
         encoded = [self._encoder.encode(Example(prompt, choices[0], tuple(choices)))]
-        chunks = plan_chunks(self.bundle.manifest, None, encoded[0].tokens is None)
-        items = items_of(encoded)
-        cache = PromptCache(self._engine, items, chunks.cache_bytes, chunks.prefill_tokens)
-        objective = Objective(self._engine, encoded, cache, chunks.probe_rows)
-        adapter = self._version(self._store.active if version is None else version)
-        log_probs = objective.log_probs(0, adapter)
+        objective = self._objective(encoded, None, None)
+        adapter = self.adapter if version is None else self._version(version)
+        objective.bias = _bias(adapter, objective.choices)
+        log_probs = objective.log_probs(0, adapter.vector)
         probabilities = tuple(float(p) for p in np.exp(log_probs))
         return Choice(choices[int(log_probs.argmax())], probabilities)
 
@@ -238,22 +223,25 @@ class Personalizer:
             raise ExampleError(
                 f"the prompt has {limit - room} tokens, this base takes {limit}: shorten it."
             )
-        adapter = self._version(self._store.active if version is None else version)
-        stop = self.bundle.manifest.tokenizer.eos_ids
-        ids: list[int] = []
-        sent = ""
-        for token in generate_ids(
-            self._engine, cached, invocation, adapter, sampling or Sampling(),
-            min(max_tokens, room), stop,
-        ):  # fmt: skip
-            ids.append(token)
-            text = self._tokenizer.decode(ids)
-            # A character of several tokens shows as U+FFFD until its last one has come.
-            if not text.endswith("�"):
-                yield text[len(sent) :]
-                sent = text
-        if ids and (rest := self._tokenizer.decode(ids)[len(sent) :]):
-            yield rest
+        adapter = self.adapter if version is None else self._version(version)
+        tokens = generate_ids(
+            self._engine, cached, invocation, adapter.vector, sampling or Sampling(),
+            min(max_tokens, room), self.bundle.manifest.tokenizer.eos_ids,
+        )  # fmt: skip
+        return self._tokenizer.stream(tokens)
+
+    def replay(self, steps: Sequence[int], run: int | None = None) -> list[Adapter]:
+        """Rebuild the adapter after each number of steps from the journal alone, to the bit.
+
+        run: which fit, by default the last one. Label biases are those of the version it made.
+        Raises StoreError when there is no such fit.
+        """
+        found = self._store.run(run)
+        start = self._version(found.parent)
+        hyper = Hyperparameters(**found.hyper)
+        labels = (self._version(found.version) if found.version else start).labels
+        states = replay(start.vector, found.seed, hyper, self._store.journal(found), steps)
+        return [Adapter(theta, labels) for theta in states]
 
     def history(self) -> list[Version]:
         """All saved versions, oldest first."""
@@ -273,8 +261,8 @@ class Personalizer:
 
     def load_adapter(self, path: str | Path) -> int:
         """Use an adapter from a file as a new version; returns its id."""
-        vector = load_adapter(path, self.bundle.identity, self.bundle.manifest.adapter_size)
-        return self._store.add_version(self._store.active, vector, "loaded", 0, {})
+        adapter = load_adapter(path, self.bundle.identity, self.bundle.manifest.adapter_size)
+        return self._store.add_version(self.version, adapter, "loaded", 0, {})
 
     @property
     def store_bytes(self) -> int:
@@ -297,7 +285,7 @@ class Personalizer:
     ) -> None:
         self.close()
 
-    def _version(self, version: int) -> Floats:
+    def _version(self, version: int) -> Adapter:
         manifest = self.bundle.manifest
         if version:
             return self._store.adapter(version)
@@ -305,17 +293,43 @@ class Personalizer:
             self.bundle.path / "adapter.safetensors", self.bundle.identity, manifest.adapter_size
         )
 
-    def _keep(self, run: int, parent: int, outcome: Outcome) -> int:
+    def _objective(
+        self,
+        encoded: Sequence[Encoded],
+        memory_mb: float | None,
+        on_prefill: Callable[[int], object] | None,
+    ) -> Objective:
+        """The loss over examples whose prompts are now cached."""
+        full_head = any(example.tokens is None for example in encoded)
+        chunks = plan_chunks(self.bundle.manifest, memory_mb, full_head)
+        cache = PromptCache(
+            self._engine, items_of(encoded), chunks.cache_bytes, chunks.prefill_tokens,
+            self._store.folder, on_prefill or (lambda _: None),
+        )  # fmt: skip
+        return Objective(self._engine, encoded, cache, chunks.probe_rows)
+
+    def _keep(
+        self, run: int, parent: int, old: Adapter, choices: tuple[str, ...], outcome: Outcome
+    ) -> int:
         """Save the outcome as a version if it improved; returns the version in use."""
         if outcome.verdict != "improved":
             self._store.end_run(run, None, None)
             return parent
         summary = {"before": asdict(outcome.before), "after": asdict(outcome.after)}
-        version = self._store.add_version(
-            parent, outcome.adapter, outcome.verdict, outcome.kept, summary
+        learned = (
+            {} if outcome.bias is None else dict(zip(choices, outcome.bias.tolist(), strict=True))
         )
+        adapter = Adapter(outcome.adapter, {**old.labels, **learned})
+        version = self._store.add_version(parent, adapter, outcome.verdict, outcome.kept, summary)
         self._store.end_run(run, version, outcome.kept)
         return version
+
+
+def _bias(adapter: Adapter, choices: Sequence[str]) -> Floats:
+    """The adapter's label biases (K,) for these choices; zeros unless it knows all of them."""
+    known = bool(choices) and all(choice in adapter.labels for choice in choices)
+    values = [adapter.labels[choice] for choice in choices] if known else [0.0] * len(choices)
+    return np.array(values, dtype=np.float32)
 
 
 def _learnable(examples: Sequence[Example]) -> Sequence[Example]:

@@ -42,6 +42,7 @@ class Report:
     """The outcome of one fit.
 
     verdict: `improved` (the new version is active), `no improvement` or `diverged` (the old one is).
+    calibrated: the held-out examples with label biases alone, before any step; None without choices.
     before, after: the held-out examples with the adapter that was, and that is now, active.
     """
 
@@ -51,6 +52,7 @@ class Report:
     examples: int
     held_out: int
     before: Evaluation
+    calibrated: Evaluation | None
     after: Evaluation
     fit_seconds: float
     prefill_seconds: float

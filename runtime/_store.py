@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from dsa_edge.adapter import Adapter
 from dsa_edge.errors import AdapterError, StoreError
-from dsa_edge.runtime._engine import Floats
 from dsa_edge.runtime._optimizer import Step
 
 __all__ = ["Run", "Store", "Version"]
@@ -28,7 +28,8 @@ _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE versions (
     id INTEGER PRIMARY KEY, parent INTEGER NOT NULL, created REAL NOT NULL, verdict TEXT NOT NULL,
-    steps INTEGER NOT NULL, summary TEXT NOT NULL, adapter BLOB NOT NULL);
+    steps INTEGER NOT NULL, summary TEXT NOT NULL, adapter BLOB NOT NULL,
+    labels TEXT NOT NULL);
 CREATE TABLE runs (
     id INTEGER PRIMARY KEY, parent INTEGER NOT NULL, seed INTEGER NOT NULL, hyper TEXT NOT NULL,
     version INTEGER, kept INTEGER);
@@ -85,6 +86,7 @@ class Store:
         """Size of the store on disk; 0 in memory."""
         if self.folder is None:
             return 0
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return sum(f.stat().st_size for f in self.folder.glob("user.db*"))
 
     @property
@@ -97,23 +99,25 @@ class Store:
         query = "SELECT id, parent, created, verdict, steps, summary FROM versions ORDER BY id"
         active = self.active
         return [
-            Version(*row[:5], active=row[0] == active, summary=json.loads(row[5]))
+            Version(row[0], row[1], row[2], row[3], row[4], row[0] == active, json.loads(row[5]))
             for row in self._db.execute(query)
         ]
 
-    def adapter(self, version: int) -> Floats:
-        """The adapter (n,) of a version other than 0.
+    def adapter(self, version: int) -> Adapter:
+        """The adapter of a version other than 0.
 
         Raises StoreError for a version that does not exist.
         """
-        row = self._db.execute("SELECT adapter FROM versions WHERE id = ?", (version,)).fetchone()
+        row = self._db.execute(
+            "SELECT adapter, labels FROM versions WHERE id = ?", (version,)
+        ).fetchone()
         if row is None:
             known = [str(v.id) for v in self.versions()]
             raise StoreError(
                 f"no version {version} in this store (there are 0{''.join(', ' + k for k in known)})"
                 ": `dsa-edge history` lists them."
             )
-        return np.frombuffer(row[0], dtype="<f4").astype(np.float32)
+        return Adapter(np.frombuffer(row[0], dtype="<f4").astype(np.float32), json.loads(row[1]))
 
     def activate(self, version: int) -> None:
         """Make a version the one in use; 0 is the initial adapter."""
@@ -123,14 +127,22 @@ class Store:
             self._set("active", str(version))
 
     def add_version(
-        self, parent: int, adapter: Floats, verdict: str, steps: int, summary: dict[str, Any]
+        self, parent: int, adapter: Adapter, verdict: str, steps: int, summary: dict[str, Any]
     ) -> int:
         """Save an adapter and make it the one in use, in one transaction; returns its id."""
         with _errors(self.folder), self._transaction():
             cursor = self._db.execute(
-                "INSERT INTO versions (parent, created, verdict, steps, summary, adapter) "
-                "VALUES (?, ?, ?, ?, ?, ?)",
-                (parent, time.time(), verdict, steps, json.dumps(summary), _blob(adapter)),
+                "INSERT INTO versions (parent, created, verdict, steps, summary, adapter, labels) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    parent,
+                    time.time(),
+                    verdict,
+                    steps,
+                    json.dumps(summary),
+                    _blob(adapter.vector),
+                    json.dumps(adapter.labels),
+                ),
             )
             version = int(cursor.lastrowid or 0)
             self._set("active", str(version))
@@ -170,6 +182,16 @@ class Store:
                 "UPDATE runs SET version = ?, kept = ? WHERE id = ?", (version, kept, run)
             )
 
+    def run(self, run: int | None = None) -> Run:
+        """One fit by its id, or the last one.
+
+        Raises StoreError when there is none.
+        """
+        found = [r for r in self.runs() if run is None or r.id == run]
+        if not found:
+            raise StoreError("the journal holds no such fit: `dsa-edge personalize` makes one.")
+        return found[-1]
+
     def runs(self) -> list[Run]:
         """All fits that were started."""
         rows = self._db.execute(
@@ -199,7 +221,12 @@ class Store:
         self._db.close()
 
     def _open(self, identity: str) -> None:
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON"):
+        for pragma in (
+            "page_size=1024",
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "secure_delete=ON",
+        ):
             self._db.execute(f"PRAGMA {pragma}")
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         if version == 0:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from dsa_edge.runtime._calibration import Calibration, centred_slopes
 from dsa_edge.runtime._engine import Floats, Ints
 from dsa_edge.runtime._objective import Objective, Scores
 from dsa_edge.runtime._optimizer import Hyperparameters, State, Step, lanes, scalars, update
@@ -24,17 +25,23 @@ DIVERGED = 2.0  # held-out loss over the one at the start, at which a run is sto
 
 @dataclass
 class Outcome:
-    """What a run came to: the best adapter (n,), after `kept` steps, and how it compares."""
+    """What a run came to: the best adapter (n,) after `kept` steps, and how it compares.
+
+    bias: (K,) label biases that belong to it, None without choices.
+    before: held-out examples with the adapter that was active; calibrated: the same with label
+    biases fitted; after: with the best adapter and its biases, or as before if nothing improved.
+    """
 
     verdict: str
     adapter: Floats
+    bias: Floats | None
     kept: int
     before: Evaluation
+    calibrated: Evaluation
     after: Evaluation
     steps: int
     tokens: int
     step_seconds: float
-    notes: list[str] = field(default_factory=list)
     curve: list[Progress] = field(default_factory=list)
 
 
@@ -43,13 +50,14 @@ class _Best:
     scores: Scores
     adapter: Floats
     kept: int
+    bias: Floats | None
 
 
 class Trainer:
     """Runs zeroth-order steps on an objective.
 
     train, held_out: example indices; where none can be held out they are the same.
-    record: called with each step before the next begins. clock: seconds since the fit began.
+    record: called with each step before the next begins. started: `perf_counter` of the fit.
     """
 
     def __init__(
@@ -60,19 +68,23 @@ class Trainer:
         hyper: Hyperparameters,
         seed: int,
         record: Callable[[Step], None],
-        on_step: Callable[[Progress], None],
+        on_step: Callable[[Progress], object],
         started: float,
     ) -> None:
         self.objective, self.train, self.held_out = objective, train, held_out
         self.hyper, self.seed = hyper, seed
         self._record, self._on_step, self._started = record, on_step, started
         self._tokens = 0
+        choices = len(objective.choices)
+        self._calibration = Calibration(choices) if choices else None
 
     def run(self, adapter: Floats, steps: int, budget: Budget) -> Outcome:
         """Learn from `adapter` (n,) for at most `steps` steps and within the budget's time."""
         state = State(adapter)
+        before, old_bias = self._check(state), self.objective.bias
+        self._calibrate(adapter)
         start = self._check(state)
-        best = _Best(start, state.theta, 0)
+        best = _Best(start, state.theta, 0, self.objective.bias)
         batches, curve, times = self._batches(), list[Progress](), list[float]()
         verdict = None
         for index in range(steps):
@@ -87,7 +99,7 @@ class Trainer:
                 scores = self._check(state)
                 event = self._with(event, scores)
                 if _mean(scores) < _mean(best.scores):
-                    best = _Best(scores, state.theta, state.step)
+                    best = _Best(scores, state.theta, state.step, self.objective.bias)
                 if not _mean(scores) < max(DIVERGED * _mean(start), _mean(start) + 1):
                     verdict = "diverged"
             curve.append(event)
@@ -95,23 +107,44 @@ class Trainer:
             if verdict:
                 break
         verdict = verdict or ("improved" if _better(start, best.scores) else "no improvement")
-        kept = best if verdict == "improved" else _Best(start, adapter, 0)
+        kept = best if verdict == "improved" else _Best(before, adapter, 0, old_bias)
         return Outcome(
-            verdict, kept.adapter, kept.kept, _summary(start), _summary(kept.scores),
-            state.step, self._tokens, float(np.median(times)) if times else 0.0, curve=curve,
+            verdict, kept.adapter, kept.bias, kept.kept, _summary(before), _summary(start),
+            _summary(kept.scores), state.step, self._tokens,
+            float(np.median(times)) if times else 0.0, curve,
         )  # fmt: skip
+
+    def _calibrate(self, adapter: Floats) -> None:
+        """Fit the label biases of the adapter that the run starts from."""
+        if self._calibration is None:
+            return
+        scores = self.objective.choice_scores(self.train, adapter[None])[0]
+        self._tokens += self.objective.tokens(self.train)
+        self._calibration.observe(scores, self.objective.answers[self.train])
+        self.objective.bias = self._calibration.bias
 
     def _step(self, state: State, batch: Ints, progress: float) -> float:
         """One zeroth-order step; returns the mean loss of its lanes."""
         copies = lanes(state, self.seed, self.hyper)
-        scores = self.objective(batch, copies)
-        step = Step(
-            float(np.float32(self.hyper.rate_at(progress))), scalars(scores.losses, self.hyper)
-        )
         self._tokens += len(copies) * self.objective.tokens(batch)
+        slopes, loss = self._measure(batch, copies)
+        step = Step(float(np.float32(self.hyper.rate_at(progress))), slopes)
         self._record(step)
         update(state, self.seed, self.hyper, step)
-        return float(scores.losses.mean())
+        return loss
+
+    def _measure(self, batch: Ints, copies: Floats) -> tuple[Floats, float]:
+        """Scalars c (q,) and the mean loss of lanes (2q, n) on a batch."""
+        if self._calibration is None:
+            losses = self.objective(batch, copies).losses
+            return scalars(losses, self.hyper), float(losses.mean())
+        raw = self.objective.choice_scores(batch, copies)
+        answers = self.objective.answers[batch]
+        slopes = centred_slopes(self.objective.calibrated(raw), answers, self.hyper.epsilon)
+        loss = float(self.objective.scored(batch, raw).losses.mean())
+        self._calibration.observe(raw.mean(0), answers)
+        self.objective.bias = self._calibration.bias
+        return slopes, loss
 
     def _check(self, state: State) -> Scores:
         self._tokens += self.objective.tokens(self.held_out)
@@ -138,10 +171,22 @@ class Trainer:
         """Shuffled passes over the training examples; fewer than a batch are all used."""
         size, epoch = min(self.hyper.batch, len(self.train)), 0
         while True:
-            shuffled = self.train[order(self.seed, epoch, len(self.train))]
+            shuffled = self._shuffled(epoch)
             for start in range(0, len(shuffled) - size + 1, size):
                 yield shuffled[start : start + size]
             epoch += 1
+
+    def _shuffled(self, epoch: int) -> Ints:
+        """The training examples in a random order in which every stretch holds each label's share."""
+        shuffled = self.train[order(self.seed, epoch, len(self.train))]
+        if self._calibration is None:
+            return shuffled
+        answers = self.objective.answers[shuffled]
+        place = np.empty(len(shuffled))
+        for answer in np.unique(answers):
+            same = answers == answer
+            place[same] = (np.arange(same.sum()) + 0.5) / same.sum()
+        return shuffled[np.argsort(place, kind="stable")]
 
 
 def hold_out(count: int, seed: int) -> tuple[Ints, Ints]:

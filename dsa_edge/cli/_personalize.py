@@ -47,10 +47,6 @@ def main(argv: Sequence[str]) -> int:
         examples = load_examples(arguments, me)
         report = fit_with_progress(me, examples, arguments)
         stored = me.store_bytes
-    if arguments.report:
-        from dsa_edge.cli._html import write_report
-
-        write_report(arguments.report, report, title=f"{arguments.bundle} on {arguments.data}")
     data = {**report.to_dict(), "store_bytes": stored}
     rows = [
         ("verdict", report.verdict),
@@ -63,6 +59,11 @@ def main(argv: Sequence[str]) -> int:
         ("adapter", f"{report.adapter_bytes / 1e3:.1f} kB; store {stored / 1e3:.1f} kB"),
         *(("note", note) for note in report.notes),
     ]
+    if arguments.report:
+        from dsa_edge.cli._html import write_report
+
+        facts = [(name, str(value)) for name, value in rows]
+        write_report(arguments.report, report, f"{arguments.bundle} on {arguments.data}", facts)
     emit(arguments, data, table(rows))
     return 0
 

@@ -1,5 +1,6 @@
 """One compact torch decoder for Llama, Mistral, Qwen 2, 2.5, 3 and Gemma 3, driven by a spec."""
 
+from dsa_edge.exporters.decoder._attention import Segment
 from dsa_edge.exporters.decoder._build import QUANTIZATIONS, build_decoder
 from dsa_edge.exporters.decoder._decoder import Decoder, Frame, Frames, Top
 from dsa_edge.exporters.decoder._layer import Layer, Norm
@@ -19,6 +20,7 @@ __all__ = [
     "Norm",
     "QuantizedWeight",
     "RopeSpec",
+    "Segment",
     "Top",
     "build_decoder",
     "quantize",

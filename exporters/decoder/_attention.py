@@ -1,7 +1,7 @@
-"""Attention of new tokens over a shared, cached context and over themselves.
+"""Attention of new tokens over cached segments and over themselves.
 
-All lanes of an example share its context, so lanes are folded into the query axis: keys and
-values of the prompt are read once and never copied per lane.
+A cached segment belongs to all lanes: a shared prefix (batch 1) or each example's own prompt. Lanes
+are folded into the query axis, so cached keys and values are read once and never copied per lane.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["attend"]
+__all__ = ["Segment", "attend"]
+
+Segment = tuple[Tensor, Tensor]  # keys, values: (B or 1, kv, P, head_dim) each
 
 
 def attend(
@@ -17,7 +19,7 @@ def attend(
     k: Tensor,
     v: Tensor,
     mask: Tensor,
-    context: tuple[Tensor, Tensor] | None,
+    cached: tuple[Segment, ...],
     scale: float,
     softcap: float | None = None,
 ) -> Tensor:
@@ -25,8 +27,8 @@ def attend(
 
     q: (L, B, T, heads, head_dim), the rows that ask; k, v: (L, B, S, kv, head_dim), the new tokens
         of each lane (S = T, or more where only the last rows ask).
-    mask: (B, T, P + S), added to the scores; P is 0 without a context.
-    context: keys and values (B, kv, P, head_dim) shared by all lanes, or None.
+    cached: segments that all lanes share; P positions together.
+    mask: (B, T, P + S), added to the scores; cached positions first, in order.
     Returns (L, B, T, heads · head_dim).
     """
     lanes, batch, length, heads, dim = q.shape
@@ -34,17 +36,18 @@ def attend(
     group = heads // kv
     queries = (q * scale).view(lanes, batch, length, kv, group, dim).permute(1, 3, 0, 4, 2, 5)
     rows = queries.reshape(batch, kv, lanes, group * length, dim)
-    scores = rows @ k.permute(1, 3, 0, 4, 2)  # (B, kv, L, group · T, S)
-    past = 0 if context is None else context[0].shape[2]
-    if context is not None:
-        folded = rows.reshape(batch, kv, lanes * group * length, dim)
-        shared = folded @ context[0].transpose(2, 3)
-        scores = torch.cat([shared.view(batch, kv, lanes, group * length, past), scores], -1)
-    scores = _softmax(scores, mask, group, length, softcap)
-    out = scores[..., past:] @ v.permute(1, 3, 0, 2, 4)  # (B, kv, L, group · T, dim)
-    if context is not None:
-        weights = scores[..., :past].reshape(batch, kv, lanes * group * length, past)
-        out = out + (weights @ context[1]).view(batch, kv, lanes, group * length, dim)
+    folded = rows.reshape(batch, kv, lanes * group * length, dim)
+    scores = [
+        (folded @ keys.transpose(2, 3)).view(batch, kv, lanes, group * length, keys.shape[2])
+        for keys, _ in cached
+    ]
+    scores.append(rows @ k.permute(1, 3, 0, 4, 2))  # (B, kv, L, group · T, S)
+    sizes = [part.shape[-1] for part in scores]
+    weights = _softmax(torch.cat(scores, -1), mask, group, length, softcap).split(sizes, -1)
+    out = weights[-1] @ v.permute(1, 3, 0, 2, 4)  # (B, kv, L, group · T, dim)
+    for weight, (_, values) in zip(weights, cached, strict=False):
+        flat = weight.reshape(batch, kv, lanes * group * length, values.shape[2])
+        out = out + (flat @ values).view(batch, kv, lanes, group * length, dim)
     out = out.view(batch, kv, lanes, group, length, dim).permute(2, 0, 4, 1, 3, 5)
     return out.reshape(lanes, batch, length, heads * dim)
 

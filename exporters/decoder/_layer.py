@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dsa_edge.exporters.decoder._attention import attend
+from dsa_edge.exporters.decoder._attention import Segment, attend
 from dsa_edge.exporters.decoder._linear import Linear
 from dsa_edge.exporters.decoder._rope import rotate
 from dsa_edge.exporters.decoder._spec import DecoderSpec
@@ -57,14 +57,14 @@ class Layer(nn.Module):
         cos: Tensor,
         sin: Tensor,
         mask: Tensor,
-        context: tuple[Tensor, Tensor] | None = None,
+        cached: tuple[Segment, ...] = (),
         lanes: Lanes | None = None,
         asking: tuple[Tensor, Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Run the layer over T new tokens.
 
         x: (L, B, T, width); cos, sin: (B, T, rotated); mask: (B, T, P + T), additive.
-        context: cached keys and values (B, kv, P, head_dim), shared by all lanes.
+        cached: keys and values (B or 1, kv, P, head_dim) of earlier tokens, shared by all lanes.
         lanes: this layer's adapter in L perturbed copies, or None for the base alone.
         asking: x, cos and sin of the U rows to compute, out of the T, where the others only give
             keys and values; the mask is then (B, U, P + T).
@@ -76,7 +76,7 @@ class Layer(nn.Module):
             x, cos, sin = asking
             h = self.norms["attention"](x)
         q = rotate(self._heads("q", h, self.spec.n_heads, lanes), cos, sin)
-        mixed = attend(q, k, v, mask, context, self.spec.scale, self.spec.attention_softcap)
+        mixed = attend(q, k, v, mask, cached, self.spec.scale, self.spec.attention_softcap)
         attention = self._after("attention_out", self._linear("o", mixed, lanes))
         x = x + attention * self.spec.residual_scale
         return x + self._mlp(x, lanes) * self.spec.residual_scale, k, v

@@ -44,6 +44,7 @@ class GraphBuilder:
         on_part: Callable[[str], None],
     ) -> None:
         self.spec, self.data, self.split = model.decoder.spec, data, model.split
+        self.invocation = model.adapter.invocation
         self.fixed = fixed_axes(self.spec, model.size, self.split)
         self._level, self._on_part = accuracy_level, on_part
         self._whole, self._layers = model.parts()
@@ -54,7 +55,7 @@ class GraphBuilder:
         caller = _OnnxCaller(self)
         spec = self.spec
         frame_of = tuple(spec.frame_of(i) for i in range(spec.n_layers))
-        chains = Chains(caller, spec.n_layers, self.split, frame_of, len(spec.frames))
+        chains = Chains(caller, spec.n_layers, self.split, self.invocation, frame_of)
         inputs = [self._declare(k, text) for k, text in METHOD_INPUTS[method].items()]
         results = getattr(chains, method)(*inputs)
         outputs = [self._name_output(results[k], k, t) for k, t in METHOD_OUTPUTS[method].items()]
@@ -75,7 +76,9 @@ class GraphBuilder:
             self._on_part(name)
             copies = sum(1 for other in self._traced if other[0] == name)
             unique = name if not copies else f"{name}_{copies + 1}"
-            values, dynamic = example_values(name, self.fixed, len(self.spec.frames))
+            values, dynamic = example_values(
+                name, self.fixed, len(self.spec.frames), self.invocation
+            )
             self._traced[key] = trace(unique, module, values, dynamic, self._level)
         return self._traced[key], module
 

