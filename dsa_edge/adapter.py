@@ -78,7 +78,7 @@ class AdapterSpec:
             )
         if self.rank < 1 or self.invocation < 1:
             raise UsageError(
-                f"rank is {self.rank} and invocation is {self.invocation}, expected both at least 1."
+                f"rank is {self.rank} and invocation {self.invocation}, expected at least 1 each."
             )
 
     def split_layer(self, n_layers: int) -> int:

@@ -14,7 +14,7 @@ __all__ = ["Check", "ExportReport", "export", "verify"]
 
 
 def __getattr__(name: str) -> object:
-    """Load on first use: a package that imports its own heavy half could not be explored lightly."""
+    """Load on first use, so that a look at one module does not import torch."""
     if name in ("ExportReport", "export"):
         from dsa_edge.exporters import _export
 

@@ -92,7 +92,7 @@ def export(
                 base, asdict(source.spec), spec, info, methods, _files(folder), golden, _producers()
             )
             size = _finish(folder, manifest)
-        checks = ()
+        checks: tuple[Check, ...] = ()
         if check:
             with stages("verify"):
                 checks = tuple(verify(folder, stages.detail))

@@ -6,11 +6,13 @@ in their weights. Layer parts take the weights of one layer; all others belong t
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
 from dsa_edge.adapter import AdapterSpec, make_slots
-from dsa_edge.exporters.decoder import Decoder, Frame, Frames, Layer, Segment
+from dsa_edge.exporters.decoder import Decoder, Frame, Frames, Layer, Linear, Segment
 from dsa_edge.exporters.subspace import Lanes, LayerBlocks, make_blocks, truncated_svd
 
 __all__ = ["AdaptedModel", "TorchCaller"]
@@ -285,9 +287,12 @@ class AdaptedModel(nn.Module):
 
     def add_blocks(self, layer: int) -> None:
         """Compute the factors of one adapted layer from its own weights."""
-        linears, rank = self.decoder.layers[layer].linears, self.adapter.rank
-        targets = self.adapter.targets
-        self.set_blocks(layer, {t: truncated_svd(linears[t].dense(), rank) for t in targets})
+        linears, rank = self.decoder.layer(layer).linears, self.adapter.rank
+        factors = {}
+        for target in self.adapter.targets:
+            linear = cast(Linear, linears[target])
+            factors[target] = truncated_svd(linear.dense(), rank)
+        self.set_blocks(layer, factors)
 
     def set_blocks(self, layer: int, factors: dict[str, tuple[Tensor, Tensor]]) -> None:
         """Use known factors U (n_out, r) and V (r, n_in) for the targets of one layer."""
@@ -295,19 +300,20 @@ class AdaptedModel(nn.Module):
 
     def parts(self) -> tuple[dict[str, nn.Module], list[dict[str, nn.Module]]]:
         """The parts of the whole model, and those of each layer."""
-        invocation = self.adapter.invocation
-        blocks = [
-            self.blocks[str(i)] if i >= self.split else None
-            for i in range(len(self.decoder.layers))
+        layers = [
+            layer_parts(self.decoder.layer(i), self._blocks(i) if i >= self.split else None)
+            for i in range(self.decoder.spec.n_layers)
         ]
-        layers = [layer_parts(l, b) for l, b in zip(self.decoder.layers, blocks, strict=True)]
-        return model_parts(self.decoder, invocation), layers
+        return model_parts(self.decoder, self.adapter.invocation), layers
 
     def lanes(self, adapter: Tensor, active: Tensor | None = None) -> dict[int, Lanes]:
         """Adapter vectors (L, n) bound to their layers, for `Decoder.forward`."""
-        layers = range(self.split, len(self.decoder.layers))
+        layers = range(self.split, self.decoder.spec.n_layers)
         slots = adapter.chunk(len(layers), 1)
-        return {i: self.blocks[str(i)].lanes(s, active) for i, s in zip(layers, slots, strict=True)}
+        return {i: self._blocks(i).lanes(s, active) for i, s in zip(layers, slots, strict=True)}
+
+    def _blocks(self, layer: int) -> LayerBlocks:
+        return cast(LayerBlocks, self.blocks[str(layer)])
 
 
 class TorchCaller:
@@ -350,7 +356,7 @@ def _cached_frames(
 def _frames_after(
     prefix: Tensor, frames: Frames, positions: Tensor, keys: Tensor, visible: Tensor
 ) -> list[Tensor]:
-    """Frames of tokens that follow X shared ones, prefix (layers, 1, kv, X, d): all of them seen."""
+    """Frames of tokens that follow the X tokens of prefix (layers, 1, kv, X, d), all seen."""
     size = prefix.shape[3]
     first = torch.arange(size).expand(positions.shape[0], size)
     all_keys = torch.cat([first, keys + size], 1)

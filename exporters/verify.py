@@ -196,7 +196,7 @@ class _Verifier:
         other, own = np.abs(after - before).max((1, 2))
         if own <= MOVED or other > MOVED:
             raise VerifyError(
-                f"verify failed in stage 'adapter': one changed entry moved its own lane by {own:.1e} "
+                f"verify failed in stage 'adapter': one entry moved its own lane by {own:.1e} "
                 f"nats (expected more than {MOVED}) and the other by {other:.1e} (expected none): "
                 "the graph does not use the adapter; export again."
             )
@@ -255,7 +255,7 @@ class _Verifier:
 def _checked(stage: str, measured: float, tolerance: float) -> Check:
     if not measured <= tolerance:
         raise VerifyError(
-            f"verify failed in stage {stage!r}: measured {measured:.3g}, tolerance {tolerance:.3g}: "
+            f"verify failed in stage {stage!r} ({measured:.3g}, tolerance {tolerance:.3g}): "
             "the bundle does not compute what its model does; export it again."
         )
     return Check(stage, measured, tolerance)

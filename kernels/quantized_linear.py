@@ -28,7 +28,8 @@ def pack_codes(codes: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
     grouped = codes.reshape(codes.shape[0], -1, GROUP)
     if bits == 8:
         return np.ascontiguousarray(grouped)
-    return grouped[..., 0::2] | (grouped[..., 1::2] << 4)
+    packed: NDArray[np.uint8] = grouped[..., 0::2] | (grouped[..., 1::2] << np.uint8(4))
+    return packed
 
 
 def unpack_codes(packed: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:

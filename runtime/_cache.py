@@ -33,7 +33,8 @@ SHARED_LEAST = 4  # shorter beginnings are not worth a run of their own
 class PromptCache:
     """Hidden states and adapted layers' keys and values of a list of items.
 
-    prefix: what all prompts begin with, kept in memory. Per item: hidden (R, D) float32, then keys and values (A, kv, P, d) float16 each.
+    prefix: what all prompts begin with, kept in memory. Per item: hidden (R, D) float32, then
+    keys and values (A, kv, P, d) float16 each of the rest of its prompt.
     memory: bytes that may stay in memory; more goes to an unlinked file in `folder`.
     tokens: prompt and response tokens that one prefill may hold.
     Raises BudgetError when neither memory nor disk has room.
@@ -46,7 +47,7 @@ class PromptCache:
         memory: int,
         tokens: int,
         folder: Path | None = None,
-        on_item: Callable[[int], None] = lambda _: None,
+        on_item: Callable[[int], object] = lambda _: None,
     ) -> None:
         self._shape = _Shape(engine.bundle.manifest)
         shared = _shared(items)

@@ -1,4 +1,4 @@
-"""Label calibration: one additive bias a choice, fitted in closed form from scores that exist anyway.
+"""Label calibration: one additive bias a choice, fitted from scores that exist anyway.
 
 A base model prefers some label words whatever the text. That offset is most of the first gradient
 and almost all of a batch's noise, so zeroth-order steps that had to learn it would see little else
@@ -9,6 +9,7 @@ and almost all of a batch's noise, so zeroth-order steps that had to learn it wo
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dsa_edge.runtime._engine import Floats, Ints
 
@@ -65,7 +66,7 @@ def centred_slopes(scores: Floats, answers: Ints, epsilon: float) -> Floats:
     the direction's common effect on all examples is noise. Centring ρ over the batch removes it.
     NaN where a lane of the pair was not finite.
     """
-    finite = np.isfinite(scores).all((1, 2))
+    finite = np.asarray(np.isfinite(scores).all((1, 2)))
     if not finite.any():
         return np.full(len(scores) // 2, np.nan, dtype=np.float32)
     exact = scores.astype(np.float64)
@@ -80,8 +81,8 @@ def centred_slopes(scores: Floats, answers: Ints, epsilon: float) -> Floats:
     return np.where(usable, slopes, np.nan).astype(np.float32)
 
 
-def softmax(scores: Floats) -> np.ndarray:
+def softmax(scores: NDArray[np.floating]) -> NDArray[np.float64]:
     """Probabilities over the last axis, in float64."""
-    shifted = scores.astype(np.float64)
-    shifted = np.exp(shifted - shifted.max(-1, keepdims=True))
-    return shifted / shifted.sum(-1, keepdims=True)
+    exact = scores.astype(np.float64)
+    likelihood = np.exp(exact - exact.max(-1, keepdims=True))
+    return np.asarray(likelihood / likelihood.sum(-1, keepdims=True))

@@ -1,7 +1,7 @@
 """What the runtime asks of an inference engine: the four methods of a bundle on numpy arrays.
 
-Shapes: L lanes, B examples, P prompt length, R response length, T new tokens, D width, V
-vocabulary, n adapter size; A adapted layers, N all layers. Caches are float16 (layers, B, kv, P, d).
+Shapes: L lanes, B examples, X shared prefix, P prompt, R response, T new tokens, D width, V
+vocabulary, n adapter size; A adapted layers, N all layers. Caches: float16 (layers, B, kv, P, d).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Prefilled:
 
 @dataclass(frozen=True)
 class Prefix:
-    """Tokens that all rows of a batch begin with: keys, values (layers, 1, kv, X, d); X may be 0."""
+    """What all rows of a batch begin with: keys, values (layers, 1, kv, X, d); X may be 0."""
 
     keys: Halves
     values: Halves

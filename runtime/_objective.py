@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dsa_edge.runtime._cache import PromptCache
 from dsa_edge.runtime._encode import Encoded, Item
 from dsa_edge.runtime._engine import Engine, Floats, Ints
 
 __all__ = ["Objective", "Scores", "items_of"]
+
+T = TypeVar("T", bound=np.generic)
 
 CACHE_BYTES = 24 * 2**20  # of keys and values that one run may read
 
@@ -132,8 +136,8 @@ class Objective:
             np.concatenate([np.arange(self._first[i], self._first[i + 1]) for i in batch])
         )
         rows = context.hidden.shape[1]
-        targets = _padded([item.targets for item in items], rows, np.int64)
-        weights = _padded([item.weights for item in items], rows, np.float32)
+        targets = _padded([item.targets for item in items], rows)
+        weights = _padded([item.weights for item in items], rows)
         chunks = self._lane_chunks(lanes, len(items) * rows)
         nats = np.concatenate([self._engine.probe(context, c, targets, weights) for c in chunks])
         ends = np.cumsum([len(example.items) for example in examples])
@@ -159,8 +163,9 @@ def _log_sum(scores: Floats) -> Floats:
     return np.asarray(peak + np.log(np.exp(scores - peak).sum(-1, keepdims=True)))
 
 
-def _padded(rows: list[Ints] | list[Floats], width: int, dtype: type) -> np.ndarray:
-    out = np.zeros((len(rows), width), dtype=dtype)
+def _padded(rows: Sequence[NDArray[T]], width: int) -> NDArray[T]:
+    """Rows of different lengths as one array (N, width), zeros behind."""
+    out = np.zeros((len(rows), width), dtype=rows[0].dtype)
     for at, row in enumerate(rows):
         out[at, : len(row)] = row
     return out

@@ -1,6 +1,6 @@
 """Zeroth-order steps: antithetic sign directions, scalars, and Adam in reproducible arithmetic.
 
-A step is (seed, step, learning rate, q scalars). For query j, z_j ∈ {±1}^n and, averaged over the batch,
+A step is (seed, step, learning rate, q scalars). For query j, z_j ∈ {±1}^n and, over the batch,
 
     c_j = (loss(θ + ε z_j) − loss(θ − ε z_j)) / 2ε          SPSA (Spall 1992), MeZO (2305.17333)
     g   = mean_j c_j z_j,   θ ← Adam(θ, g)                   (1412.6980, algorithm 1)
@@ -11,7 +11,7 @@ replay of the scalars gives the same bits on any device.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -65,6 +65,12 @@ class Hyperparameters:
     def suited(cls, choices: bool) -> Hyperparameters:
         """Defaults for examples with choices, or for free responses, which want smaller steps."""
         return cls() if choices else cls(epsilon=0.03, rate=3e-3)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, float]) -> Hyperparameters:
+        """What the journal recorded: whole numbers are whole again."""
+        numbers = {k: float(v) for k, v in values.items() if k not in ("queries", "batch")}
+        return cls(int(values["queries"]), int(values["batch"]), **numbers)
 
     def rate_at(self, progress: float) -> float:
         """Learning rate when a share `progress` (0 … 1) of the run is over."""

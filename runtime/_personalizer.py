@@ -238,7 +238,7 @@ class Personalizer:
         """
         found = self._store.run(run)
         start = self._version(found.parent)
-        hyper = Hyperparameters(**found.hyper)
+        hyper = Hyperparameters.from_dict(found.hyper)
         labels = (self._version(found.version) if found.version else start).labels
         states = replay(start.vector, found.seed, hyper, self._store.journal(found), steps)
         return [Adapter(theta, labels) for theta in states]
@@ -342,7 +342,7 @@ def _learnable(examples: Sequence[Example]) -> Sequence[Example]:
     labels = {example.response for example in examples}
     if len(examples) > 1 and len(labels) == 1 and all(example.choices for example in examples):
         raise ExampleError(
-            f"all {len(examples)} examples have the label {labels.pop().strip()!r}, from which only "
-            "a constant answer can be learned: add examples of another label."
+            f"all {len(examples)} examples have the label {labels.pop().strip()!r}, which teaches "
+            "only a constant answer: add examples of another label."
         )
     return examples

@@ -41,8 +41,8 @@ class Evaluation:
 class Report:
     """The outcome of one fit.
 
-    verdict: `improved` (the new version is active), `no improvement` or `diverged` (the old one is).
-    calibrated: the held-out examples with label biases alone, before any step; None without choices.
+    verdict: `improved` (a new version is active), `no improvement` or `diverged` (the old one is).
+    calibrated: the held-out examples with label biases alone, before any step; None if no choices.
     before, after: the held-out examples with the adapter that was, and that is now, active.
     """
 

@@ -112,10 +112,10 @@ class Store:
             "SELECT adapter, labels FROM versions WHERE id = ?", (version,)
         ).fetchone()
         if row is None:
-            known = [str(v.id) for v in self.versions()]
+            known = ", ".join(["0", *(str(v.id) for v in self.versions())])
             raise StoreError(
-                f"no version {version} in this store (there are 0{''.join(', ' + k for k in known)})"
-                ": `dsa-edge history` lists them."
+                f"no version {version} in this store (there are {known}): "
+                "`dsa-edge history` lists them."
             )
         return Adapter(np.frombuffer(row[0], dtype="<f4").astype(np.float32), json.loads(row[1]))
 
@@ -244,7 +244,7 @@ class Store:
         if self._meta("bundle") != identity:
             raise AdapterError(
                 f"{self.folder} belongs to bundle {self._meta('bundle')[:12]}…, this one is "
-                f"{identity[:12]}…: open the bundle that it belongs to, or use another store folder."
+                f"{identity[:12]}…: open the bundle it belongs to, or use another store folder."
             )
 
     def _meta(self, key: str) -> str:

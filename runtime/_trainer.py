@@ -177,7 +177,7 @@ class Trainer:
             epoch += 1
 
     def _shuffled(self, epoch: int) -> Ints:
-        """The training examples in a random order in which every stretch holds each label's share."""
+        """The training examples in random order, every stretch with each label's share."""
         shuffled = self.train[order(self.seed, epoch, len(self.train))]
         if self._calibration is None:
             return shuffled

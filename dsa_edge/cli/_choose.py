@@ -9,7 +9,8 @@ from dsa_edge.cli._common import add_store, emit, open_personalizer, parser, tab
 __all__ = ["main"]
 
 EXAMPLES = """\
-  dsa-edge choose smol.dsa --store me/ --prompt 'A waste of time. It was' --choices ' great, terrible'"""
+  dsa-edge choose smol.dsa --store me/ \\
+      --prompt 'A waste of time. It was' --choices ' great, terrible'"""
 
 
 def main(argv: Sequence[str]) -> int:

@@ -29,7 +29,7 @@ EXAMPLES = """\
   dsa-edge demo --folder demo/ --fresh"""
 DESCRIPTION = """Export SmolLM2-135M-Instruct, personalize it on review sentences, report.
 
-SmolLM2 (4 bit) ──export──▶ bundle ──512 sentences, forward passes only──▶ adapter ──▶ report.html"""
+SmolLM2 (4 bit) ──export──▶ bundle ──512 sentences, forward passes──▶ adapter ──▶ report"""
 SHOWN = 6  # examples in the report
 
 

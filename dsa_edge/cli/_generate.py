@@ -11,7 +11,8 @@ __all__ = ["main"]
 
 EXAMPLES = """\
   dsa-edge generate smol.dsa --prompt 'The capital of France is'
-  dsa-edge generate smol.dsa --store me/ --prompt 'Dear team,' --max-tokens 80 --temperature 0.7 --top-p 0.9
+  dsa-edge generate smol.dsa --store me/ --prompt 'Dear team,' \\
+      --max-tokens 80 --temperature 0.7 --top-p 0.9
   dsa-edge generate smol.dsa --chat --prompt 'Name three rivers.'"""
 
 

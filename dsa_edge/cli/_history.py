@@ -24,9 +24,8 @@ def main(argv: Sequence[str]) -> int:
     for version in versions:
         when = datetime.fromtimestamp(version.created).isoformat(" ", "minutes")
         mark = "*" if version.active else " "
-        lines.append(
-            f"{mark} {version.id}  {when}  {version.verdict}, {version.steps} steps after {version.parent}"
-        )
+        what = f"{version.verdict}, {version.steps} steps after {version.parent}"
+        lines.append(f"{mark} {version.id}  {when}  {what}")
     data = {"active": active, "versions": [asdict(version) for version in versions]}
     emit(arguments, data, "\n".join(lines))
     return 0

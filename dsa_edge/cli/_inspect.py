@@ -45,17 +45,20 @@ def main(argv: Sequence[str]) -> int:
 def _text(bundle: Bundle, slots: bool) -> str:
     manifest = bundle.manifest
     adapter, base = manifest.adapter, manifest.base
+    activations = "int8" if base.accuracy_level else "float32"
+    layers = f"layers {manifest.split_layer} … {manifest.n_layers - 1}"
+    kilobytes = manifest.adapter_size * 4 / 1e3
     rows: list[tuple[str, object]] = [
         ("bundle", f"{bundle.path} ({bundle.bytes / 1e6:.1f} MB)"),
         ("identity", bundle.identity[:16]),
         ("base", f"{base.name} ({base.source}, licence {base.licence or 'not stated'})"),
-        ("weights", f"{base.quantization}, activations {'int8' if base.accuracy_level else 'float32'}"),
+        ("weights", f"{base.quantization}, activations {activations}"),
         ("geometry", _geometry(manifest)),
-        ("adapter", f"{adapter.kind}, rank {adapter.rank}, {manifest.adapter_size} numbers, "
-                    f"{manifest.adapter_size * 4 / 1e3:.1f} kB"),
-        ("targets", f"{' '.join(adapter.targets)} of layers {manifest.split_layer} … {manifest.n_layers - 1}"),
+        ("adapter", f"{adapter.kind}, rank {adapter.rank}, {manifest.adapter_size} numbers"),
+        ("a user", f"{kilobytes:.1f} kB"),
+        ("targets", f"{' '.join(adapter.targets)} of {layers}"),
         ("invocation", f"last {adapter.invocation} prompt tokens, and the response"),
-    ]  # fmt: skip
+    ]
     for name, (file, inputs, outputs) in manifest.methods.items():
         rows.append((name, f"{file}: {_tensors(inputs)} → {_tensors(outputs)}"))
     if slots:

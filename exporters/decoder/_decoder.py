@@ -1,6 +1,8 @@
-"""The whole decoder as one torch module: the reference that every exported graph is held against."""
+"""The whole decoder as one torch module: the reference that every graph is held against."""
 
 from __future__ import annotations
+
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -97,6 +99,10 @@ class Decoder(nn.Module):
         self.layers = nn.ModuleList(layers)
         self.top = Top(spec, final_gain, embedding if head is None else head)
         self.frames = Frames(spec)
+
+    def layer(self, index: int) -> Layer:
+        """One layer, from the bottom."""
+        return cast(Layer, self.layers[index])
 
     def embed(self, tokens: Tensor) -> Tensor:
         """Hidden states (1, B, T, width) at the bottom for tokens (B, T) int64."""

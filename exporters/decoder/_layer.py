@@ -1,6 +1,8 @@
-"""One decoder layer, for every family, with or without a cached context and with or without lanes."""
+"""One decoder layer, for every family, with or without caches, with or without lanes."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +16,7 @@ from dsa_edge.exporters.subspace import Lanes
 
 __all__ = ["Layer", "Norm"]
 
-_ACTIVATIONS = {
+ACTIVATE: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": functional.silu,
     "gelu": functional.gelu,
     "gelu_tanh": lambda x: functional.gelu(x, approximate="tanh"),
@@ -99,7 +101,7 @@ class Layer(nn.Module):
 
     def _mlp(self, x: Tensor, lanes: Lanes | None) -> Tensor:
         h = self.norms["mlp"](x)
-        gate = _ACTIVATIONS[self.spec.activation](self._linear("gate", h, lanes))
+        gate = ACTIVATE[self.spec.activation](self._linear("gate", h, lanes))
         gated = gate * self._linear("up", h, lanes)
         return self._after("mlp_out", self._linear("down", gated, lanes))
 

@@ -16,7 +16,7 @@ from dsa_edge.exporters.decoder import DecoderSpec
 
 __all__ = ["METHOD_INPUTS", "METHOD_OUTPUTS", "example_values", "fixed_axes"]
 
-_DYNAMIC = "L B X P R T U S K C N".split()
+_DYNAMIC = tuple("LBXPRTUSKCN")
 
 _PREFIX = ("1 kv X d:f2", "1 kv X d:f2")
 _CACHE = ("B kv P d:f2", "B kv P d:f2")

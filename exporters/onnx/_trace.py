@@ -75,9 +75,9 @@ def trace(
 def _inline_constants(graph: ir.Graph) -> None:
     """Functions cannot have initializers: the traced constants become Constant nodes."""
     for value in list(graph.initializers.values()):
-        node = ir.Node(
-            "", "Constant", [], [ir.AttrTensor("value", value.const_value)], num_outputs=1
-        )
+        assert value.const_value is not None  # an initializer always has one
+        attribute = ir.AttrTensor("value", value.const_value)
+        node = ir.Node("", "Constant", [], [attribute], num_outputs=1)
         value.replace_all_uses_with(node.outputs[0])
         graph.insert_before(graph[0], node)
     graph.initializers.clear()
