@@ -35,9 +35,9 @@ def main() -> None:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     model, encode, candidates = load(job["checkpointing"])
-    train, test = review_sentences(job["train"], job["test"], job["seed"])
-    examples = [(encode(e.prompt), e.choices.index(e.response)) for e in train]
-    held_out = [(encode(e.prompt), e.choices.index(e.response)) for e in test]
+    data = review_sentences(job["train"], job["test"], job["seed"], job["shots"])
+    examples = [(encode(e.prompt), e.choices.index(e.response)) for e in data.train]
+    held_out = [(encode(e.prompt), e.choices.index(e.response)) for e in data.test]
     snapshots = list(learn(model, examples, candidates, job))
     memory = peak_mb()
     for snapshot in snapshots:

@@ -11,28 +11,26 @@ import sys
 import tempfile
 from pathlib import Path
 
-import numpy as np
-
 from dsa_edge.demo import review_sentences
 from dsa_edge.runtime import Budget, Hyperparameters, Personalizer
 
 
 def main() -> None:
     job = json.load(sys.stdin)
-    train, test = review_sentences(job["train"], job["test"], job["seed"])
+    data = review_sentences(job["train"], job["test"], job["seed"], job["shots"])
     with (
         tempfile.TemporaryDirectory() as store,
         Personalizer.open(job["bundle"], store, threads=job["threads"]) as me,
     ):
         report = me.fit(
-            train,
+            data.train,
             Budget(steps=job["steps"]),
             hyperparameters=Hyperparameters(**job["hyperparameters"]),
             seed=job["seed"],
         )
         marks = [p for p in report.curve if p.step % job["every"] == 0]
         adapters = me.replay([mark.step for mark in marks])
-        results = me.evaluate(test, [0, *np.stack(adapters), me.version])
+        results = me.evaluate(data.test, [0, *adapters, me.version])
         print(
             json.dumps(
                 {

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from dsa_edge.cli._demo import demo_bundle
+from dsa_edge.demo import SHOTS
 
 HERE = Path(__file__).parent
 
@@ -34,6 +35,7 @@ def main() -> None:
     made.add_argument("--train", type=int, default=512, help="sentences to learn from")
     made.add_argument("--test", type=int, default=2000, help="held-out sentences")
     made.add_argument("--target", type=float, default=0.84, help="held-out accuracy")
+    made.add_argument("--shots", type=int, default=SHOTS, help="worked examples in the prompt")
     made.add_argument("--threads", type=int, default=os.cpu_count())
     made.add_argument("--steps", type=int, default=None, help="our steps (default: the runtime's)")
     made.add_argument("--hyper", type=json.loads, default={}, help="our hyper-parameters as JSON")
@@ -56,9 +58,9 @@ def main() -> None:
 
 def run(seed: int, bundle: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """Both sides on one seed."""
-    common = {name: getattr(arguments, name) for name in ("train", "test", "target", "threads")} | {
-        "seed": seed
-    }
+    common = {
+        name: getattr(arguments, name) for name in ("train", "test", "shots", "target", "threads")
+    } | {"seed": seed}
     ours = {
         "bundle": str(bundle), "steps": arguments.steps, "every": 10,
         "hyperparameters": arguments.hyper,

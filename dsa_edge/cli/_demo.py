@@ -15,11 +15,11 @@ from dsa_edge.bundle import Bundle
 from dsa_edge.cli._common import emit, parser, progress, table
 from dsa_edge.cli._fit import fit_with_progress
 from dsa_edge.cli._html import BeforeAfter, write_report
-from dsa_edge.demo import find_model, review_sentences
+from dsa_edge.demo import ReviewData, find_model, review_sentences
 from dsa_edge.errors import BundleError, ExportError
 
 if TYPE_CHECKING:
-    from dsa_edge.runtime import Evaluation, Example, Personalizer, Report
+    from dsa_edge.runtime import Evaluation, Personalizer, Report
 
 __all__ = ["demo_bundle", "main"]
 
@@ -47,22 +47,24 @@ def main(argv: Sequence[str]) -> int:
     arguments = made.parse_args(argv)
     started = time.perf_counter()
     folder = Path(arguments.folder)
-    train, test = review_sentences(arguments.train, arguments.test, arguments.seed)
+    sentences = review_sentences(arguments.train, arguments.test, arguments.seed)
     bundle = demo_bundle(folder, arguments.fresh)
     export_seconds = time.perf_counter() - started
     shutil.rmtree(folder / "user", ignore_errors=True)  # the demo's own user starts anew
     from dsa_edge.runtime import Personalizer
 
     with Personalizer.open(bundle, folder / "user") as me:
-        report = fit_with_progress(me, train, arguments)
-        with progress(len(test), "held-out sentences", "sentence") as bar:
-            before, after = me.evaluate(test, (0, me.version), bar.update)
-        shown = _shown(me, test[:SHOWN])
+        report = fit_with_progress(me, sentences.train, arguments)
+        with progress(2 * arguments.test, "held-out sentences", "sentence") as bar:
+            (before,) = me.evaluate(sentences.bare, (0,), bar.update)
+            shown, after = me.evaluate(sentences.test, (0, me.version), bar.update)
+        answers = _answers(me, sentences)
         store_bytes = me.store_bytes
     data = {
         "accuracy_before": before.accuracy,
+        "accuracy_with_examples": shown.accuracy,
         "accuracy_after": after.accuracy,
-        "held_out": len(test),
+        "held_out_sentences": after.examples,
         "export_seconds": export_seconds,
         "bundle_bytes": Bundle.open(bundle, check_hashes=False).bytes,
         "store_bytes": store_bytes,
@@ -70,8 +72,8 @@ def main(argv: Sequence[str]) -> int:
         "report": folder / "report.html",
         **report.to_dict(),
     }
-    rows = _rows(data, report, before, after)
-    write_report(folder / "report.html", report, "SmolLM2-135M learns review labels", rows, shown)
+    rows = _rows(data, report, (before, shown, after))
+    write_report(folder / "report.html", report, "SmolLM2-135M learns review labels", rows, answers)
     emit(arguments, data, table([*rows, ("report", folder / "report.html")]))
     return 0
 
@@ -101,28 +103,28 @@ def _usable(bundle: Path) -> bool:
     return True
 
 
-def _shown(me: Personalizer, examples: Sequence[Example]) -> list[BeforeAfter]:
-    """Answers to a few held-out sentences with the base and with the version in use."""
-    shown = []
-    for example in examples:
-        answers = [me.choose(example.prompt, example.choices, v).text for v in (0, me.version)]
-        shown.append(BeforeAfter(example.prompt, example.response, *answers))
-    return shown
+def _answers(me: Personalizer, sentences: ReviewData) -> list[BeforeAfter]:
+    """Answers to a few held-out sentences, by the base alone and by the version in use."""
+    answers = []
+    for bare, example in list(zip(sentences.bare, sentences.test, strict=True))[:SHOWN]:
+        before = me.choose(bare.prompt, bare.choices, 0).text
+        after = me.choose(example.prompt, example.choices).text
+        answers.append(BeforeAfter(bare.prompt, bare.response, before, after))
+    return answers
 
 
 def _rows(
-    data: dict[str, Any], report: Report, before: Evaluation, after: Evaluation
+    data: dict[str, Any], report: Report, stages: tuple[Evaluation, Evaluation, Evaluation]
 ) -> list[tuple[str, str]]:
+    before, shown, after = (f"{stage.accuracy:.3f}" for stage in stages)
     return [
-        ("accuracy", f"{before.accuracy:.3f} → {after.accuracy:.3f} on {after.examples} sentences"),
-        ("loss", f"{before.loss:.3f} → {after.loss:.3f} nats"),
+        ("accuracy before", f"{before} on {stages[0].examples} held-out sentences"),
+        ("with 4 examples", f"{shown}, the user's own, in the prompt"),
+        ("accuracy after", after),
         ("learned from", f"{report.examples} sentences, {report.steps} steps, {report.verdict}"),
         ("learning time", f"{report.fit_seconds:.1f} s, {report.step_seconds:.2f} s a step"),
         ("peak memory", f"{report.peak_mb:.0f} MB"),
         ("bytes a user", f"{report.adapter_bytes} adapter, {data['store_bytes']} with journal"),
-        (
-            "bundle",
-            f"{data['bundle_bytes'] / 1e6:.1f} MB, exported in {data['export_seconds']:.0f} s",
-        ),
+        ("bundle", f"{data['bundle_bytes'] / 1e6:.1f} MB, ready in {data['export_seconds']:.0f} s"),
         ("total time", f"{data['total_seconds']:.0f} s"),
     ]

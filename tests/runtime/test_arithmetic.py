@@ -1,0 +1,139 @@
+"""Randomness, steps and calibration: exact, reproducible, and right."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dsa_edge.runtime._calibration import Calibration, centred_slopes, fit_bias, softmax
+from dsa_edge.runtime._optimizer import Hyperparameters, State, Step, lanes, scalars, update
+from dsa_edge.runtime._random import order, signs, words
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+MASK = 2**64 - 1
+
+
+def philox(key: list[int], counter: list[int]) -> list[int]:
+    """Philox4x64-10, written from the paper (Salmon et al., SC'11) to check numpy's use of it."""
+    c, k = list(counter), list(key)
+    for _ in range(10):
+        high0, low0 = divmod(0xD2E7470EE14C6C93 * c[0], 2**64)
+        high1, low1 = divmod(0xCA5A826395121157 * c[2], 2**64)
+        c = [high1 ^ c[1] ^ k[0], low1, high0 ^ c[3] ^ k[1], low0]
+        k = [(k[0] + 0x9E3779B97F4A7C15) & MASK, (k[1] + 0xBB67AE8584CAA73B) & MASK]
+    return c
+
+
+def test_words_are_philox_blocks_with_the_counter_incremented_first() -> None:
+    expected = philox([7, 0], [1, 11, 3, 2]) + philox([7, 0], [2, 11, 3, 2])
+    assert words(seed=7, step=11, query=3, purpose=2, count=8).tolist() == expected
+
+
+def test_golden_vectors_for_other_languages() -> None:
+    golden = json.loads((GOLDEN / "steps.json").read_text())
+    for case in golden["signs"]:
+        z = signs(case["seed"], case["step"], case["query"], case["size"])
+        assert "".join("+" if v > 0 else "-" for v in z) == case["signs"]
+    for case in golden["order"]:
+        assert order(case["seed"], case["epoch"], case["count"]).tolist() == case["order"]
+    case = golden["adam"]
+    state = State(np.array(case["theta"], dtype=np.float32))
+    hyper = Hyperparameters(queries=2)
+    for rate, *slopes in case["steps"]:
+        update(state, case["seed"], hyper, Step(rate, np.array(slopes, dtype=np.float32)))
+    assert state.theta.astype("<f4").tobytes().hex() == case["theta_after_hex"]
+
+
+def test_signs_are_fair_and_directions_differ() -> None:
+    z = np.stack([signs(1, step, query, 4096) for step in range(4) for query in range(4)])
+    assert set(np.unique(z)) == {-1.0, 1.0}
+    overlap = z @ z.T / 4096 - np.eye(16)
+    # correlations of independent signs have deviation 1/64; 120 pairs stay within 5 of them
+    assert np.abs(overlap).max() < 5 / 64
+
+
+def test_lanes_are_pairs_around_theta() -> None:
+    state = State(np.arange(5, dtype=np.float32))
+    copies = lanes(state, 3, Hyperparameters(queries=2, epsilon=0.5))
+    np.testing.assert_array_equal((copies[0::2] + copies[1::2]) / 2, [state.theta] * 2)
+    np.testing.assert_array_equal(copies[0] - state.theta, 0.5 * signs(3, 0, 0, 5))
+
+
+def test_scalars_are_directional_derivatives_and_nan_drops_a_pair() -> None:
+    hyper = Hyperparameters(queries=2, epsilon=0.1)
+    losses = np.array([[1.0, 2.0], [0.0, 1.0], [np.nan, 1.0], [1.0, 1.0]], dtype=np.float32)
+    first, second = scalars(losses, hyper)
+    assert first == pytest.approx(5.0)
+    assert np.isnan(second)
+    state, same = State(np.zeros(6, np.float32)), State(np.zeros(6, np.float32))
+    update(state, 0, hyper, Step(0.1, np.array([first, second])))
+    update(same, 0, Hyperparameters(queries=1), Step(0.1, np.array([first])))
+    np.testing.assert_array_equal(state.theta, same.theta)
+
+
+def test_a_step_without_a_usable_pair_moves_nothing_but_counts() -> None:
+    state = State(np.ones(4, np.float32))
+    update(state, 0, Hyperparameters(queries=1), Step(0.1, np.array([np.nan], np.float32)))
+    assert state.theta.tolist() == [1, 1, 1, 1]
+    assert state.step == 1
+
+
+def test_adam_follows_its_paper() -> None:
+    """Two steps against the textbook recursion in float64 (1412.6980, algorithm 1)."""
+    hyper, seed = Hyperparameters(queries=1), 4
+    state = State(np.zeros(32, np.float32))
+    theta, m, v = np.zeros(32), np.zeros(32), np.zeros(32)
+    for t, slope in enumerate((0.7, -0.2)):
+        g = slope * signs(seed, t, 0, 32).astype(np.float64)
+        m, v = 0.9 * m + 0.1 * g, 0.99 * v + 0.01 * g * g
+        theta -= 0.05 * (m / (1 - 0.9 ** (t + 1))) / (np.sqrt(v / (1 - 0.99 ** (t + 1))) + 1e-8)
+        update(state, seed, hyper, Step(0.05, np.array([slope], np.float32)))
+    np.testing.assert_allclose(state.theta, theta, rtol=2e-5)  # float32 against float64
+
+
+def test_the_fitted_bias_makes_mean_predictions_match_the_labels() -> None:
+    random = np.random.default_rng(0)
+    scores = random.standard_normal((400, 3)).astype(np.float32) + [4, 0, -2]
+    answers = random.integers(0, 3, 400)
+    bias = fit_bias(scores, answers)
+    shares = softmax(scores + bias).mean(0)
+    # the ridge of one example keeps them apart by at most its weight over the examples
+    np.testing.assert_allclose(shares, np.bincount(answers) / 400, atol=0.02)
+    assert bias.sum() == pytest.approx(0, abs=1e-5)
+
+
+def test_one_label_and_no_examples_give_a_finite_bias() -> None:
+    bias = fit_bias(np.zeros((3, 2), np.float32), np.zeros(3, np.int64))
+    assert np.isfinite(bias).all()
+    assert bias[0] > 0
+    assert fit_bias(np.zeros((0, 2), np.float32), np.zeros(0, np.int64)).tolist() == [0, 0]
+
+
+def test_calibration_leaves_out_scores_that_are_not_finite() -> None:
+    calibration = Calibration(2)
+    calibration.observe(np.array([[np.nan, 0.0], [0.0, 1.0]]), np.array([0, 0]))
+    assert np.isfinite(calibration.bias).all()
+
+
+def test_centred_slopes_ignore_what_moves_all_examples_alike() -> None:
+    """A direction that only shifts the label bias has slope 0; one that separates labels has not."""
+    random = np.random.default_rng(1)
+    base, answers = random.standard_normal((16, 2)), np.arange(16) % 2
+    shift = np.broadcast_to([1.0, -1.0], (16, 2))
+    apart = np.where(np.arange(2) == answers[:, None], 1.0, -1.0)
+    scores = np.stack([base + 0.1 * d * s for d in (shift, apart) for s in (1, -1)])
+    common, useful = centred_slopes(scores.astype(np.float32), answers, epsilon=0.1)
+    assert common == pytest.approx(0, abs=1e-5)
+    assert useful < -0.1  # the loss falls along it
+
+
+def test_centred_slopes_mark_broken_lanes() -> None:
+    scores = np.zeros((4, 3, 2), np.float32)
+    scores[2, 1, 0] = np.nan
+    slopes = centred_slopes(scores, np.array([0, 1, 0]), 0.1)
+    assert np.isnan(slopes).tolist() == [False, True]
+    scores[:] = np.nan
+    assert np.isnan(centred_slopes(scores, np.array([0, 1, 0]), 0.1)).all()
