@@ -16,11 +16,11 @@ import numpy as np
 from dsa_edge.adapter import Adapter, AdapterSpec, save_adapter
 from dsa_edge.bundle import hash_file
 from dsa_edge.errors import DsaEdgeError, ExportError, UsageError
+from dsa_edge.exporters._verify import Check, golden_tokens, verify
 from dsa_edge.exporters.checkpoint import Checkpoint, open_checkpoint
 from dsa_edge.exporters.decoder import build_decoder
 from dsa_edge.exporters.onnx import write_graphs
 from dsa_edge.exporters.parts import AdaptedModel
-from dsa_edge.exporters.verify import Check, golden_tokens, verify
 from dsa_edge.manifest import BaseInfo, FileEntry, Golden, Manifest, TokenizerInfo
 from dsa_edge.tokenizer import Tokenizer
 

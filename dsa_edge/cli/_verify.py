@@ -21,7 +21,7 @@ def main(argv: Sequence[str]) -> int:
     )
     made.add_argument("bundle", help="bundle folder")
     arguments = made.parse_args(argv)
-    from dsa_edge.exporters.verify import STAGES, verify
+    from dsa_edge.exporters._verify import STAGES, verify
 
     with progress(len(STAGES), "verify", "stage") as bar:
 

