@@ -20,6 +20,7 @@ from transformers import AutoModelForCausalLM
 from transformers.utils import logging
 
 from dsa_edge.demo import LABELS, find_model, review_sentences
+from dsa_edge.examples import Labels
 from dsa_edge.exporters.checkpoint import open_checkpoint
 from dsa_edge.manifest import TokenizerInfo
 from dsa_edge.runtime._memory import peak_mb
@@ -35,9 +36,9 @@ def main() -> None:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     model, encode, candidates = load(job["checkpointing"])
-    data = review_sentences(job["train"], job["test"], job["seed"], job["shots"])
-    examples = [(encode(e.prompt), e.choices.index(e.response)) for e in data.train]
-    held_out = [(encode(e.prompt), e.choices.index(e.response)) for e in data.test]
+    labels = Labels(job["template"] or LABELS.template, LABELS.names)
+    train, test = review_sentences(job["train"], job["test"], job["seed"])
+    examples, held_out = (encoded(labels, encode, rows) for rows in (train, test))
     snapshots = list(learn(model, examples, candidates, job))
     memory = peak_mb()
     for snapshot in snapshots:
@@ -46,6 +47,12 @@ def main() -> None:
         if snapshot["accuracy"] >= job["target"]:
             break
     print(json.dumps({"peak_mb": memory, "curve": [s for s in snapshots if "accuracy" in s]}))
+
+
+def encoded(labels: Labels, encode: Any, rows: Any) -> list[Any]:
+    """(token ids, index of the right label) of each row."""
+    made = [labels.example(*row) for row in rows]
+    return [(encode(e.prompt), e.choices.index(e.response)) for e in made]
 
 
 def load(checkpointing: bool) -> tuple[Any, Any, torch.Tensor]:

@@ -9,28 +9,32 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+import time
 from pathlib import Path
 
-from dsa_edge.demo import review_sentences
+from dsa_edge.demo import LABELS, review_sentences
 from dsa_edge.runtime import Budget, Hyperparameters, Personalizer
 
 
 def main() -> None:
     job = json.load(sys.stdin)
-    data = review_sentences(job["train"], job["test"], job["seed"], job["shots"])
+    train, test = review_sentences(job["train"], job["test"], job["seed"])
     with (
         tempfile.TemporaryDirectory() as store,
         Personalizer.open(job["bundle"], store, threads=job["threads"]) as me,
     ):
+        began = time.perf_counter()
+        labels, rest = me.pick_shots(LABELS, train, seed=job["seed"])
+        picked = time.perf_counter() - began
         report = me.fit(
-            data.train,
+            [labels.example(*row) for row in rest],
             Budget(steps=job["steps"]),
             hyperparameters=Hyperparameters(**job["hyperparameters"]),
             seed=job["seed"],
         )
         marks = [p for p in report.curve if p.step % job["every"] == 0]
         adapters = me.replay([mark.step for mark in marks])
-        results = me.evaluate(data.test, [0, *adapters, me.version])
+        results = me.evaluate([labels.example(*r) for r in test], [0, *adapters, me.version])
         print(
             json.dumps(
                 {
@@ -38,8 +42,10 @@ def main() -> None:
                     "accuracy_before": results[0].accuracy,
                     "accuracy_after": results[-1].accuracy,
                     "store_bytes": me.store_bytes,
+                    "pick_seconds": picked,
+                    "template": labels.template,
                     "curve": [
-                        {"step": m.step, "seconds": m.seconds, "accuracy": r.accuracy}
+                        {"step": m.step, "seconds": picked + m.seconds, "accuracy": r.accuracy}
                         for m, r in zip(marks, results[1:-1], strict=True)
                     ],
                 }

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 from dsa_edge.cli._demo import demo_bundle
-from dsa_edge.demo import SHOTS
 
 HERE = Path(__file__).parent
 
@@ -35,7 +34,9 @@ def main() -> None:
     made.add_argument("--train", type=int, default=512, help="sentences to learn from")
     made.add_argument("--test", type=int, default=2000, help="held-out sentences")
     made.add_argument("--target", type=float, default=0.84, help="held-out accuracy")
-    made.add_argument("--shots", type=int, default=SHOTS, help="worked examples in the prompt")
+    made.add_argument(
+        "--same-prompts", action="store_true", help="LoRA gets our worked examples as well"
+    )
     made.add_argument("--threads", type=int, default=os.cpu_count())
     made.add_argument("--steps", type=int, default=None, help="our steps (default: the runtime's)")
     made.add_argument("--hyper", type=json.loads, default={}, help="our hyper-parameters as JSON")
@@ -58,9 +59,9 @@ def main() -> None:
 
 def run(seed: int, bundle: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """Both sides on one seed."""
-    common = {
-        name: getattr(arguments, name) for name in ("train", "test", "shots", "target", "threads")
-    } | {"seed": seed}
+    common = {name: getattr(arguments, name) for name in ("train", "test", "target", "threads")} | {
+        "seed": seed
+    }
     ours = {
         "bundle": str(bundle), "steps": arguments.steps, "every": 10,
         "hyperparameters": arguments.hyper,
@@ -69,15 +70,16 @@ def run(seed: int, bundle: Path, arguments: argparse.Namespace) -> dict[str, Any
         "steps": arguments.lora_steps, "every": 10, "rate": arguments.lora_rate,
         "checkpointing": arguments.checkpointing,
     }  # fmt: skip
-    sides = {"ours": ("_ours.py", ours), "lora": ("_lora.py", lora)}
-    return {
-        "seed": seed,
-        **{
-            side: call(script, common | job)
-            for side, (script, job) in sides.items()
-            if arguments.only in (None, side)
-        },
-    }
+    result: dict[str, Any] = {"seed": seed}
+    if arguments.only != "lora":
+        result["ours"] = call("_ours.py", common | ours)
+    if arguments.only != "ours":
+        shown = arguments.same_prompts and "ours" in result
+        template = result["ours"]["template"] if shown else None
+        result["lora"] = call("_lora.py", common | lora | {"template": template})
+    if "ours" in result:
+        del result["ours"]["template"]  # holds sentences of the data set
+    return result
 
 
 def call(script: str, job: dict[str, Any]) -> dict[str, Any]:

@@ -172,10 +172,22 @@ def load_adapter(path: str | Path, identity: str, size: int) -> Adapter:
 
 def _labels(file: Path, text: str) -> dict[str, float]:
     try:
-        return {str(choice): float(bias) for choice, bias in json.loads(text).items()}
-    except (ValueError, TypeError, AttributeError) as error:
+        labels = {str(choice): float(bias) for choice, bias in json.loads(text).items()}
+        if not np.isfinite(list(labels.values())).all():
+            raise ValueError("they are not all finite")
+        return labels
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise AdapterError(
             f"{file} has unreadable label biases ({error}): save the adapter again."
+        ) from error
+
+
+def _spec(file: Path, text: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise AdapterError(
+            f"{file} has an unreadable layout ({error}): save the adapter again."
         ) from error
 
 
@@ -193,7 +205,7 @@ def read_adapter_info(path: str | Path) -> dict[str, object]:
     return {
         "format": FORMAT,
         "bundle": metadata.get("bundle"),
-        "spec": json.loads(metadata.get("spec", "null")),
+        "spec": _spec(Path(path), metadata.get("spec", "null")),
         "numbers": int(vector.size),
         "norm": norm,
         "labels": _labels(Path(path), metadata.get("labels", "{}")),
@@ -227,7 +239,8 @@ def _read(file: Path) -> tuple[dict[str, str], NDArray[np.float32] | None]:
         with safe_open(file, framework="numpy") as opened:
             vector = opened.get_tensor("adapter") if "adapter" in opened.keys() else None  # noqa: SIM118
             return opened.metadata() or {}, vector
-    except (SafetensorError, OSError, ValueError) as error:
+    # numpy has no bfloat16 and no float8: TypeError, AttributeError
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
         raise AdapterError(
             f"{file} cannot be read as safetensors ({error}): save the adapter again."
         ) from error

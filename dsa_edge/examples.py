@@ -154,7 +154,7 @@ def _lines(file: Path) -> Iterator[tuple[int, str]]:
 def _object(line: str) -> dict[str, Any]:
     try:
         content = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: also numbers of 5,000 digits
         raise ExampleError(f"not JSON ({error}); write one JSON object a line.") from error
     if not isinstance(content, dict):
         raise ExampleError(f"a JSON {type(content).__name__}, expected an object.")

@@ -20,6 +20,11 @@ __all__ = ["SCHEMA", "BaseInfo", "FileEntry", "Golden", "Manifest", "TensorInfo"
 
 SCHEMA = 1
 MAX_BYTES = 16 * 2**20  # of manifest.json
+# What the runtime computes sizes from.
+_GEOMETRY = (
+    "n_layers", "width", "n_heads", "n_kv_heads", "head_dim", "ffn_width", "vocab_size",
+    "max_positions",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -159,7 +164,7 @@ def _load(path: Path) -> dict[str, Any]:
         raise BundleError(f"{path} is larger than {MAX_BYTES} bytes, so it is no manifest of ours.")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also not UTF-8, numbers of 5,000 digits
         raise BundleError(f"{path} is not JSON ({error}): copy the bundle again.") from error
     if not isinstance(content, dict):
         raise BundleError(f"{path} holds no JSON object: copy the bundle again.")
@@ -171,18 +176,29 @@ def _parse(content: dict[str, Any]) -> Manifest:
     tokenizer = {**content["tokenizer"], "eos_ids": tuple(content["tokenizer"]["eos_ids"])}
     golden = content["golden"]
     decoder = content["decoder"]
-    if not (isinstance(decoder["n_layers"], int) and 0 < decoder["n_layers"] < 10_000):
-        raise ValueError(f"n_layers is {decoder['n_layers']!r}")
+    for name in _GEOMETRY:
+        most = 10_000 if name == "n_layers" else 2**31
+        if type(decoder[name]) is not int or not 0 < decoder[name] < most:
+            raise ValueError(f"{name} is {decoder[name]!r}")
+    if not isinstance(decoder["family"], str):
+        raise ValueError(f"family is {decoder['family']!r}")
     return Manifest(
         base=BaseInfo(**content["base"]),
         decoder=decoder,
         adapter=AdapterSpec(**adapter),
         tokenizer=TokenizerInfo(**tokenizer),
         methods={name: _method(entry) for name, entry in content["methods"].items()},
-        files={_inside(k): FileEntry(**v) for k, v in content["files"].items()},
+        files={_inside(k): _entry(v) for k, v in content["files"].items()},
         golden=Golden(golden["prompt"], tuple(golden["prompt_ids"]), tuple(golden["expected_ids"])),
         producers=dict(content["producers"]),
     )
+
+
+def _entry(entry: Any) -> FileEntry:
+    made = FileEntry(**entry)
+    if not isinstance(made.sha256, str) or type(made.bytes) is not int:
+        raise ValueError(f"a file entry is {entry!r}")
+    return made
 
 
 def _method(entry: Any) -> tuple[str, tuple[TensorInfo, ...], tuple[TensorInfo, ...]]:

@@ -50,8 +50,17 @@ class Tokenizer:
         return [bos, *ids] if self.info.add_bos and bos is not None and ids[:1] != [bos] else ids
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of a text alone."""
-        return list(self._backend.encode(text, add_special_tokens=False).ids)
+        """Token ids of a text alone.
+
+        Raises ExampleError for text that is not Unicode: half of a surrogate pair.
+        """
+        try:
+            return list(self._backend.encode(text, add_special_tokens=False).ids)
+        except TypeError as error:  # all that the library says of lone surrogates
+            raise ExampleError(
+                f"{text[:40]!r} holds half a character (a lone surrogate), expected Unicode text: "
+                "correct its encoding."
+            ) from error
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids, special tokens left out."""
@@ -96,7 +105,7 @@ class Tokenizer:
             return template.render(
                 messages=list(messages), add_generation_prompt=generate, **self._special()
             )
-        except (TemplateError, TypeError, KeyError) as error:
+        except Exception as error:  # a template is foreign code and may raise anything
             raise ExampleError(
                 f"the base's chat template refuses these messages ({error}): "
                 "check their roles and order."

@@ -189,9 +189,17 @@ def _staging(target: Path) -> Iterator[Path]:
 
 def _put_in_place(folder: Path, target: Path) -> None:
     old = target.with_name(f".{target.name}.{os.getpid()}.old")
-    if target.exists():
-        target.rename(old)
-    folder.rename(target)
+    try:
+        if target.exists():
+            target.rename(old)
+        folder.rename(target)
+    except OSError as error:
+        if old.exists():
+            old.rename(target)
+        raise ExportError(
+            f"the finished bundle cannot be put at {target} ({error.strerror}): choose another "
+            "place; a bundle that was there is untouched."
+        ) from error
     shutil.rmtree(old, ignore_errors=True)
 
 

@@ -34,6 +34,8 @@ class Sampling:
                 f"temperature is {self.temperature} and top_p is {self.top_p}, expected "
                 "temperature ≥ 0 and 0 < top_p ≤ 1."
             )
+        if self.seed < 0:
+            raise UsageError(f"seed is {self.seed}, expected 0 or more.")
 
     def draw(self, logits: Floats, random: np.random.Generator) -> int:
         """A token id from logits (V,)."""

@@ -13,10 +13,10 @@ import numpy as np
 from dsa_edge.adapter import Adapter, load_adapter, save_adapter
 from dsa_edge.bundle import Bundle
 from dsa_edge.errors import ExampleError, UsageError
-from dsa_edge.examples import Example
+from dsa_edge.examples import Example, Labels
 from dsa_edge.runtime._cache import PromptCache
 from dsa_edge.runtime._encode import Encoded, Encoder
-from dsa_edge.runtime._engine import Engine, Floats
+from dsa_edge.runtime._engine import Engine, Floats, Ints
 from dsa_edge.runtime._generate import Sampling, generate_ids
 from dsa_edge.runtime._memory import peak_mb, reset_peak
 from dsa_edge.runtime._objective import Objective, items_of
@@ -24,6 +24,7 @@ from dsa_edge.runtime._onnx_engine import OnnxEngine
 from dsa_edge.runtime._optimizer import Hyperparameters, replay
 from dsa_edge.runtime._plan import Budget, plan_chunks
 from dsa_edge.runtime._report import Evaluation, Progress, Report
+from dsa_edge.runtime._shots import Row, pick_shots
 from dsa_edge.runtime._store import Store, Version
 from dsa_edge.runtime._trainer import Outcome, Trainer, evaluation, hold_out
 from dsa_edge.tokenizer import Tokenizer
@@ -111,6 +112,8 @@ class Personalizer:
         Raises ExampleError for examples that cannot be learned from, BudgetError when the budget
         is too small for this model.
         """
+        if not 0 <= seed < 2**63:  # what the generator and the journal can hold
+            raise UsageError(f"seed is {seed}, expected 0 ≤ seed < 2^63.")
         budget, started = budget or Budget(), time.perf_counter()
         self._engine.release("probe", "choose", "decode")
         reset_peak()
@@ -151,6 +154,30 @@ class Personalizer:
             notes=(NOTHING_HELD_OUT,) if same else (),
             curve=tuple(outcome.curve),
         )
+
+    def pick_shots(
+        self,
+        labels: Labels,
+        rows: Sequence[Row],
+        shots: int = 4,
+        tries: int = 8,
+        judges: int = 48,
+        seed: int = 0,
+    ) -> tuple[Labels, list[Row]]:
+        """Put the best worked examples out of labelled rows, (text, label) each, into the prompt.
+
+        tries: sets that are drawn and measured on `judges` other rows.
+        Returns the labels to make prompts with from now on, and the rows that are left to learn.
+        Raises ExampleError when there are too few rows of each label.
+        """
+
+        def score(examples: Sequence[Example]) -> tuple[Floats, Ints]:
+            objective = self._objective(self._encoder.encode_all(examples), None, None)
+            lanes = self.adapter.vector[None]
+            scores = objective.choice_scores(np.arange(len(examples)), lanes)[0]
+            return scores, objective.answers
+
+        return pick_shots(labels, rows, score, shots, tries, judges, seed)
 
     def evaluate(
         self,

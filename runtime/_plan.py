@@ -29,8 +29,8 @@ class Budget:
     def __post_init__(self) -> None:
         """Refuse bounds that allow nothing."""
         for name, value in vars(self).items():
-            if value is not None and not value > 0:
-                raise UsageError(f"budget {name} is {value}, expected more than 0.")
+            if value is not None and not 0 < value < float("inf"):
+                raise UsageError(f"budget {name} is {value}, expected a number more than 0.")
 
 
 @dataclass(frozen=True)

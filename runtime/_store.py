@@ -86,38 +86,46 @@ class Store:
         """Size of the store on disk; 0 in memory."""
         if self.folder is None:
             return 0
-        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        return sum(f.stat().st_size for f in self.folder.glob("user.db*"))
+        with _errors(self.folder):
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        files = [self.folder / "user.db", self.folder / "user.db-wal"]
+        return sum(file.stat().st_size for file in files if file.exists())
 
     @property
     def active(self) -> int:
         """The version in use."""
-        return int(self._meta("active"))
+        with _errors(self.folder):
+            return int(self._meta("active"))
 
     def versions(self) -> list[Version]:
         """All versions, oldest first."""
         query = "SELECT id, parent, created, verdict, steps, summary FROM versions ORDER BY id"
-        active = self.active
-        return [
-            Version(row[0], row[1], row[2], row[3], row[4], row[0] == active, json.loads(row[5]))
-            for row in self._db.execute(query)
-        ]
+        with _errors(self.folder):
+            active = self.active
+            return [
+                Version(
+                    row[0], row[1], row[2], row[3], row[4], row[0] == active, json.loads(row[5])
+                )
+                for row in self._db.execute(query)
+            ]
 
     def adapter(self, version: int) -> Adapter:
         """The adapter of a version other than 0.
 
         Raises StoreError for a version that does not exist.
         """
-        row = self._db.execute(
-            "SELECT adapter, labels FROM versions WHERE id = ?", (version,)
-        ).fetchone()
-        if row is None:
-            known = ", ".join(["0", *(str(v.id) for v in self.versions())])
+        known = [0, *(v.id for v in self.versions())]
+        if version not in known:
             raise StoreError(
-                f"no version {version} in this store (there are {known}): "
+                f"no version {version} in this store (there are {', '.join(map(str, known))}): "
                 "`dsa-edge history` lists them."
             )
-        return Adapter(np.frombuffer(row[0], dtype="<f4").astype(np.float32), json.loads(row[1]))
+        with _errors(self.folder):
+            query = "SELECT adapter, labels FROM versions WHERE id = ?"
+            vector, labels = self._db.execute(query, (version,)).fetchone()
+            return Adapter(
+                np.frombuffer(vector, dtype="<f4").astype(np.float32), json.loads(labels)
+            )
 
     def activate(self, version: int) -> None:
         """Make a version the one in use; 0 is the initial adapter."""
@@ -194,17 +202,18 @@ class Store:
 
     def runs(self) -> list[Run]:
         """All fits that were started."""
-        rows = self._db.execute(
-            "SELECT id, parent, seed, hyper, version, kept FROM runs ORDER BY id"
-        )
-        return [Run(r[0], r[1], r[2], json.loads(r[3]), r[4], r[5]) for r in rows]
+        query = "SELECT id, parent, seed, hyper, version, kept FROM runs ORDER BY id"
+        with _errors(self.folder):
+            rows = self._db.execute(query)
+            return [Run(r[0], r[1], r[2], json.loads(r[3]), r[4], r[5]) for r in rows]
 
     def journal(self, run: Run) -> list[Step]:
         """The steps of one fit."""
-        width = int(run.hyper["queries"]) + 1
         query = "SELECT steps FROM journal WHERE run = ? ORDER BY first"
-        rows = [np.frombuffer(r[0], dtype="<f4") for r in self._db.execute(query, (run.id,))]
-        return [Step(float(row[0]), row[1:]) for r in rows for row in r.reshape(-1, width)]
+        with _errors(self.folder):
+            width = int(run.hyper["queries"]) + 1
+            rows = [np.frombuffer(r[0], dtype="<f4") for r in self._db.execute(query, (run.id,))]
+            return [Step(float(row[0]), row[1:]) for r in rows for row in r.reshape(-1, width)]
 
     def forget(self) -> None:
         """Delete all versions and journals; freed pages are overwritten."""
@@ -248,8 +257,9 @@ class Store:
             )
 
     def _meta(self, key: str) -> str:
-        row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-        return str(row[0])
+        with _errors(self.folder):
+            (value,) = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+            return str(value)
 
     def _set(self, key: str, value: str) -> None:
         self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
@@ -274,6 +284,11 @@ def _errors(folder: Path | None) -> Iterator[None]:
         raise StoreError(
             f"the store {folder} cannot be used ({error}): check free space and permissions, close "
             "other programs that use it, or choose another folder; what it held is unchanged."
+        ) from error
+    except (ValueError, TypeError, LookupError) as error:  # rows that we did not write so
+        raise StoreError(
+            f"the store {folder} is damaged ({type(error).__name__}: {error}): restore it from a "
+            "backup, or choose another folder."
         ) from error
     except OSError as error:
         raise StoreError(

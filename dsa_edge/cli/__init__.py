@@ -27,27 +27,31 @@ VERBS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `dsa-edge VERB …`; returns 0 done, 1 the work failed, 2 wrong use."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if arguments[:1] == ["--version"]:
-        from dsa_edge import __version__
+    verb, *rest = arguments or [""]
+    from dsa_edge.cli._common import guarded
 
-        print(f"dsa-edge {__version__}")
-        return 0
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(_help())
-        return 0 if arguments else 2
-    verb, *rest = arguments
+    if verb == "--version":
+        return guarded(verb, _version, rest)
+    if verb in ("", "-h", "--help", "help"):
+        shown = guarded(verb, _help, rest)
+        return shown if verb else 2
     if verb not in VERBS:
         print(f"dsa-edge: no verb {verb!r}: use one of {', '.join(VERBS)}.", file=sys.stderr)
         return 2
-    from dsa_edge.cli._common import guarded
-
     return guarded(verb, import_module(f"dsa_edge.cli._{verb}").main, rest)
 
 
-def _help() -> str:
+def _version(_: Sequence[str]) -> int:
+    from dsa_edge import __version__
+
+    print(f"dsa-edge {__version__}")
+    return 0
+
+
+def _help(_: Sequence[str]) -> int:
     width = max(map(len, VERBS))
     verbs = "\n".join(f"  {verb:<{width}}  {what}" for verb, what in VERBS.items())
-    return f"""usage: dsa-edge VERB [options]
+    print(f"""usage: dsa-edge VERB [options]
 
 Export a quantized language model once; let every device learn from its own user.
 
@@ -57,4 +61,5 @@ verbs:
 {verbs}
 
 `dsa-edge VERB --help` has the options and examples of a verb. Every verb takes --json.
-exit codes: 0 done, 1 the work failed, 2 wrong use"""
+exit codes: 0 done, 1 the work failed, 2 wrong use""")
+    return 0

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,7 +98,7 @@ def open_personalizer(arguments: argparse.Namespace) -> Personalizer:
 
 def emit(arguments: argparse.Namespace, data: dict[str, Any], text: str) -> None:
     """Print the result: JSON when asked for, else text."""
-    print(json.dumps(data, default=_plain) if arguments.json else text)
+    print(json.dumps(_without_nan(data), default=_plain) if arguments.json else text)
 
 
 def progress(total: int | None, what: str, unit: str) -> Any:
@@ -114,8 +116,12 @@ def table(rows: Sequence[tuple[str, object]]) -> str:
 
 def guarded(verb: str, run: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
     """Run a verb; errors become one sentence on stderr and an exit code."""
+    if isinstance(sys.stdout, TextIOWrapper):  # a terminal without our arrows shows escapes instead
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        return run(argv)
+        code = run(argv)
+        sys.stdout.flush()  # a reader that went away is noticed here, not at exit
+        return code
     except DsaEdgeError as error:
         if "--json" in argv:
             print(json.dumps({"error": str(error), "kind": type(error).__name__}))
@@ -127,12 +133,28 @@ def guarded(verb: str, run: Callable[[Sequence[str]], int], argv: Sequence[str])
     except BrokenPipeError:  # the reader of our output went away, as in `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # a file that may not be read, a disk that is full
+        why = error.strerror or error
+        reason = f"{why} ({error.filename}): check the path and its permissions."
+        if "--json" in argv:
+            print(json.dumps({"error": reason, "kind": type(error).__name__}))
+        print(f"dsa-edge {verb}: {reason}", file=sys.stderr)
+        return 1
     except MemoryError:
         print(
             f"dsa-edge {verb}: out of memory: lower --memory-mb or close other programs.",
             file=sys.stderr,
         )
         return 1
+
+
+def _without_nan(value: Any) -> Any:
+    """JSON has no NaN and no infinity: null instead."""
+    if isinstance(value, dict):
+        return {k: _without_nan(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _plain(value: object) -> object:

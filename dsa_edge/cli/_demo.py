@@ -15,11 +15,11 @@ from dsa_edge.bundle import Bundle
 from dsa_edge.cli._common import emit, parser, progress, table
 from dsa_edge.cli._fit import fit_with_progress
 from dsa_edge.cli._html import BeforeAfter, write_report
-from dsa_edge.demo import ReviewData, find_model, review_sentences
+from dsa_edge.demo import LABELS, find_model, review_sentences
 from dsa_edge.errors import BundleError, ExportError
 
 if TYPE_CHECKING:
-    from dsa_edge.runtime import Evaluation, Personalizer, Report
+    from dsa_edge.runtime import Evaluation, Example, Personalizer, Report
 
 __all__ = ["demo_bundle", "main"]
 
@@ -47,24 +47,30 @@ def main(argv: Sequence[str]) -> int:
     arguments = made.parse_args(argv)
     started = time.perf_counter()
     folder = Path(arguments.folder)
-    sentences = review_sentences(arguments.train, arguments.test, arguments.seed)
+    train, test = review_sentences(arguments.train, arguments.test, arguments.seed)
     bundle = demo_bundle(folder, arguments.fresh)
     export_seconds = time.perf_counter() - started
     shutil.rmtree(folder / "user", ignore_errors=True)  # the demo's own user starts anew
     from dsa_edge.runtime import Personalizer
 
     with Personalizer.open(bundle, folder / "user") as me:
-        report = fit_with_progress(me, sentences.train, arguments)
-        with progress(2 * arguments.test, "held-out sentences", "sentence") as bar:
-            (before,) = me.evaluate(sentences.bare, (0,), bar.update)
-            shown, after = me.evaluate(sentences.test, (0, me.version), bar.update)
-        answers = _answers(me, sentences)
+        began = time.perf_counter()
+        labels, rest = me.pick_shots(LABELS, train, seed=arguments.seed)
+        pick_seconds = time.perf_counter() - began
+        report = fit_with_progress(me, [labels.example(*row) for row in rest], arguments)
+        bare = [LABELS.example(*row) for row in test]
+        prompts = [labels.example(*row) for row in test]
+        with progress(2 * len(test), "held-out sentences", "sentence") as bar:
+            (before,) = me.evaluate(bare, (0,), bar.update)
+            shown, after = me.evaluate(prompts, (0, me.version), bar.update)
+        answers = _answers(me, bare, prompts)
         store_bytes = me.store_bytes
     data = {
         "accuracy_before": before.accuracy,
         "accuracy_with_examples": shown.accuracy,
         "accuracy_after": after.accuracy,
         "held_out_sentences": after.examples,
+        "pick_seconds": pick_seconds,
         "export_seconds": export_seconds,
         "bundle_bytes": Bundle.open(bundle, check_hashes=False).bytes,
         "store_bytes": store_bytes,
@@ -103,13 +109,15 @@ def _usable(bundle: Path) -> bool:
     return True
 
 
-def _answers(me: Personalizer, sentences: ReviewData) -> list[BeforeAfter]:
+def _answers(
+    me: Personalizer, bare: Sequence[Example], prompts: Sequence[Example]
+) -> list[BeforeAfter]:
     """Answers to a few held-out sentences, by the base alone and by the version in use."""
     answers = []
-    for bare, example in list(zip(sentences.bare, sentences.test, strict=True))[:SHOWN]:
-        before = me.choose(bare.prompt, bare.choices, 0).text
+    for plain, example in list(zip(bare, prompts, strict=True))[:SHOWN]:
+        before = me.choose(plain.prompt, plain.choices, 0).text
         after = me.choose(example.prompt, example.choices).text
-        answers.append(BeforeAfter(bare.prompt, bare.response, before, after))
+        answers.append(BeforeAfter(plain.prompt, plain.response, before, after))
     return answers
 
 
@@ -122,6 +130,7 @@ def _rows(
         ("with 4 examples", f"{shown}, the user's own, in the prompt"),
         ("accuracy after", after),
         ("learned from", f"{report.examples} sentences, {report.steps} steps, {report.verdict}"),
+        ("picking them", f"{data['pick_seconds']:.1f} s"),
         ("learning time", f"{report.fit_seconds:.1f} s, {report.step_seconds:.2f} s a step"),
         ("peak memory", f"{report.peak_mb:.0f} MB"),
         ("bytes a user", f"{report.adapter_bytes} adapter, {data['store_bytes']} with journal"),

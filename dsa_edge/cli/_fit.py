@@ -21,6 +21,7 @@ def fit_with_progress(
     """Fit within the budget and hyper-parameters of the command line."""
     from dsa_edge.runtime import Budget, Hyperparameters
 
+    suited = Hyperparameters.suited(all(example.choices for example in examples))
     names = ("rate", "epsilon", "queries", "batch")
     given = {n: getattr(arguments, n) for n in names if getattr(arguments, n, None) is not None}
     budget = Budget(arguments.seconds, arguments.steps, arguments.memory_mb)
@@ -37,7 +38,7 @@ def fit_with_progress(
             examples,
             budget,
             on_step,
-            replace(Hyperparameters(), **given),
+            replace(suited, **given),
             arguments.seed,
             prompts.update,
         )

@@ -64,6 +64,8 @@ def trace(
         )
     assert program is not None
     graph = program.model.graph
+    for value, weight in zip(graph.inputs[len(values) :], names, strict=True):
+        value.name = weight
     _inline_constants(graph)
     for node in graph:
         node.metadata_props.clear()  # the tracer's stack traces: most of the file otherwise

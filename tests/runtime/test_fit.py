@@ -10,7 +10,7 @@ import pytest
 from stub import StubEngine
 
 from dsa_edge.errors import BudgetError, ExampleError
-from dsa_edge.runtime import Adapter, Budget, Example, Hyperparameters, Personalizer
+from dsa_edge.runtime import Adapter, Budget, Example, Hyperparameters, Labels, Personalizer
 from dsa_edge.runtime._store import Store
 
 CHOICES = (" a", " b")
@@ -193,6 +193,21 @@ def test_label_biases_apply_only_to_the_choices_they_were_fitted_for(bundle: Pat
     others = [Example("say the", " b", (" b", " t")), Example("say rain", " t", (" b", " t"))]
     (plain, same) = me.evaluate(others, [0, biased])
     assert plain == same
+
+
+def test_shots_come_from_the_rows_take_turns_and_are_not_learned_again(bundle: Path) -> None:
+    me = personalizer(bundle)
+    labels = Labels("say {text}", ("a", "b"))
+    rows: list[tuple[str, object]] = [(f"{w} x{i}", i % 2) for i, w in enumerate(WORDS * 4)]
+    shown, rest = me.pick_shots(labels, rows, shots=4, tries=3, judges=8)
+    prompt = shown.example("rain", 0).prompt
+    assert prompt.endswith("say rain")
+    used = [row for row in rows if row not in rest]
+    assert len(used) == 4
+    assert sorted(label for _, label in used) == [0, 0, 1, 1]
+    assert all(f"say {text} {'ab'[int(str(label))]}" in prompt for text, label in used)
+    with pytest.raises(ExampleError, match="some of each label"):
+        me.pick_shots(labels, [(w, 0) for w in WORDS], judges=4)
 
 
 def test_hyperparameters_refuse_nonsense() -> None:
