@@ -7,12 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dsa_edge.errors import UsageError
+from dsa_edge.errors import EngineError, UsageError
 from dsa_edge.runtime._cache import no_prefix
 from dsa_edge.runtime._engine import Engine, Floats, Halves, Ints
 
-__all__ = ["Sampling", "generate_ids"]
+__all__ = ["NOT_NUMBERS", "Sampling", "generate_ids"]
 
+NOT_NUMBERS = (
+    "with the adapter in use the model's output is not a number: go back to an earlier version, or "
+    "load another adapter."
+)
 GROW = 64  # positions by which a full cache grows
 
 
@@ -38,7 +42,12 @@ class Sampling:
             raise UsageError(f"seed is {self.seed}, expected 0 or more.")
 
     def draw(self, logits: Floats, random: np.random.Generator) -> int:
-        """A token id from logits (V,)."""
+        """A token id from logits (V,).
+
+        Raises EngineError for logits that are not numbers: of an adapter with absurd values.
+        """
+        if not np.isfinite(logits.max()):
+            raise EngineError(NOT_NUMBERS)
         if self.temperature == 0:
             return int(logits.argmax())
         scaled = (logits.astype(np.float64) - logits.max()) / self.temperature

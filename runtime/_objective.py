@@ -78,7 +78,8 @@ class Objective:
         biased = self.calibrated(scores)
         wanted = np.take_along_axis(biased, answers[None, :, None], -1)[..., 0]
         losses = _log_sum(biased)[..., 0] - wanted
-        right = (biased.argmax(-1) == answers).astype(np.float32)
+        won = (biased.argmax(-1) == answers) & ~np.isnan(losses)  # NaN is no right answer
+        right = won.astype(np.float32)
         return Scores(losses.astype(np.float32), right)
 
     def calibrated(self, scores: Floats) -> Floats:
@@ -153,7 +154,8 @@ def _scores(parts: list[tuple[Floats, Encoded]]) -> Scores:
             right.append(np.full(len(score), np.nan))
         else:
             losses.append(_log_sum(score)[:, 0] - score[:, example.answer])
-            right.append((score.argmax(1) == example.answer).astype(np.float64))
+            won = (score.argmax(1) == example.answer) & ~np.isnan(losses[-1])
+            right.append(won.astype(np.float64))
     return Scores(np.stack(losses, 1).astype(np.float32), np.stack(right, 1).astype(np.float32))
 
 

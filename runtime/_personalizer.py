@@ -12,12 +12,12 @@ import numpy as np
 
 from dsa_edge.adapter import Adapter, load_adapter, save_adapter
 from dsa_edge.bundle import Bundle
-from dsa_edge.errors import ExampleError, UsageError
+from dsa_edge.errors import EngineError, ExampleError, UsageError
 from dsa_edge.examples import Example, Labels
 from dsa_edge.runtime._cache import PromptCache
 from dsa_edge.runtime._encode import Encoded, Encoder
 from dsa_edge.runtime._engine import Engine, Floats, Ints
-from dsa_edge.runtime._generate import Sampling, generate_ids
+from dsa_edge.runtime._generate import NOT_NUMBERS, Sampling, generate_ids
 from dsa_edge.runtime._memory import peak_mb, reset_peak
 from dsa_edge.runtime._objective import Objective, items_of
 from dsa_edge.runtime._onnx_engine import OnnxEngine
@@ -220,6 +220,8 @@ class Personalizer:
         adapter = self.adapter if version is None else self._version(version)
         objective.bias = _bias(adapter, objective.choices)
         log_probs = objective.log_probs(0, adapter.vector)
+        if np.isnan(log_probs).any():
+            raise EngineError(NOT_NUMBERS)
         probabilities = tuple(float(p) for p in np.exp(log_probs))
         return Choice(choices[int(log_probs.argmax())], probabilities)
 

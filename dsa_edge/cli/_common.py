@@ -57,7 +57,7 @@ def add_examples(made: argparse.ArgumentParser) -> None:
     """The options that say where examples are and how labels become prompts."""
     made.add_argument("--data", required=True, metavar="FILE", help="JSONL, one example a line")
     made.add_argument(
-        "--template", metavar="T", help="prompt for text/label lines: '{text} It was'"
+        "--template", metavar="T", help="prompt for text/label lines: '{text} It was', or @FILE"
     )
     made.add_argument("--labels", metavar="A,B", help="label words, in the order of their indices")
 
@@ -75,7 +75,19 @@ def labels_of(arguments: argparse.Namespace) -> Labels | None:
         return None
     if arguments.template is None or arguments.labels is None:
         raise UsageError("--template and --labels belong together: give both or neither.")
-    return Labels(arguments.template, comma_list(arguments.labels))
+    return Labels(_template(arguments.template), comma_list(arguments.labels))
+
+
+def _template(text: str) -> str:
+    """A template as given, or the contents of the file after an @."""
+    if not text.startswith("@"):
+        return text
+    try:
+        return Path(text[1:]).read_text(encoding="utf-8").rstrip("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"the template file {text[1:]} cannot be read ({error}): give a UTF-8 text file."
+        ) from error
 
 
 def load_examples(arguments: argparse.Namespace, me: Personalizer) -> list[Example]:

