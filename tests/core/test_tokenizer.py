@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 
 import pytest
 from hypothesis import example, given, settings
@@ -17,7 +16,6 @@ from dsa_edge.tokenizer import Tokenizer
 CONTENT = train_tokenizer().to_str()
 BOS, EOS, PAD = SPECIAL
 HELLO = [{"role": "user", "content": "Grüß dich"}]
-Make = Callable[..., Tokenizer]
 
 
 def make(
