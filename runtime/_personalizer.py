@@ -160,13 +160,13 @@ class Personalizer:
         labels: Labels,
         rows: Sequence[Row],
         shots: int = 4,
-        tries: int = 8,
-        judges: int = 48,
+        tries: int = 12,
+        judges: int = 96,
         seed: int = 0,
     ) -> tuple[Labels, list[Row]]:
         """Put the best worked examples out of labelled rows, (text, label) each, into the prompt.
 
-        tries: sets that are drawn and measured on `judges` other rows.
+        tries: sets that are drawn and measured on `judges` other rows, at most half of all.
         Returns the labels to make prompts with from now on, and the rows that are left to learn.
         Raises ExampleError when there are too few rows of each label.
         """

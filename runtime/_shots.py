@@ -38,6 +38,7 @@ def pick_shots(
     Raises ExampleError when there are too few rows of each label.
     """
     shuffled = [rows[i] for i in order(seed, 0, len(rows))]
+    judges = min(judges, len(rows) // 2)
     judged, pool = shuffled[:judges], shuffled[judges:]
     sets = [_draw(labels, pool, shots, seed, attempt) for attempt in range(tries)]
     losses = []

@@ -105,11 +105,3 @@ def test_gathered_rows_equal_the_dense_rows(run: Run) -> None:
     dense = weights()["bytes"].dense()
     found = run(np.zeros((1, 1, N_IN), np.float32), ids)["rows"]
     np.testing.assert_allclose(found, dense[ids], rtol=1e-6, atol=1e-7)
-
-
-def test_a_batch_of_nothing_gives_nothing(run: Run) -> None:
-    outputs = run(np.zeros((2, 0, N_IN), np.float32), np.zeros(0, np.int64))
-    assert {name: out.shape for name, out in outputs.items()} == {
-        "affine": (2, 0, N_OUT), "symmetric": (2, 0, N_OUT), "bytes": (2, 0, N_OUT),
-        "rows": (0, N_IN),
-    }  # fmt: skip
