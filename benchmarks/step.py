@@ -69,6 +69,8 @@ def base_session(bundle: Path) -> onnxruntime.InferenceSession:
     """`choose` without adapter: every target returns its base product."""
     source = bundle / "onnx" / "choose.onnx"
     model = onnx.load(source, load_external_data=False)
+    if not any(i.startswith("adapter.") for f in model.functions for i in f.input):
+        raise SystemExit("this bundle's graphs do not name their weights: export it again")
     for function in model.functions:
         cut_adapters(function)
     options = onnxruntime.SessionOptions()
@@ -101,7 +103,10 @@ def cut_adapters(function: onnx.FunctionProto) -> None:
         if node.op_type == "Add" and from_factor(node.input[1]):
             node.op_type = "Identity"
             del node.input[1]
+    before = len(function.node)
     drop_unused(function)
+    if factors and len(function.node) == before:
+        raise SystemExit("the adapter was not found in the graph: export the bundle again")
 
 
 def drop_unused(function: onnx.FunctionProto) -> None:
