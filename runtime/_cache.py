@@ -24,6 +24,7 @@ from dsa_edge.errors import BudgetError
 from dsa_edge.manifest import Manifest
 from dsa_edge.runtime._encode import Item
 from dsa_edge.runtime._engine import Context, Engine, Halves, Ints, Prefix
+from dsa_edge.runtime._plan import Chunks
 
 __all__ = ["PromptCache", "no_prefix"]
 
@@ -35,30 +36,34 @@ class PromptCache:
 
     prefix: what all prompts begin with, kept in memory. Per item: hidden (R, D) float32, then
     keys and values (A, kv, P, d) float16 each of the rest of its prompt.
-    memory: bytes that may stay in memory; more goes to an unlinked file in `folder`.
-    tokens: prompt and response tokens that one prefill may hold.
-    Raises BudgetError when neither memory nor disk has room.
+    chunks: what may stay in memory, more goes to an unlinked file in `folder`; and what a prefill
+    may hold.
+    Raises BudgetError when neither memory nor disk has room, or a prompt is too long for its bound.
     """
 
     def __init__(
         self,
         engine: Engine,
         items: Sequence[Item],
-        memory: int,
-        tokens: int,
+        chunks: Chunks,
         folder: Path | None = None,
         on_item: Callable[[int], object] = lambda _: None,
     ) -> None:
         self._shape = _Shape(engine.bundle.manifest)
         shared = _shared(items)
-        self._prefix = _run_prefix(engine, items[0].prompt[:shared])
+        self._prefix = _run_prefix(engine, items[0].prompt[:shared], chunks)
         self._items = [replace(item, prompt=item.prompt[shared:]) for item in items]
         sizes = [self._shape.item_bytes(item) for item in self._items]
         self._offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         self.bytes = int(self._offsets[-1])
-        self.spilled = self.bytes > memory
-        self._arena = _file_arena(self.bytes, folder) if self.spilled else _memory(self.bytes)
-        for batch in _batches(self._items, tokens):
+        self.spilled = self.bytes > chunks.cache
+        self._file = _reserved_file(self.bytes, folder) if self.spilled else None
+        self._arena = (
+            np.zeros(self.bytes, dtype=np.uint8)
+            if self._file is None
+            else np.frombuffer(self._file, dtype=np.uint8)
+        )
+        for batch in _batches(self._items, chunks, shared):
             self._prefill(engine, batch)
             self._forget_pages()
             on_item(len(batch))
@@ -115,9 +120,8 @@ class PromptCache:
 
     def _forget_pages(self) -> None:
         """Let the kernel drop this process's pages of the file: they count as our memory."""
-        base = self._arena.base
-        if self.spilled and isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-            base.madvise(mmap.MADV_DONTNEED)
+        if self._file is not None and hasattr(mmap, "MADV_DONTNEED"):
+            self._file.madvise(mmap.MADV_DONTNEED)
 
 
 class _Shape:
@@ -152,21 +156,21 @@ def _shared(items: Sequence[Item]) -> int:
     return shared if len(items) > 1 and shared >= SHARED_LEAST else 0
 
 
-def _run_prefix(engine: Engine, tokens: Ints) -> Prefix:
-    """Keys and values of the shared tokens (X,)."""
-    empty = no_prefix(engine.bundle.manifest)
-    if not len(tokens):
-        return empty
-    # A prefill wants a response; any token does, for what precedes it does not depend on it.
-    result = engine.prefill(empty, tokens[None], tokens[None, -1:], np.array([len(tokens)]))
-    return Prefix(result.keys, result.values)
+def _run_prefix(engine: Engine, tokens: Ints, chunks: Chunks) -> Prefix:
+    """Keys and values of the shared tokens (X,), each part on top of the ones before."""
+    done = no_prefix(engine.bundle.manifest)
+    size = max(SHARED_LEAST, chunks.prefill_tokens(len(tokens)) - 1)
+    for start in range(0, len(tokens), size):
+        part = tokens[start : start + size]
+        # A prefill wants a response; any token does, for what precedes it does not depend on it.
+        new = engine.prefill(done, part[None], part[None, -1:], np.array([len(part)]))
+        done = Prefix(
+            np.concatenate([done.keys, new.keys], 3), np.concatenate([done.values, new.values], 3)
+        )
+    return done
 
 
-def _memory(size: int) -> NDArray[np.uint8]:
-    return np.zeros(size, dtype=np.uint8)
-
-
-def _file_arena(size: int, folder: Path | None) -> NDArray[np.uint8]:
+def _reserved_file(size: int, folder: Path | None) -> mmap.mmap:
     """`size` bytes of a mapped file whose blocks are reserved: writing can no longer fail."""
     try:
         descriptor, name = tempfile.mkstemp(prefix=".prompts-", dir=folder)
@@ -177,7 +181,7 @@ def _file_arena(size: int, folder: Path | None) -> NDArray[np.uint8]:
     try:
         os.unlink(name)
         os.posix_fallocate(descriptor, 0, size)
-        mapped = mmap.mmap(descriptor, size)
+        return mmap.mmap(descriptor, size)
     except OSError as error:
         raise BudgetError(
             f"the prompt cache needs {math.ceil(size / 2**20)} MB of disk and cannot have it "
@@ -185,15 +189,20 @@ def _file_arena(size: int, folder: Path | None) -> NDArray[np.uint8]:
         ) from error
     finally:
         os.close(descriptor)
-    return np.frombuffer(mapped, dtype=np.uint8)
 
 
-def _batches(items: Sequence[Item], tokens: int) -> list[list[int]]:
-    """Indices in batches of similar length, each within `tokens` padded tokens."""
+def _batches(items: Sequence[Item], chunks: Chunks, shared: int) -> list[list[int]]:
+    """Indices in batches of similar length, each within what a prefill may hold."""
     by_length = sorted(range(len(items)), key=lambda i: len(items[i].prompt) + len(items[i].tail))
     batches: list[list[int]] = [[]]
     for index in by_length:
         length = len(items[index].prompt) + len(items[index].tail)
+        tokens = chunks.prefill_tokens(shared + length)
+        if length > tokens and chunks.strict:
+            raise BudgetError(
+                f"an example has {length} tokens, and memory_mb has room for {tokens} at a time: "
+                "raise memory_mb or shorten the example."
+            )
         if batches[-1] and (len(batches[-1]) + 1) * length > tokens:
             batches.append([])
         batches[-1].append(index)

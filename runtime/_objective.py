@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 
 from dsa_edge.runtime._cache import PromptCache
 from dsa_edge.runtime._encode import Encoded, Item
-from dsa_edge.runtime._engine import Engine, Floats, Ints
+from dsa_edge.runtime._engine import Context, Engine, Floats, Ints
+from dsa_edge.runtime._plan import Chunks
 
 __all__ = ["Objective", "Scores", "items_of"]
 
 T = TypeVar("T", bound=np.generic)
-
-CACHE_BYTES = 24 * 2**20  # of keys and values that one run may read
 
 
 @dataclass(frozen=True)
@@ -40,20 +39,19 @@ def items_of(examples: Sequence[Encoded]) -> list[Item]:
 class Objective:
     """The loss over a set of examples.
 
-    rows: response rows (lanes x examples x R) that one run of the engine may hold; lanes and
-    examples beyond it go into further runs, with the same results.
+    chunks: what one run of the engine may hold; lanes and examples beyond it go into further runs,
+    with the same results.
     bias: (K,) or (L, K), added to the choices' log-probabilities; see `_calibration`.
     """
 
     def __init__(
-        self, engine: Engine, examples: Sequence[Encoded], cache: PromptCache, rows: int
+        self, engine: Engine, examples: Sequence[Encoded], cache: PromptCache, chunks: Chunks
     ) -> None:
-        self._engine, self._examples, self._cache, self._rows = engine, examples, cache, rows
+        self._engine, self._examples, self._cache, self._chunks = engine, examples, cache, chunks
         counts = [len(example.items) for example in examples]
         self._first = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         tokens = {t for example in examples for t in example.tokens or ()}
         self._candidates = np.array(sorted(tokens), dtype=np.int64)
-        self._single = all(example.tokens is not None for example in examples)
         sets = {example.choices for example in examples}
         self.choices = sets.pop() if len(sets) == 1 else ()  # empty unless all share one set
         self.answers: Ints = np.array([example.answer for example in examples], dtype=np.int64)
@@ -104,8 +102,9 @@ class Objective:
             wide = max(rows, *(len(item.tail) for item in own))
             long = max(past, *(len(item.prompt) for item in own))
             count = items + len(own)
-            full = count * wide > self._rows or self._cache.padded_bytes(count, long) > CACHE_BYTES
-            if full and at > start:
+            full = count * wide > self._chunks.probe_rows(long + wide)
+            read = self._cache.padded_bytes(count, long)
+            if (full or read > self._chunks.context) and at > start:
                 slices.append(slice(start, at))
                 start, count = at, len(own)
                 wide = max(len(item.tail) for item in own)
@@ -113,17 +112,25 @@ class Objective:
             rows, past, items = wide, long, count
         return [*slices, slice(start, len(batch))]
 
-    def _lane_chunks(self, lanes: Floats, rows: int) -> list[Floats]:
-        count = max(1, self._rows // rows)
+    def _lane_chunks(self, lanes: Floats, context: Context) -> list[Floats]:
+        examples, tail, _ = context.hidden.shape
+        keys = context.prefix.length + context.keys.shape[3] + tail
+        count = max(1, self._chunks.probe_rows(keys) // (examples * tail))
         return [lanes[i : i + count] for i in range(0, len(lanes), count)]
 
     def _raw(self, batch: Ints, lanes: Floats) -> list[tuple[Floats, Encoded]]:
         """Each example's scores (L, choices): log-probabilities, up to a constant."""
-        return (self._token_scores if self._single else self._sequence_scores)(batch, lanes)
+        single = np.array([self._examples[i].tokens is not None for i in batch])
+        scored: dict[int, tuple[Floats, Encoded]] = {}
+        for which, score in ((single, self._token_scores), (~single, self._sequence_scores)):
+            at = np.flatnonzero(which)
+            if at.size:
+                scored.update(zip(at.tolist(), score(batch[at], lanes), strict=True))
+        return [scored[at] for at in range(len(batch))]
 
     def _token_scores(self, batch: Ints, lanes: Floats) -> list[tuple[Floats, Encoded]]:
         context = self._cache.context(self._first[batch])
-        chunks = self._lane_chunks(lanes, context.hidden.shape[0] * context.hidden.shape[1])
+        chunks = self._lane_chunks(lanes, context)
         parts = [self._engine.choose(context, chunk, self._candidates) for chunk in chunks]
         log_probs = np.concatenate(parts)  # (L, B, C)
         examples = [self._examples[i] for i in batch]
@@ -139,7 +146,7 @@ class Objective:
         rows = context.hidden.shape[1]
         targets = _padded([item.targets for item in items], rows)
         weights = _padded([item.weights for item in items], rows)
-        chunks = self._lane_chunks(lanes, len(items) * rows)
+        chunks = self._lane_chunks(lanes, context)
         nats = np.concatenate([self._engine.probe(context, c, targets, weights) for c in chunks])
         ends = np.cumsum([len(example.items) for example in examples])
         return list(zip(np.split(-nats, ends[:-1], axis=1), examples, strict=True))

@@ -31,6 +31,9 @@ class OnnxEngine:
         self._sessions: dict[str, onnxruntime.InferenceSession] = {}
         self._threads = threads or 0
         self._runtime = _import()
+        self._options = self._runtime.RunOptions()
+        # The arena would keep every peak it has seen.
+        self._options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 
     def prefill(self, prefix: Prefix, prompt: Ints, response: Ints, lengths: Ints) -> Prefilled:
         """See `Engine`."""
@@ -73,7 +76,7 @@ class OnnxEngine:
     def _run(self, method: str, **feeds: Any) -> list[Any]:
         session = self._sessions.get(method) or self._load(method)
         try:
-            return list(session.run(None, feeds))
+            return list(session.run(None, feeds, self._options))
         except Exception as error:  # ONNX Runtime's exceptions share no base
             raise EngineError(
                 f"ONNX Runtime {self._runtime.__version__} failed in {method!r} ({_first(error)}): "
@@ -85,8 +88,8 @@ class OnnxEngine:
         options = self._runtime.SessionOptions()
         options.intra_op_num_threads = self._threads
         options.log_severity_level = 3
-        # The arena keeps every peak it has seen; without it a step's memory is given back.
-        options.enable_cpu_mem_arena = False
+        # Patterns reserve what a shape needed at its first run; shapes hardly ever come again.
+        options.enable_mem_pattern = False
         try:
             session = self._runtime.InferenceSession(
                 str(file), options, providers=["CPUExecutionProvider"]

@@ -13,6 +13,9 @@ __all__ = ["Budget", "Chunks", "plan_chunks"]
 MB = 2**20
 DEFAULT_ACTIVATIONS = 48 * MB  # more rows a run do not make a step faster (docs/decisions.md)
 DEFAULT_CACHE = 48 * MB  # prompt caches beyond it go to a file
+DEFAULT_CONTEXT = 24 * MB  # keys and values that one run may read
+ACTIVATIONS = 0.4  # of the memory that a bound leaves
+SHORT = 64  # keys: what every budget must allow a row to attend to
 
 
 @dataclass(frozen=True)
@@ -35,29 +38,50 @@ class Budget:
 
 @dataclass(frozen=True)
 class Chunks:
-    """prefill_tokens: prompt and response tokens a prefill; probe_rows: response rows a probe;
-    cache_bytes: prompt cache that stays in memory."""
+    """What one run of the engine, and the prompt cache, may hold; all in bytes.
 
-    prefill_tokens: int
-    probe_rows: int
-    cache_bytes: int
+    activations: of a run. context: keys and values that a run may read. cache: of prompts, beyond
+    which it goes to a file. probed, prefilled: what a row of a probe and a token of a prefill keep
+    alive, and key: what each adds for every key it attends to.
+    strict: the user set a bound, so what cannot fit is an error.
+    """
+
+    activations: int
+    context: int
+    cache: int
+    probed: int
+    prefilled: int
+    key: int
+    strict: bool = False
+
+    def probe_rows(self, keys: int) -> int:
+        """Rows (lanes x examples x R) that one probe may hold when each attends to so many keys."""
+        return max(0, self.activations) // (self.probed + self.key * keys)
+
+    def prefill_tokens(self, keys: int) -> int:
+        """Prompt and response tokens that one prefill may hold."""
+        return max(0, self.activations) // (self.prefilled + self.key * keys)
 
 
 def plan_chunks(manifest: Manifest, memory_mb: float | None, full_head: bool) -> Chunks:
-    """Split the memory left over between activations and the prompt cache.
+    """Split the memory left over between activations, what they read, and the prompt cache.
 
     full_head: probes compute logits over the whole vocabulary.
     Raises BudgetError when not even one row fits.
     """
     if memory_mb is None:
-        return _chunks(manifest, DEFAULT_ACTIVATIONS, DEFAULT_CACHE, full_head)
+        bytes_ = (DEFAULT_ACTIVATIONS, DEFAULT_CONTEXT, DEFAULT_CACHE)
+        return Chunks(*bytes_, *_costs(manifest, full_head))
     needed = resident_mb() + session_mb(manifest)
     spare = (memory_mb - needed) * MB
-    chunks = _chunks(manifest, int(spare * 0.6), int(spare * 0.2), full_head)
-    if spare <= 0 or chunks.probe_rows < 2 or chunks.prefill_tokens < 64:
+    # The rest is for Python's own objects, and for the engine's arena, which grows by doubling.
+    shares = (int(spare * ACTIVATIONS), int(spare * 0.1), int(spare * 0.15))
+    chunks = Chunks(*shares, *_costs(manifest, full_head), strict=True)
+    if chunks.probe_rows(SHORT) < 2 or chunks.prefill_tokens(SHORT) < SHORT:
+        least = SHORT * (chunks.prefilled + SHORT * chunks.key) / ACTIVATIONS / MB
         raise BudgetError(
-            f"memory_mb is {memory_mb:.0f}, but this model needs about {needed + 8:.0f} MB before "
-            "it can learn: raise memory_mb or export a smaller model."
+            f"memory_mb is {memory_mb:.0f}, but this model needs about {needed + least:.0f} MB "
+            "before it can learn: raise memory_mb or export a smaller model."
         )
     return chunks
 
@@ -68,22 +92,15 @@ def session_mb(manifest: Manifest) -> float:
     return 2.2 * data / MB
 
 
-def _chunks(manifest: Manifest, activations: int, cache: int, full_head: bool) -> Chunks:
-    row = _row_bytes(manifest)
-    probe = row + (3 * 4 * int(manifest.decoder["vocab_size"]) if full_head else 0)
+def _costs(manifest: Manifest, full_head: bool) -> tuple[int, int, int]:
+    """`probed`, `prefilled` and `key` of `Chunks`, from the widest point of a layer in float32."""
+    d = {name: int(manifest.decoder[name]) for name in _SIZES}
+    heads = (d["n_heads"] + 2 * d["n_kv_heads"]) * d["head_dim"]
+    row = 4 * (4 * d["ffn_width"] + 4 * d["width"] + 2 * heads)
     # A prefill also returns the keys and values of all its layers, in float32 and float16.
-    decoder = manifest.decoder
-    caches = 6 * 2 * manifest.n_layers * int(decoder["n_kv_heads"]) * int(decoder["head_dim"])
-    return Chunks(
-        prefill_tokens=max(0, activations // (row + caches)),
-        probe_rows=max(0, activations // probe),
-        cache_bytes=max(0, cache),
-    )
+    caches = 6 * 2 * manifest.n_layers * d["n_kv_heads"] * d["head_dim"]
+    logits = 3 * 4 * d["vocab_size"] if full_head else 0
+    return row + logits, row + caches, 2 * 4 * d["n_heads"]
 
 
-def _row_bytes(manifest: Manifest) -> int:
-    """Float32 bytes that one row keeps alive at the widest point of a layer."""
-    d = manifest.decoder
-    heads = (int(d["n_heads"]) + 2 * int(d["n_kv_heads"])) * int(d["head_dim"])
-    scores = 2 * int(d["n_heads"]) * 64  # 64 keys: longer prompts are few
-    return 4 * (4 * int(d["ffn_width"]) + 4 * int(d["width"]) + 2 * heads + scores)
+_SIZES = ("ffn_width", "head_dim", "n_heads", "n_kv_heads", "vocab_size", "width")

@@ -12,6 +12,12 @@ import numpy as np
 
 from dsa_edge.bundle import Bundle
 from dsa_edge.runtime._engine import Context, Decoded, Floats, Halves, Ints, Prefilled, Prefix
+from dsa_edge.runtime._plan import Chunks
+
+
+def fixed_chunks(rows: int = 10_000, cache: int = 2**30, tokens: int = 400) -> Chunks:
+    """Chunks of so many probe rows and prefill tokens, whatever the length of the prompts."""
+    return Chunks(rows * tokens, 2**30, cache, probed=tokens, prefilled=rows, key=0)
 
 
 class StubEngine:

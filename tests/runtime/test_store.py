@@ -1,0 +1,365 @@
+"""The user's store: durable, private, forgetful, and clear when it is damaged."""
+
+from __future__ import annotations
+
+import json
+import random
+import sqlite3
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from stub import StubEngine
+
+from dsa_edge.adapter import Adapter
+from dsa_edge.errors import AdapterError, DsaEdgeError, StoreError, UsageError
+from dsa_edge.runtime import Budget, Example, Hyperparameters, Personalizer, Progress
+from dsa_edge.runtime._optimizer import Step
+from dsa_edge.runtime._store import FLUSH, Store
+
+IDENTITY = "a" * 64
+CHOICES = (" a", " b")
+WORDS = ["the", "quiet", "baker", "opens", "early", "and", "sells", "warm", "bread", "rain"]
+SECRET = "grandmother's garden gate code"
+LEARNED = Adapter(np.linspace(-1, 1, 300, dtype=np.float32), {" zebra": 0.25, " quokka": -0.25})
+HYPER = {"queries": 2.0}
+
+
+def examples() -> list[Example]:
+    return [Example(f"say {w}", CHOICES[i % 2], CHOICES) for i, w in enumerate(WORDS)] * 8
+
+
+def personalizer(bundle: Path, folder: Path | None) -> Personalizer:
+    engine = StubEngine(bundle)
+    return Personalizer(engine, Store(folder, engine.bundle.identity))
+
+
+def step(number: int) -> Step:
+    return Step(0.5, np.array([number, -number], dtype=np.float32))
+
+
+def contents(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in sorted(folder.iterdir()))
+
+
+def test_versions_and_the_one_in_use_survive_reopening(tmp_path: Path) -> None:
+    store = Store(tmp_path / "deep" / "me", IDENTITY)
+    assert store.active == 0
+    first = store.add_version(0, LEARNED, "improved", 7, {"before": 1})
+    second = store.add_version(first, Adapter(-LEARNED.vector), "loaded", 0, {})
+    store.activate(first)
+    store.close()
+    again = Store(tmp_path / "deep" / "me", IDENTITY)
+    assert again.active == first == 1
+    assert [(v.id, v.parent, v.active, v.verdict, v.steps) for v in again.versions()] == [
+        (1, 0, True, "improved", 7), (2, 1, False, "loaded", 0)
+    ]  # fmt: skip
+    np.testing.assert_array_equal(again.adapter(first).vector, LEARNED.vector)
+    np.testing.assert_array_equal(again.adapter(second).vector, -LEARNED.vector)
+    assert again.adapter(first).labels == LEARNED.labels
+    again.close()
+
+
+def test_a_journal_is_durable_without_being_closed(tmp_path: Path) -> None:
+    """What a crash after 2 × FLUSH + 5 steps leaves: all but the last five."""
+    crashed = Store(tmp_path, IDENTITY)
+    run = crashed.start_run(0, seed=2**63 - 1, hyper=HYPER)
+    for number in range(2 * FLUSH + 5):
+        crashed.append(run, step(number))
+    survivor = Store(tmp_path, IDENTITY)  # the first one never flushed its rest
+    (found,) = survivor.runs()
+    assert (found.seed, found.version, found.kept) == (2**63 - 1, None, None)
+    journal = survivor.journal(found)
+    assert [s.slopes.tolist() for s in journal] == [[i, -i] for i in range(2 * FLUSH)]
+    assert {s.rate for s in journal} == {0.5}
+    crashed.end_run(run, None, None)
+    assert len(survivor.journal(found)) == 2 * FLUSH + 5
+    crashed.close()
+    survivor.close()
+
+
+def test_journals_of_several_fits_do_not_mix(tmp_path: Path) -> None:
+    store = Store(tmp_path, IDENTITY)
+    for count in (3, FLUSH + 1):
+        run = store.start_run(0, 1, HYPER)
+        for number in range(count):
+            store.append(run, step(number))
+        store.end_run(run, None, None)
+    assert [len(store.journal(run)) for run in store.runs()] == [3, FLUSH + 1]
+    with pytest.raises(StoreError, match="no such fit"):
+        store.run(9)
+    store.close()
+
+
+def test_forgetting_leaves_no_byte_of_what_was_learned(tmp_path: Path) -> None:
+    store = Store(tmp_path, IDENTITY)
+    run = store.start_run(0, 1, HYPER)
+    for number in range(40):
+        store.append(run, step(number + 1000))
+    store.add_version(0, LEARNED, "improved", 40, {})
+    store.end_run(run, 1, 40)
+    store.close()
+    traces = [LEARNED.vector[i : i + 8].tobytes() for i in range(0, 300, 8)]
+    traces += [b"zebra", b"quokka", step(1001).slopes.tobytes(), b"improved"]
+    before = contents(tmp_path)
+    traces = [trace for trace in traces if trace in before]  # a few are cut by the ends of pages
+    assert len(traces) > 35
+    assert {b"zebra", b"quokka"} < set(traces)
+    store = Store(tmp_path, IDENTITY)
+    store.forget()
+    for _ in range(2):
+        after = contents(tmp_path)  # the write-ahead log included, and while still open
+        assert not [trace for trace in traces if trace in after]
+        assert store.versions() == []
+        assert store.runs() == []
+        assert store.active == 0
+        store.close()
+        store = Store(tmp_path, IDENTITY)
+    assert store.bytes < 16_000
+    store.close()
+
+
+def test_a_forgotten_store_learns_again(bundle: Path, tmp_path: Path) -> None:
+    with personalizer(bundle, tmp_path) as me:
+        me.fit(examples(), Budget(steps=40))
+        me.forget()
+        assert me.version == 0
+        assert not me.adapter.vector.any()
+        assert me.fit(examples(), Budget(steps=40)).version == 1
+
+
+def test_a_store_keeps_no_prompt_and_is_its_owners_alone(bundle: Path, tmp_path: Path) -> None:
+    me = personalizer(bundle, tmp_path / "me")
+    told = [Example(f"{SECRET} {e.prompt}", e.response, CHOICES) for e in examples()]
+    me.fit(told, Budget(steps=3))
+    held = contents(tmp_path / "me")
+    assert SECRET.encode() not in held
+    assert b"say rain" not in held
+    assert stat.S_IMODE((tmp_path / "me").stat().st_mode) == 0o700
+    me.close()
+
+
+def test_without_a_folder_nothing_is_written(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with personalizer(bundle, None) as me:
+        me.fit(examples(), Budget(steps=3))
+        assert me.store_bytes == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_programs_may_read_and_write_one_store(tmp_path: Path) -> None:
+    one, two = Store(tmp_path, IDENTITY), Store(tmp_path, IDENTITY)
+    assert one.add_version(0, LEARNED, "improved", 1, {}) == 1
+    assert two.active == 1
+    assert two.add_version(1, LEARNED, "improved", 1, {}) == 2
+    assert [v.id for v in one.versions()] == [1, 2]
+    one.close()
+    two.close()
+
+
+def test_a_store_that_another_program_holds_is_a_clear_error(tmp_path: Path) -> None:
+    store = Store(tmp_path, IDENTITY)
+    store.add_version(0, LEARNED, "improved", 1, {})
+    other = sqlite3.connect(tmp_path / "user.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    store._db.execute("PRAGMA busy_timeout = 50")  # ms; two seconds would only slow this test
+    with pytest.raises(StoreError, match=r"locked.*close other programs"):
+        store.activate(0)
+    assert store.active == 1
+    other.execute("ROLLBACK")
+    other.close()
+    store.activate(0)
+    assert store.active == 0
+    store.close()
+
+
+def test_a_full_disk_loses_the_new_version_alone(bundle: Path, tmp_path: Path) -> None:
+    """SQLite's own page limit stands for the disk: the same error on the same paths."""
+    me = personalizer(bundle, tmp_path)
+    assert me.fit(examples(), Budget(steps=40)).version == 1
+    good = me.adapter.vector
+    (pages,) = me._store._db.execute("PRAGMA page_count").fetchone()
+    me._store._db.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(StoreError, match=r"full.*free space.*unchanged"):
+        me.fit(examples(), Budget(steps=40), seed=1)
+    me.close()
+    with personalizer(bundle, tmp_path) as again:
+        assert again.version == 1
+        np.testing.assert_array_equal(again.adapter.vector, good)
+        assert again.fit(examples(), Budget(steps=3)).steps == 3
+
+
+def test_a_fit_that_is_interrupted_changes_nothing_and_can_be_repeated(
+    bundle: Path, tmp_path: Path
+) -> None:
+    def interrupt(event: Progress) -> None:
+        if event.step == FLUSH + 3:
+            raise KeyboardInterrupt
+
+    me = personalizer(bundle, tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        me.fit(examples(), Budget(steps=60), interrupt)
+    assert me.version == 0
+    assert me.history() == []
+    report = me.fit(examples(), Budget(steps=60))
+    assert (report.verdict, report.version) == ("improved", 1)
+    me.close()
+    with personalizer(bundle, tmp_path) as again:
+        broken, whole = again._store.runs()
+        assert len(again._store.journal(broken)) == FLUSH
+        assert (broken.version, whole.version) == (None, 1)
+        prefix, same = (again.replay([FLUSH], run.id)[0].vector for run in (broken, whole))
+        np.testing.assert_array_equal(prefix, same)  # the same seed took the same steps
+
+
+def test_replay_rebuilds_any_step_of_any_fit_to_the_bit(bundle: Path, tmp_path: Path) -> None:
+    """A second fit starts from the first one's version, with another seed and settings."""
+    with personalizer(bundle, tmp_path) as me:
+        me.fit(examples(), Budget(steps=15))
+        hyper = Hyperparameters(
+            queries=3, batch=5, epsilon=0.2, rate=0.03, smoothing=0, cooldown=0.5
+        )
+        me.fit(examples(), Budget(steps=30), hyperparameters=hyper, seed=2**63 - 1)
+    with personalizer(bundle, tmp_path) as again:
+        for run in again._store.runs():
+            assert run.version is not None
+            assert run.kept is not None
+            start, kept = again.replay([0, run.kept], run.id)
+            np.testing.assert_array_equal(start.vector, again._version(run.parent).vector)
+            np.testing.assert_array_equal(kept.vector, again._version(run.version).vector)
+            assert np.abs(kept.vector - start.vector).max() > 0
+        assert [v.parent for v in again.history()] == [0, 1]
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, 2**64])
+def test_seeds_that_no_journal_can_hold_are_refused(bundle: Path, seed: int) -> None:
+    with personalizer(bundle, None) as me, pytest.raises(UsageError, match=r"seed .*2\^63"):
+        me.fit(examples(), Budget(steps=1), seed=seed)
+
+
+@pytest.mark.parametrize("version", [-1, 2, 10**30])
+def test_versions_that_do_not_exist_are_listed_against_those_that_do(
+    tmp_path: Path, version: int
+) -> None:
+    store = Store(tmp_path, IDENTITY)
+    store.add_version(0, LEARNED, "improved", 1, {})
+    for call in (store.adapter, store.activate):
+        with pytest.raises(StoreError, match=rf"no version {version} .*there are 0, 1"):
+            call(version)
+    assert store.active == 1
+    store.close()
+
+
+def test_stores_of_another_bundle_and_of_a_newer_program_are_refused(tmp_path: Path) -> None:
+    store = Store(tmp_path, IDENTITY)
+    store.add_version(0, LEARNED, "improved", 1, {})
+    with pytest.raises(AdapterError, match=r"a{12}….*b{12}…"):
+        Store(tmp_path, "b" * 64)
+    assert store.active == 1
+    store._db.execute("PRAGMA user_version = 2")
+    store.close()
+    with pytest.raises(StoreError, match=r"version 2, this dsa-edge reads 1"):
+        Store(tmp_path, IDENTITY)
+
+
+def test_a_summary_is_json_that_history_gives_back(bundle: Path, tmp_path: Path) -> None:
+    with personalizer(bundle, tmp_path) as me:
+        report = me.fit(examples(), Budget(steps=40))
+        (version,) = me.history()
+    assert json.loads(json.dumps(version.summary))["after"]["loss"] == report.after.loss
+    assert version.steps <= report.steps
+
+
+EDITS = {
+    "label biases": "UPDATE versions SET labels = '{'",
+    "numbers cut short": "UPDATE versions SET adapter = x'00000000ff'",
+    "numbers that are text": "UPDATE versions SET adapter = 'text'",
+    "summary": "UPDATE versions SET summary = 'null}'",
+    "settings of a fit": "UPDATE runs SET hyper = '{'",
+    "steps": "UPDATE journal SET steps = x'0102'",
+    "the version in use": "UPDATE meta SET value = 'x' WHERE key = 'active'",
+    "no version in use": "DELETE FROM meta WHERE key = 'active'",
+    "no bundle": "DELETE FROM meta WHERE key = 'bundle'",
+    "a missing table": "DROP TABLE journal",
+}
+USES: dict[str, Callable[[Personalizer], Any]] = {
+    "history": lambda me: me.history(),
+    "adapter": lambda me: me.adapter,
+    "replay": lambda me: me.replay([1]),
+    "choose": lambda me: me.choose("say rain", CHOICES),
+    "size": lambda me: me.store_bytes,
+    "rollback": lambda me: me.rollback(0),
+    "forget": lambda me: me.forget(),
+}
+
+
+@pytest.fixture(scope="module")
+def learned(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The file of a store with one version and one journal."""
+    folder = tmp_path_factory.mktemp("learned")
+    with personalizer(bundle, folder) as me:
+        assert me.fit(examples(), Budget(steps=40)).version == 1
+    return (folder / "user.db").read_bytes()
+
+
+def use(bundle: Path, folder: Path) -> int:
+    """Do everything with a store that may be damaged; returns the number of refusals."""
+    refusals = 0
+    try:
+        me = personalizer(bundle, folder)
+    except DsaEdgeError as error:
+        assert str(folder) in str(error)
+        return 1
+    for call in USES.values():
+        try:
+            call(me)
+        except DsaEdgeError as error:
+            assert str(folder) in str(error)
+            assert str(error).endswith(".")
+            refusals += 1
+    me.close()
+    return refusals
+
+
+def test_a_whole_store_is_refused_nothing(bundle: Path, learned: bytes, tmp_path: Path) -> None:
+    (tmp_path / "user.db").write_bytes(learned)
+    assert use(bundle, tmp_path) == 0
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_rows_that_we_did_not_write_are_a_store_error(
+    bundle: Path, learned: bytes, tmp_path: Path, edit: str
+) -> None:
+    (tmp_path / "user.db").write_bytes(learned)
+    database = sqlite3.connect(tmp_path / "user.db")
+    with database:
+        database.execute(EDITS[edit])
+    database.close()
+    assert use(bundle, tmp_path) >= 1
+
+
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")  # replaying steps of random bytes
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_damaged_pages_give_answers_or_store_errors_and_no_traceback(
+    bundle: Path, learned: bytes, tmp_path: Path
+) -> None:
+    randomness, refusals = random.Random(0), 0
+    for trial in range(60):
+        folder = tmp_path / str(trial)
+        folder.mkdir()
+        raw = bytearray(learned)
+        page = randomness.randrange(len(raw) // 1024) * 1024
+        if trial % 3 == 0:
+            raw[page : page + 1024] = randomness.randbytes(1024)
+        elif trial % 3 == 1:
+            raw = raw[: randomness.randrange(len(raw))]
+        else:
+            raw[page + randomness.randrange(1024)] ^= 1 << randomness.randrange(8)
+        (folder / "user.db").write_bytes(raw)
+        refusals += use(bundle, folder) > 0
+    assert refusals >= 20  # whole pages and cut files are noticed
