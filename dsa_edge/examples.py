@@ -17,12 +17,13 @@ from typing import Any
 
 from dsa_edge.errors import ExampleError, UsageError
 
-__all__ = ["Example", "Labels", "read_examples"]
+__all__ = ["Example", "Labels", "Row", "read_examples"]
 
 MAX_LINE = 1 << 20  # bytes of one line
 MAX_FILE = 1 << 30  # bytes of one file
 
 Chat = Callable[[Sequence[dict[str, str]], bool], str]
+Row = tuple[str, object]  # text, label
 
 
 @dataclass(frozen=True)

@@ -57,11 +57,12 @@ def fit_bias(scores: Floats, answers: Ints) -> Floats:
     return (bias - bias.mean()).astype(np.float32)
 
 
-def centred_slopes(scores: Floats, answers: Ints, epsilon: float) -> Floats:
+def centred_slopes(scores: Floats, answers: Ints, epsilon: float, smoothing: float = 0.0) -> Floats:
     """Directional derivatives c (q,) of the calibrated loss, free of what the bias explains.
 
     scores: (2q, B, K) calibrated log-scores of the lanes θ + εz_0, θ − εz_0, …; answers: (B,).
-    With residuals ρ = p − 1[answer] of the lanes' mean prediction, c_j = mean_b ρ_b · ∂s_b/∂z_j.
+    With residuals ρ = p − t of the lanes' mean prediction, c_j = mean_b ρ_b · ∂s_b/∂z_j; the target
+    t is 1 for the answer, of which `smoothing` is spread evenly over all choices.
     Fitting the bias makes ρ vanish on average; within a batch it does not, and that remainder times
     the direction's common effect on all examples is noise. Centring ρ over the batch removes it.
     NaN where a lane of the pair was not finite.
@@ -71,7 +72,8 @@ def centred_slopes(scores: Floats, answers: Ints, epsilon: float) -> Floats:
         return np.full(len(scores) // 2, np.nan, dtype=np.float32)
     exact = scores.astype(np.float64)
     residual = softmax(exact[finite]).mean(0)  # (B, K)
-    residual[np.arange(len(answers)), answers] -= 1
+    residual[np.arange(len(answers)), answers] -= 1 - smoothing
+    residual -= smoothing / residual.shape[1]
     if len(answers) > 1:
         residual -= residual.mean(0)
     with np.errstate(invalid="ignore"):

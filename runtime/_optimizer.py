@@ -31,6 +31,8 @@ class Hyperparameters:
 
     queries: antithetic pairs a step, q; a step runs 2q lanes.
     batch: examples a step. epsilon: radius of the perturbation. rate: Adam's learning rate.
+    smoothing: share of each choice's target that all choices share (1512.00567, section 7); a few
+    hundred examples otherwise make the adapter overconfident long before it is accurate.
     beta1, beta2: decay of Adam's moments.
     cooldown: last part of the run over which the rate falls linearly to zero; 0 keeps it.
     """
@@ -38,7 +40,8 @@ class Hyperparameters:
     queries: int = 16
     batch: int = 16
     epsilon: float = 0.1
-    rate: float = 0.012
+    rate: float = 0.01
+    smoothing: float = 0.2
     beta1: float = 0.9
     beta2: float = 0.99
     cooldown: float = 1.0
@@ -55,16 +58,17 @@ class Hyperparameters:
             raise UsageError(
                 f"epsilon is {self.epsilon} and rate is {self.rate}, expected positive numbers."
             )
-        if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1 and 0 <= self.cooldown <= 1):
-            raise UsageError(
-                f"beta1 is {self.beta1}, beta2 {self.beta2} and cooldown {self.cooldown}, "
-                "expected 0 ≤ beta < 1 and 0 ≤ cooldown ≤ 1."
-            )
+        shares = {name: getattr(self, name) for name in ("beta1", "beta2", "smoothing")}
+        for name, value in shares.items():
+            if not 0 <= value < 1:
+                raise UsageError(f"{name} is {value}, expected 0 ≤ {name} < 1.")
+        if not 0 <= self.cooldown <= 1:
+            raise UsageError(f"cooldown is {self.cooldown}, expected 0 ≤ cooldown ≤ 1.")
 
     @classmethod
     def suited(cls, choices: bool) -> Hyperparameters:
         """Defaults for examples with choices, or for free responses, which want smaller steps."""
-        return cls() if choices else cls(epsilon=0.03, rate=3e-3)
+        return cls() if choices else cls(epsilon=0.03, rate=3e-3, smoothing=0.0)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, float]) -> Hyperparameters:

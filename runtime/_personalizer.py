@@ -13,7 +13,7 @@ import numpy as np
 from dsa_edge.adapter import Adapter, load_adapter, save_adapter
 from dsa_edge.bundle import Bundle
 from dsa_edge.errors import EngineError, ExampleError, UsageError
-from dsa_edge.examples import Example, Labels
+from dsa_edge.examples import Example, Labels, Row
 from dsa_edge.runtime._cache import PromptCache
 from dsa_edge.runtime._encode import Encoded, Encoder
 from dsa_edge.runtime._engine import Engine, Floats, Ints
@@ -24,7 +24,7 @@ from dsa_edge.runtime._onnx_engine import OnnxEngine
 from dsa_edge.runtime._optimizer import Hyperparameters, replay
 from dsa_edge.runtime._plan import Budget, plan_chunks
 from dsa_edge.runtime._report import Evaluation, Progress, Report
-from dsa_edge.runtime._shots import Row, pick_shots
+from dsa_edge.runtime._shots import pick_shots
 from dsa_edge.runtime._store import Store, Version
 from dsa_edge.runtime._trainer import Outcome, Trainer, evaluation, hold_out
 from dsa_edge.tokenizer import Tokenizer
@@ -160,15 +160,17 @@ class Personalizer:
         labels: Labels,
         rows: Sequence[Row],
         shots: int = 4,
-        tries: int = 12,
+        tries: int = 24,
         judges: int = 96,
         seed: int = 0,
+        on_judged: Callable[[int, int], object] = lambda done, total: None,
     ) -> tuple[Labels, list[Row]]:
         """Put the best worked examples out of labelled rows, (text, label) each, into the prompt.
 
-        tries: sets that are drawn and measured on `judges` other rows, at most half of all.
+        tries: sets that are drawn; the best are measured on `judges` other rows, at most half.
+        on_judged: called with how many prompts have been run, and of how many.
         Returns the labels to make prompts with from now on, and the rows that are left to learn.
-        Raises ExampleError when there are too few rows of each label.
+        Raises ExampleError when there are too few rows of each label, UsageError for no tries.
         """
 
         def score(examples: Sequence[Example]) -> tuple[Floats, Ints]:
@@ -177,7 +179,7 @@ class Personalizer:
             scores = objective.choice_scores(np.arange(len(examples)), lanes)[0]
             return scores, objective.answers
 
-        return pick_shots(labels, rows, score, shots, tries, judges, seed)
+        return pick_shots(labels, rows, score, shots, tries, judges, seed, on_judged)
 
     def evaluate(
         self,
@@ -332,10 +334,10 @@ class Personalizer:
         full_head = any(example.tokens is None for example in encoded)
         chunks = plan_chunks(self.bundle.manifest, memory_mb, full_head)
         cache = PromptCache(
-            self._engine, items_of(encoded), chunks.cache_bytes, chunks.prefill_tokens,
-            self._store.folder, on_prefill or (lambda _: None),
+            self._engine, items_of(encoded), chunks, self._store.folder,
+            on_prefill or (lambda _: None),
         )  # fmt: skip
-        return Objective(self._engine, encoded, cache, chunks.probe_rows)
+        return Objective(self._engine, encoded, cache, chunks)
 
     def _keep(
         self, run: int, parent: int, old: Adapter, choices: tuple[str, ...], outcome: Outcome

@@ -20,7 +20,7 @@ __all__ = ["Outcome", "Trainer", "evaluation", "hold_out"]
 
 HELD_OUT_SHARE, HELD_OUT_MOST = 0.125, 64  # of the examples; more would slow steps, not verdicts
 CHECKS = 12  # times a run looks at the held-out examples
-PATIENCE = 6  # looks without a better held-out loss, after which a run ends early
+PATIENCE = 6  # looks in a row clearly worse than the best, after which a run ends early
 DIVERGED = 2.0  # held-out loss over the one at the start, at which a run is stopped
 
 
@@ -47,11 +47,39 @@ class Outcome:
 
 
 @dataclass
-class _Best:
+class _Look:
     scores: Scores
     adapter: Floats
     kept: int
     bias: Floats | None
+
+
+class _Looks:
+    """Which of the looks at the held-out examples to keep.
+
+    The best one may owe its loss to luck, and the last one has seen most: the latest that is no
+    worse than the best within one standard error is kept (Breiman et al. 1984, section 3.4.3).
+    """
+
+    def __init__(self, start: _Look) -> None:
+        self._start = self._best = self._latest = start
+        self.worse = 0  # looks in a row that were clearly worse than the best
+
+    def add(self, look: _Look) -> None:
+        if _mean(look.scores) < _mean(self._best.scores):
+            self._best = look
+        clearly = _better(look.scores, self._best.scores)
+        self.worse = self.worse + 1 if clearly else 0
+        if not clearly:
+            self._latest = look
+
+    def verdict(self, before: Scores) -> _Look | None:
+        """The look to keep, if it beats both the start and what was there before."""
+        for look in (self._latest, self._best):
+            gained = _better(self._start.scores, look.scores)
+            if gained and _mean(look.scores) < _mean(before):
+                return look
+        return None
 
 
 class Trainer:
@@ -85,7 +113,7 @@ class Trainer:
         before, old_bias = self._check(state), self.objective.bias
         self._calibrate(adapter)
         start = self._check(state)
-        best = _Best(start, state.theta, 0, self.objective.bias)
+        looks = _Looks(_Look(start, state.theta, 0, self.objective.bias))
         batches, curve, times = self._batches(), list[Progress](), list[float]()
         verdict = None
         for index in range(steps):
@@ -99,19 +127,19 @@ class Trainer:
             if self._due(index, steps, budget):
                 scores = self._check(state)
                 event = self._with(event, scores)
-                if _mean(scores) < _mean(best.scores):
-                    best = _Best(scores, state.theta, state.step, self.objective.bias)
+                looks.add(_Look(scores, state.theta, state.step, self.objective.bias))
                 if not _mean(scores) < max(DIVERGED * _mean(start), _mean(start) + 1):
                     verdict = "diverged"
             curve.append(event)
             self._on_step(event)
-            if verdict or state.step - best.kept >= PATIENCE * self._every(steps):
+            if verdict or looks.worse >= PATIENCE:
                 break
-        verdict = verdict or ("improved" if _better(start, best.scores) else "no improvement")
-        kept = best if verdict == "improved" else _Best(before, adapter, 0, old_bias)
+        kept = looks.verdict(before)
+        if verdict or kept is None:
+            kept, verdict = _Look(before, adapter, 0, old_bias), verdict or "no improvement"
         return Outcome(
-            verdict, kept.adapter, kept.bias, kept.kept, _summary(before), _summary(start),
-            _summary(kept.scores), state.step, self._tokens,
+            verdict or "improved", kept.adapter, kept.bias, kept.kept,
+            _summary(before), _summary(start), _summary(kept.scores), state.step, self._tokens,
             float(np.median(times)) if times else 0.0, curve,
         )  # fmt: skip
 
@@ -141,7 +169,10 @@ class Trainer:
             return scalars(losses, self.hyper), float(losses.mean())
         raw = self.objective.choice_scores(batch, copies)
         answers = self.objective.answers[batch]
-        slopes = centred_slopes(self.objective.calibrated(raw), answers, self.hyper.epsilon)
+        hyper = self.hyper
+        slopes = centred_slopes(
+            self.objective.calibrated(raw), answers, hyper.epsilon, hyper.smoothing
+        )
         loss = float(self.objective.scored(batch, raw).losses.mean())
         self._calibration.observe(raw.mean(0), answers)
         self.objective.bias = self._calibration.bias

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from dsa_edge.bundle import Bundle
 from dsa_edge.cli._common import emit, parser, progress, table
-from dsa_edge.cli._fit import fit_with_progress
+from dsa_edge.cli._fit import fit_with_progress, pick_with_progress
 from dsa_edge.cli._html import BeforeAfter, write_report
 from dsa_edge.demo import LABELS, find_model, review_sentences
 from dsa_edge.errors import BundleError, ExportError
@@ -56,7 +56,7 @@ def main(argv: Sequence[str]) -> int:
 
     with Personalizer.open(bundle, folder / "user") as me:
         began = time.perf_counter()
-        labels, rest = me.pick_shots(LABELS, train, seed=arguments.seed)
+        labels, rest = pick_with_progress(me, LABELS, train, seed=arguments.seed)
         pick_seconds = time.perf_counter() - began
         report = fit_with_progress(me, [labels.example(*row) for row in rest], arguments)
         bare = [LABELS.example(*row) for row in test[:BARE]]

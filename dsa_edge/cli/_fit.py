@@ -1,4 +1,4 @@
-"""A fit with progress bars, for the verbs that learn."""
+"""Learning with progress bars, for the verbs that do."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from dsa_edge.cli._common import progress
 
 if TYPE_CHECKING:
+    from dsa_edge.examples import Labels, Row
     from dsa_edge.runtime import Example, Personalizer, Progress, Report
 
-__all__ = ["fit_with_progress"]
+__all__ = ["fit_with_progress", "pick_with_progress"]
 
 
 def fit_with_progress(
@@ -42,3 +43,16 @@ def fit_with_progress(
             arguments.seed,
             prompts.update,
         )
+
+
+def pick_with_progress(
+    me: Personalizer, labels: Labels, rows: Sequence[Row], shots: int = 4, seed: int = 0
+) -> tuple[Labels, list[Row]]:
+    """`Personalizer.pick_shots`."""
+    with progress(None, "worked examples", "prompt") as bar:
+
+        def on_judged(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        return me.pick_shots(labels, rows, shots, seed=seed, on_judged=on_judged)
