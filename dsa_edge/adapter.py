@@ -127,6 +127,12 @@ class Adapter:
     vector: NDArray[np.float32]
     labels: dict[str, float] = field(default_factory=dict)
 
+    def bias(self, choices: Sequence[str]) -> NDArray[np.float32]:
+        """The biases (K,) of these choices; zeros unless all of them are known."""
+        known = bool(choices) and all(choice in self.labels for choice in choices)
+        values = [self.labels[choice] for choice in choices] if known else [0.0] * len(choices)
+        return np.array(values, dtype=np.float32)
+
 
 def save_adapter(path: str | Path, adapter: Adapter, identity: str, spec: AdapterSpec) -> None:
     """Write an adapter for the bundle of that identity; the file appears whole or not at all."""

@@ -13,11 +13,13 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from dsa_edge.errors import ExampleError, UsageError
 
-__all__ = ["Example", "Labels", "Row", "read_examples"]
+__all__ = ["Example", "Labels", "Row", "read_examples", "read_rows"]
+
+T = TypeVar("T")
 
 MAX_LINE = 1 << 20  # bytes of one line
 MAX_FILE = 1 << 30  # bytes of one file
@@ -88,11 +90,18 @@ class Labels:
 
         Raises ExampleError for a label that is neither a name nor an index.
         """
-        prompt = self.template.replace("{text}", text.strip())
-        # A word that follows text starts with a space, which belongs to its token.
-        glue = "" if prompt[-1:].isspace() else " "
-        choices = tuple(name if name[:1].isspace() else glue + name for name in self.names)
-        return Example(prompt, choices[self._index(label)], choices)
+        choices = self.choices
+        return Example(self.prompt(text), choices[self._index(label)], choices)
+
+    def prompt(self, text: str) -> str:
+        """The prompt for a text whose label is to be chosen."""
+        return self.template.replace("{text}", text.strip())
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The names as they continue a prompt: a word's leading space belongs to its token."""
+        glue = "" if self.prompt("x")[-1:].isspace() else " "
+        return tuple(name if name[:1].isspace() else glue + name for name in self.names)
 
     def _index(self, label: object) -> int:
         if isinstance(label, int) and not isinstance(label, bool) and 0 <= label < len(self.names):
@@ -115,16 +124,27 @@ def read_examples(
     chat: renders `messages` (a tokenizer's `chat`); needed for lines that have them.
     Raises ExampleError with the line number for anything that is not an example.
     """
-    file = Path(path)
-    examples = []
+    return _read(Path(path), lambda content: _parse(content, labels, chat))
+
+
+def read_rows(path: str | Path, labels: Labels) -> list[Row]:
+    """Read a JSONL file of labelled texts as they are, to choose worked examples from.
+
+    Raises ExampleError with the line number for lines without `text` and one of the labels.
+    """
+    return _read(Path(path), lambda content: _row(content, labels))
+
+
+def _read(file: Path, parse: Callable[[dict[str, Any]], T]) -> list[T]:
+    read = []
     for number, line in _lines(file):
         try:
-            examples.append(_parse(_object(line), labels, chat))
+            read.append(parse(_object(line)))
         except ExampleError as error:
             raise ExampleError(f"{file}, line {number}: {error}") from error
-    if not examples:
+    if not read:
         raise ExampleError(f"{file} holds no example: write one JSON object a line.")
-    return examples
+    return read
 
 
 def _lines(file: Path) -> Iterator[tuple[int, str]]:
@@ -181,6 +201,16 @@ def _parse(content: dict[str, Any], labels: Labels | None, chat: Chat | None) ->
         f"it has the keys {', '.join(sorted(content)) or 'of nothing'}, expected "
         "prompt and response, or messages, or text and label."
     )
+
+
+def _row(content: dict[str, Any], labels: Labels) -> Row:
+    if "text" not in content or "label" not in content:
+        raise ExampleError(
+            f"it has the keys {', '.join(sorted(content)) or 'of nothing'}, and worked examples "
+            "are picked from lines with `text` and `label`: leave --shots out."
+        )
+    labels.example(_text(content, "text"), content["label"])  # refuses a label that is none
+    return content["text"], content["label"]
 
 
 def _from_messages(messages: Any, chat: Chat | None) -> Example:

@@ -13,7 +13,8 @@ import math
 import mmap
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from dsa_edge.runtime._plan import Chunks
 
 __all__ = ["PromptCache", "no_prefix"]
 
+GROUP = 32  # items cached between two looks at the clock
 SHARED_LEAST = 4  # shorter beginnings are not worth a run of their own
 
 
@@ -37,7 +39,8 @@ class PromptCache:
     prefix: what all prompts begin with, kept in memory. Per item: hidden (R, D) float32, then
     keys and values (A, kv, P, d) float16 each of the rest of its prompt.
     chunks: what may stay in memory, more goes to an unlinked file in `folder`; and what a prefill
-    may hold.
+    may hold. deadline: `perf_counter` after which no further group of items is begun.
+    ready: items that are cached, the first so many.
     Raises BudgetError when neither memory nor disk has room, or a prompt is too long for its bound.
     """
 
@@ -48,6 +51,7 @@ class PromptCache:
         chunks: Chunks,
         folder: Path | None = None,
         on_item: Callable[[int], object] = lambda _: None,
+        deadline: float | None = None,
     ) -> None:
         self._shape = _Shape(engine.bundle.manifest)
         shared = _shared(items)
@@ -63,10 +67,13 @@ class PromptCache:
             if self._file is None
             else np.frombuffer(self._file, dtype=np.uint8)
         )
-        for batch in _batches(self._items, chunks, shared):
-            self._prefill(engine, batch)
-            self._forget_pages()
-            on_item(len(batch))
+        self.ready = 0
+        for group in _groups(len(items), deadline):
+            for batch in _batches(self._items, group, chunks, shared):
+                self._prefill(engine, batch)
+                self._forget_pages()
+                on_item(len(batch))
+            self.ready = group.stop
 
     def context(self, indices: Ints) -> Context:
         """A padded batch of items by index (B,)."""
@@ -191,9 +198,17 @@ def _reserved_file(size: int, folder: Path | None) -> mmap.mmap:
         os.close(descriptor)
 
 
-def _batches(items: Sequence[Item], chunks: Chunks, shared: int) -> list[list[int]]:
+def _groups(count: int, deadline: float | None) -> Iterator[range]:
+    """Stretches of items to cache one after the other, all at once if time does not matter."""
+    size = count if deadline is None else GROUP
+    for start in range(0, count, size):
+        if start == 0 or deadline is None or time.perf_counter() < deadline:
+            yield range(start, min(start + size, count))
+
+
+def _batches(items: Sequence[Item], group: range, chunks: Chunks, shared: int) -> list[list[int]]:
     """Indices in batches of similar length, each within what a prefill may hold."""
-    by_length = sorted(range(len(items)), key=lambda i: len(items[i].prompt) + len(items[i].tail))
+    by_length = sorted(group, key=lambda i: len(items[i].prompt) + len(items[i].tail))
     batches: list[list[int]] = [[]]
     for index in by_length:
         length = len(items[index].prompt) + len(items[index].tail)

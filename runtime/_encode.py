@@ -13,7 +13,7 @@ from dsa_edge.manifest import Manifest
 from dsa_edge.runtime._engine import Floats, Ints
 from dsa_edge.tokenizer import Tokenizer
 
-__all__ = ["Encoded", "Encoder", "Item"]
+__all__ = ["Encoded", "Encoder", "Item", "learnable"]
 
 
 @dataclass(frozen=True)
@@ -117,3 +117,19 @@ class Encoder:
 
 def _ints(ids: list[int]) -> Ints:
     return np.array(ids, dtype=np.int64)
+
+
+def learnable(examples: Sequence[Example]) -> Sequence[Example]:
+    """The examples, if something can be learned from them.
+
+    Raises ExampleError when there are none, or when all of several have the same label.
+    """
+    if not examples:
+        raise ExampleError("there are no examples to learn from: give at least one.")
+    labels = {example.response for example in examples}
+    if len(examples) > 1 and len(labels) == 1 and all(example.choices for example in examples):
+        raise ExampleError(
+            f"all {len(examples)} examples have the label {labels.pop().strip()!r}, which teaches "
+            "only a constant answer: add examples of another label."
+        )
+    return examples

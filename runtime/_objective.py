@@ -57,6 +57,9 @@ class Objective:
         self.answers: Ints = np.array([example.answer for example in examples], dtype=np.int64)
         self.bias: Floats | None = None
 
+    def __len__(self) -> int:
+        return len(self._examples)
+
     def __call__(self, batch: Ints, lanes: Floats) -> Scores:
         """Losses of lanes (L, n) on the examples `batch` (B,)."""
         if self.choices:

@@ -15,7 +15,7 @@ from dsa_edge.bundle import Bundle
 from dsa_edge.errors import EngineError, ExampleError, UsageError
 from dsa_edge.examples import Example, Labels, Row
 from dsa_edge.runtime._cache import PromptCache
-from dsa_edge.runtime._encode import Encoded, Encoder
+from dsa_edge.runtime._encode import Encoded, Encoder, learnable
 from dsa_edge.runtime._engine import Engine, Floats, Ints
 from dsa_edge.runtime._generate import NOT_NUMBERS, Sampling, generate_ids
 from dsa_edge.runtime._memory import peak_mb, reset_peak
@@ -23,6 +23,7 @@ from dsa_edge.runtime._objective import Objective, items_of
 from dsa_edge.runtime._onnx_engine import OnnxEngine
 from dsa_edge.runtime._optimizer import Hyperparameters, replay
 from dsa_edge.runtime._plan import Budget, plan_chunks
+from dsa_edge.runtime._random import order
 from dsa_edge.runtime._report import Evaluation, Progress, Report
 from dsa_edge.runtime._shots import pick_shots
 from dsa_edge.runtime._store import Store, Version
@@ -33,7 +34,8 @@ __all__ = ["BACKENDS", "Choice", "Personalizer"]
 
 BACKENDS = ("auto", "onnx")
 DEFAULT_STEPS = 100
-NOTHING_HELD_OUT = "too few examples to hold any out: the verdict is about the training examples"
+PROMPT_SHARE = 0.5  # of the allowed seconds, for caching prompts; the rest is for steps
+PROMPTS = 2**33  # an epoch number that no run reaches
 EVALUATED = 128  # examples whose prompts are cached at a time while evaluating
 
 
@@ -117,14 +119,18 @@ class Personalizer:
         budget, started = budget or Budget(), time.perf_counter()
         self._engine.release("probe", "choose", "decode")
         reset_peak()
-        encoded = self._encoder.encode_all(_learnable(examples))
+        encoded = self._encoder.encode_all(learnable(examples))
+        deadline = None
+        if budget.seconds:  # not all prompts may be cached in time, so any part must be a fair one
+            encoded = [encoded[i] for i in order(seed, PROMPTS, len(encoded))]
+            deadline = started + PROMPT_SHARE * budget.seconds
         hyper = hyperparameters or Hyperparameters.suited(all(e.choices for e in encoded))
-        objective = self._objective(encoded, budget.memory_mb, on_prefill)
+        objective = self._objective(encoded, budget.memory_mb, on_prefill, deadline)
         self._engine.release("prefill")
         prefill_seconds = time.perf_counter() - started
         parent, old = self.version, self.adapter
-        objective.bias = _bias(old, objective.choices)
-        train, held_out = hold_out(len(encoded), seed)
+        objective.bias = old.bias(objective.choices)
+        train, held_out = hold_out(len(objective), seed)
         run = self._store.start_run(parent, seed, asdict(hyper))
         trainer = Trainer(
             objective, train, held_out, hyper, seed,
@@ -132,13 +138,12 @@ class Personalizer:
         )  # fmt: skip
         outcome = trainer.run(old.vector, budget.steps or DEFAULT_STEPS, budget)
         version = self._keep(run, parent, old, objective.choices, outcome)
-        same = len(held_out) == len(encoded)
         return Report(
             verdict=outcome.verdict,
             version=version,
             steps=outcome.steps,
-            examples=len(examples),
-            held_out=0 if same else len(held_out),
+            examples=len(objective),
+            held_out=0 if len(held_out) == len(objective) else len(held_out),
             before=outcome.before,
             calibrated=outcome.calibrated if objective.choices else None,
             after=outcome.after,
@@ -151,7 +156,7 @@ class Personalizer:
             adapter_size=self.bundle.manifest.adapter_size,
             seed=seed,
             hyperparameters=asdict(hyper),
-            notes=(NOTHING_HELD_OUT,) if same else (),
+            notes=_notes(len(examples), len(objective), len(held_out)),
             curve=tuple(outcome.curve),
         )
 
@@ -174,7 +179,7 @@ class Personalizer:
         """
 
         def score(examples: Sequence[Example]) -> tuple[Floats, Ints]:
-            objective = self._objective(self._encoder.encode_all(examples), None, None)
+            objective = self._objective(self._encoder.encode_all(examples), None)
             lanes = self.adapter.vector[None]
             scores = objective.choice_scores(np.arange(len(examples)), lanes)[0]
             return scores, objective.answers
@@ -202,9 +207,9 @@ class Personalizer:
         by_length = sorted(range(len(encoded)), key=lambda i: len(encoded[i].items[0].prompt))
         for start in range(0, len(by_length), EVALUATED):
             part = [encoded[i] for i in by_length[start : start + EVALUATED]]
-            objective = self._objective(part, None, None)
-            biases = [_bias(adapter, objective.choices) for adapter in adapters]
-            objective.bias = np.stack(biases) if objective.choices else None
+            objective = self._objective(part, None)
+            if objective.choices:
+                objective.bias = np.stack([a.bias(objective.choices) for a in adapters])
             scores = objective(np.arange(len(part)), lanes)
             losses.append(scores.losses)
             right.append(scores.right)
@@ -218,9 +223,9 @@ class Personalizer:
         if len(choices) < 2 or len(set(choices)) != len(choices):
             raise UsageError(f"choices are {list(choices)}, expected at least two distinct ones.")
         encoded = [self._encoder.encode(Example(prompt, choices[0], tuple(choices)))]
-        objective = self._objective(encoded, None, None)
+        objective = self._objective(encoded, None)
         adapter = self.adapter if version is None else self._version(version)
-        objective.bias = _bias(adapter, objective.choices)
+        objective.bias = adapter.bias(objective.choices)
         log_probs = objective.log_probs(0, adapter.vector)
         if np.isnan(log_probs).any():
             raise EngineError(NOT_NUMBERS)
@@ -328,16 +333,18 @@ class Personalizer:
         self,
         encoded: Sequence[Encoded],
         memory_mb: float | None,
-        on_prefill: Callable[[int], object] | None,
+        on_prefill: Callable[[int], object] | None = None,
+        deadline: float | None = None,
     ) -> Objective:
-        """The loss over examples whose prompts are now cached."""
+        """The loss over examples whose prompts are now cached, fewer of them after a deadline."""
         full_head = any(example.tokens is None for example in encoded)
         chunks = plan_chunks(self.bundle.manifest, memory_mb, full_head)
         cache = PromptCache(
             self._engine, items_of(encoded), chunks, self._store.folder,
-            on_prefill or (lambda _: None),
+            on_prefill or (lambda _: None), deadline,
         )  # fmt: skip
-        return Objective(self._engine, encoded, cache, chunks)
+        ends = np.cumsum([len(example.items) for example in encoded])
+        return Objective(self._engine, encoded[: int((ends <= cache.ready).sum())], cache, chunks)
 
     def _keep(
         self, run: int, parent: int, old: Adapter, choices: tuple[str, ...], outcome: Outcome
@@ -356,24 +363,7 @@ class Personalizer:
         return version
 
 
-def _bias(adapter: Adapter, choices: Sequence[str]) -> Floats:
-    """The adapter's label biases (K,) for these choices; zeros unless it knows all of them."""
-    known = bool(choices) and all(choice in adapter.labels for choice in choices)
-    values = [adapter.labels[choice] for choice in choices] if known else [0.0] * len(choices)
-    return np.array(values, dtype=np.float32)
-
-
-def _learnable(examples: Sequence[Example]) -> Sequence[Example]:
-    """The examples, if something can be learned from them.
-
-    Raises ExampleError when there are none, or when all of several have the same label.
-    """
-    if not examples:
-        raise ExampleError("there are no examples to learn from: give at least one.")
-    labels = {example.response for example in examples}
-    if len(examples) > 1 and len(labels) == 1 and all(example.choices for example in examples):
-        raise ExampleError(
-            f"all {len(examples)} examples have the label {labels.pop().strip()!r}, which teaches "
-            "only a constant answer: add examples of another label."
-        )
-    return examples
+def _notes(given: int, used: int, held_out: int) -> tuple[str, ...]:
+    late = f"the time allowed was enough for {used} of {given} examples; the others were left out"
+    alone = "too few examples to hold any out: the verdict is about the training examples"
+    return (late,) * (used < given) + (alone,) * (held_out == used)

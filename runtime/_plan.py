@@ -15,6 +15,7 @@ DEFAULT_ACTIVATIONS = 48 * MB  # more rows a run do not make a step faster (docs
 DEFAULT_CACHE = 48 * MB  # prompt caches beyond it go to a file
 DEFAULT_CONTEXT = 24 * MB  # keys and values that one run may read
 ACTIVATIONS = 0.4  # of the memory that a bound leaves
+RESERVE_MB = 12  # for Python's own objects and SQLite
 SHORT = 64  # keys: what every budget must allow a row to attend to
 
 
@@ -72,9 +73,9 @@ def plan_chunks(manifest: Manifest, memory_mb: float | None, full_head: bool) ->
     if memory_mb is None:
         bytes_ = (DEFAULT_ACTIVATIONS, DEFAULT_CONTEXT, DEFAULT_CACHE)
         return Chunks(*bytes_, *_costs(manifest, full_head))
-    needed = resident_mb() + session_mb(manifest)
+    needed = resident_mb() + session_mb(manifest) + RESERVE_MB
     spare = (memory_mb - needed) * MB
-    # The rest is for Python's own objects, and for the engine's arena, which grows by doubling.
+    # The rest is for the engine's arena, which grows by doubling.
     shares = (int(spare * ACTIVATIONS), int(spare * 0.1), int(spare * 0.15))
     chunks = Chunks(*shares, *_costs(manifest, full_head), strict=True)
     if chunks.probe_rows(SHORT) < 2 or chunks.prefill_tokens(SHORT) < SHORT:

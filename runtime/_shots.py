@@ -47,10 +47,12 @@ def pick_shots(
         raise UsageError(
             f"shots is {shots}, tries {tries} and judges {judges}, expected at least 1 each."
         )
-    shuffled = [rows[i] for i in order(seed, 0, len(rows))]
+    shuffled = order(seed, 0, len(rows))
     judges = min(judges, len(rows) // 2)
-    judged, pool = shuffled[:judges], shuffled[judges:]
-    live = [_Set(labels, _draw(labels, pool, shots, seed, attempt)) for attempt in range(tries)]
+    judged, pool = [rows[i] for i in shuffled[:judges]], shuffled[judges:]
+    answers = [labels.example(*row).response for row in rows]
+    draws = [_draw(answers, pool, shots, seed, attempt) for attempt in range(tries)]
+    live = [_Set(labels, rows, shown) for shown in draws]
     plan = _plan(tries, judges)
     total, done = sum(count * new for count, new in plan), 0
     for count, new in plan:
@@ -59,7 +61,7 @@ def pick_shots(
             each.judge(judged, new, score)
             on_judged(done := done + new, total)
     best = min(live, key=lambda each: each.loss)
-    return best.labels, [row for row in rows if row not in best.shown]
+    return best.labels, [row for i, row in enumerate(rows) if i not in best.shown]
 
 
 def _plan(tries: int, judges: int) -> list[tuple[int, int]]:
@@ -73,8 +75,8 @@ def _plan(tries: int, judges: int) -> list[tuple[int, int]]:
 class _Set:
     """Worked examples, and how well the base answers other rows after them."""
 
-    def __init__(self, labels: Labels, shown: list[Row]) -> None:
-        self.shown, self.labels = shown, labels.with_shots(shown)
+    def __init__(self, labels: Labels, rows: Sequence[Row], shown: list[int]) -> None:
+        self.shown, self.labels = shown, labels.with_shots([rows[i] for i in shown])
         self._scores = np.empty((0, len(labels.names)), dtype=np.float32)
         self._answers = np.empty(0, dtype=np.int64)
 
@@ -97,12 +99,11 @@ class _Set:
         return float(-np.log(p[np.arange(len(p)), self._answers] + 1e-9).mean())
 
 
-def _draw(labels: Labels, pool: list[Row], shots: int, seed: int, attempt: int) -> list[Row]:
-    """A set of rows in which the labels take turns."""
-    queues: dict[str, list[Row]] = {}
-    for index in order(seed, attempt + 1, len(pool)):
-        answer = labels.example(*pool[index]).response
-        queues.setdefault(answer, []).append(pool[index])
+def _draw(answers: list[str], pool: Ints, shots: int, seed: int, attempt: int) -> list[int]:
+    """A set of rows, by index, in which the labels take turns."""
+    queues: dict[str, list[int]] = {}
+    for index in pool[order(seed, attempt + 1, len(pool))]:
+        queues.setdefault(answers[index], []).append(int(index))
     turns = [queues[answer] for answer in sorted(queues)]
     if len(turns) < 2 or min(len(queue) for queue in turns) * len(turns) < shots:
         raise ExampleError(

@@ -55,15 +55,25 @@ class _Look:
 
 
 class _Looks:
-    """Which of the looks at the held-out examples to keep.
+    """Which of the looks at the held-out examples to keep, and whether it is an improvement.
 
     The best one may owe its loss to luck, and the last one has seen most: the latest that is no
     worse than the best within one standard error is kept (Breiman et al. 1984, section 3.4.3).
+    A few dozen held-out examples are too few to tell a gain from luck. But in the first pass every
+    batch is scored before anything was learned from it, so these losses count as well
+    (prequential, Dawid 1984).
     """
 
-    def __init__(self, start: _Look) -> None:
-        self._start = self._best = self._latest = start
+    def __init__(self, before: Scores, start: _Look) -> None:
+        self._before, self._start = before, start
+        self._best = self._latest = start
+        self._early: list[Floats] = []  # (2, B) gains over what was there before, over the start
         self.worse = 0  # looks in a row that were clearly worse than the best
+
+    def see(self, losses: Floats, before: Floats, start: Floats) -> None:
+        """Take in losses (B,) of a batch that nothing was learned from yet, now and then."""
+        known = np.isfinite(losses)
+        self._early.append(np.stack([before - losses, start - losses])[:, known])
 
     def add(self, look: _Look) -> None:
         if _mean(look.scores) < _mean(self._best.scores):
@@ -73,11 +83,12 @@ class _Looks:
         if not clearly:
             self._latest = look
 
-    def verdict(self, before: Scores) -> _Look | None:
-        """The look to keep, if it beats both the start and what was there before."""
+    def verdict(self) -> _Look | None:
+        """The look to keep, if it beats both the calibrated start and what was there before."""
         for look in (self._latest, self._best):
-            gained = _better(self._start.scores, look.scores)
-            if gained and _mean(look.scores) < _mean(before):
+            held_out = [s.losses - look.scores.losses for s in (self._before, self._start.scores)]
+            gains = np.concatenate([np.concatenate(held_out), *self._early], 1).astype(np.float64)
+            if look is not self._start and (gains.mean(1) > 0).all():
                 return look
         return None
 
@@ -103,7 +114,7 @@ class Trainer:
         self.objective, self.train, self.held_out = objective, train, held_out
         self.hyper, self.seed = hyper, seed
         self._record, self._on_step, self._started = record, on_step, started
-        self._tokens = 0
+        self._tokens, self._first = 0, 0.0  # seconds of the fit before the first step
         choices = len(objective.choices)
         self._calibration = Calibration(choices) if choices else None
 
@@ -111,17 +122,21 @@ class Trainer:
         """Learn from `adapter` (n,) for at most `steps` steps and within the budget's time."""
         state = State(adapter)
         before, old_bias = self._check(state), self.objective.bias
-        self._calibrate(adapter)
+        reference = self._calibrate(adapter)
         start = self._check(state)
-        looks = _Looks(_Look(start, state.theta, 0, self.objective.bias))
+        looks = _Looks(before, _Look(start, state.theta, 0, self.objective.bias))
         batches, curve, times = self._batches(), list[Progress](), list[float]()
+        self._first = self._elapsed()
         verdict = None
         for index in range(steps):
             began = time.perf_counter()
             progress = self._progress(index, steps, budget)
             if progress >= 1:
                 break
-            loss = self._step(state, next(batches), progress)
+            batch = next(batches)
+            loss, losses = self._step(state, batch, progress)
+            if self._is_new(index, len(batch)):
+                looks.see(losses, *reference[:, np.searchsorted(self.train, batch)])
             times.append(time.perf_counter() - began)
             event = Progress(state.step, loss, self._elapsed(), self._tokens)
             if self._due(index, steps, budget):
@@ -134,7 +149,7 @@ class Trainer:
             self._on_step(event)
             if verdict or looks.worse >= PATIENCE:
                 break
-        kept = looks.verdict(before)
+        kept = looks.verdict()
         if verdict or kept is None:
             kept, verdict = _Look(before, adapter, 0, old_bias), verdict or "no improvement"
         return Outcome(
@@ -143,30 +158,40 @@ class Trainer:
             float(np.median(times)) if times else 0.0, curve,
         )  # fmt: skip
 
-    def _calibrate(self, adapter: Floats) -> None:
-        """Fit the label biases of the adapter that the run starts from."""
-        if self._calibration is None:
-            return
-        scores = self.objective.choice_scores(self.train, adapter[None])[0]
-        self._tokens += self.objective.tokens(self.train)
-        self._calibration.observe(scores, self.objective.answers[self.train])
-        self.objective.bias = self._calibration.bias
+    def _calibrate(self, adapter: Floats) -> Floats:
+        """Fit the label biases of the adapter that the run starts from.
 
-    def _step(self, state: State, batch: Ints, progress: float) -> float:
-        """One zeroth-order step; returns the mean loss of its lanes."""
+        Returns the losses (2, N) of the training examples before and after that.
+        """
+        self._tokens += self.objective.tokens(self.train)
+        if self._calibration is None:
+            losses = self.objective(self.train, adapter[None]).losses
+            return np.concatenate([losses, losses])
+        raw = self.objective.choice_scores(self.train, adapter[None])
+        before = self.objective.scored(self.train, raw).losses
+        self._calibration.observe(raw[0], self.objective.answers[self.train])
+        self.objective.bias = self._calibration.bias
+        return np.concatenate([before, self.objective.scored(self.train, raw).losses])
+
+    def _is_new(self, index: int, size: int) -> bool:
+        """Whether a step's batch belongs to the second half of the first pass."""
+        return len(self.train) / 2 <= index * size <= len(self.train) - size
+
+    def _step(self, state: State, batch: Ints, progress: float) -> tuple[float, Floats]:
+        """One zeroth-order step; returns the mean loss of its lanes, and each example's before."""
         copies = lanes(state, self.seed, self.hyper)
         self._tokens += len(copies) * self.objective.tokens(batch)
-        slopes, loss = self._measure(batch, copies)
+        slopes, loss, losses = self._measure(batch, copies)
         step = Step(float(np.float32(self.hyper.rate_at(progress))), slopes)
         self._record(step)
         update(state, self.seed, self.hyper, step)
-        return loss
+        return loss, losses
 
-    def _measure(self, batch: Ints, copies: Floats) -> tuple[Floats, float]:
-        """Scalars c (q,) and the mean loss of lanes (2q, n) on a batch."""
+    def _measure(self, batch: Ints, copies: Floats) -> tuple[Floats, float, Floats]:
+        """Scalars c (q,), the mean loss of lanes (2q, n), and losses (B,) of what they surround."""
         if self._calibration is None:
             losses = self.objective(batch, copies).losses
-            return scalars(losses, self.hyper), float(losses.mean())
+            return scalars(losses, self.hyper), float(losses.mean()), losses.mean(0)
         raw = self.objective.choice_scores(batch, copies)
         answers = self.objective.answers[batch]
         hyper = self.hyper
@@ -174,9 +199,12 @@ class Trainer:
             self.objective.calibrated(raw), answers, hyper.epsilon, hyper.smoothing
         )
         loss = float(self.objective.scored(batch, raw).losses.mean())
-        self._calibration.observe(raw.mean(0), answers)
+        whole = np.isfinite(raw).all((1, 2))
+        centre = raw[whole if whole.any() else slice(None)].mean(0, keepdims=True)
+        losses = self.objective.scored(batch, centre).losses[0]
+        self._calibration.observe(centre[0], answers)
         self.objective.bias = self._calibration.bias
-        return slopes, loss
+        return slopes, loss, losses
 
     def _check(self, state: State) -> Scores:
         self._tokens += self.objective.tokens(self.held_out)
@@ -198,7 +226,11 @@ class Trainer:
         return max(1, steps // CHECKS)
 
     def _progress(self, index: int, steps: int, budget: Budget) -> float:
-        spent = self._elapsed() / budget.seconds if budget.seconds else 0.0
+        """Share of the run that is over, by steps or by the time that was left at its beginning."""
+        if budget.seconds is None:
+            return index / steps
+        left = budget.seconds - self._first
+        spent = (self._elapsed() - self._first) / left if left > 0 else 1.0
         return max(index / steps, spent)
 
     def _elapsed(self) -> float:

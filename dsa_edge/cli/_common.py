@@ -83,7 +83,7 @@ def _template(text: str) -> str:
     if not text.startswith("@"):
         return text
     try:
-        return Path(text[1:]).read_text(encoding="utf-8").rstrip("\n")
+        return Path(text[1:]).read_text(encoding="utf-8").removesuffix("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
             f"the template file {text[1:]} cannot be read ({error}): give a UTF-8 text file."

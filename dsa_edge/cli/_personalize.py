@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from dsa_edge.adapter import write_atomic
 from dsa_edge.cli._common import (
     add_examples,
     add_store,
     emit,
+    labels_of,
     load_examples,
     open_personalizer,
     parser,
     table,
 )
-from dsa_edge.cli._fit import fit_with_progress
+from dsa_edge.cli._fit import fit_with_progress, pick_with_progress
+from dsa_edge.errors import UsageError
+from dsa_edge.examples import read_rows
+
+if TYPE_CHECKING:
+    from dsa_edge.examples import Example
+    from dsa_edge.runtime import Personalizer
 
 __all__ = ["main"]
 
@@ -21,6 +32,8 @@ EXAMPLES = """\
   dsa-edge personalize smol.dsa --store me/ --data notes.jsonl
   dsa-edge personalize smol.dsa --store me/ --data reviews.jsonl \\
       --template '{text} It was' --labels terrible,great --seconds 120
+  dsa-edge personalize smol.dsa --store me/ --data reviews.jsonl --labels negative,positive \\
+      --template 'Review: {text} Sentiment:' --shots 4 --save-template prompt.txt
   dsa-edge personalize smol.dsa --store me/ --data notes.jsonl --report me.html --json"""
 
 
@@ -31,6 +44,12 @@ def main(argv: Sequence[str]) -> int:
     )
     add_store(made, required=True)
     add_examples(made)
+    made.add_argument(
+        "--shots", type=int, metavar="N", help="put the N best of the labelled texts in the prompt"
+    )
+    made.add_argument(
+        "--save-template", metavar="FILE", help="where that prompt goes; use it as --template @FILE"
+    )
     made.add_argument("--steps", type=int, metavar="N", help="zeroth-order steps at most")
     made.add_argument("--seconds", type=float, metavar="S", help="time at most")
     made.add_argument("--memory-mb", type=float, metavar="M", help="peak memory of the process")
@@ -44,8 +63,10 @@ def main(argv: Sequence[str]) -> int:
     )
     arguments = made.parse_args(argv)
     with open_personalizer(arguments) as me:
-        examples = load_examples(arguments, me)
+        examples, template = _examples(arguments, me)
         report = fit_with_progress(me, examples, arguments)
+        if template is not None:
+            write_atomic(Path(arguments.save_template), f"{template}\n".encode())
         stored = me.store_bytes
     data = {**report.to_dict(), "store_bytes": stored}
     rows = [
@@ -66,6 +87,22 @@ def main(argv: Sequence[str]) -> int:
         write_report(arguments.report, report, f"{arguments.bundle} on {arguments.data}", facts)
     emit(arguments, data, table(rows))
     return 0
+
+
+def _examples(arguments: argparse.Namespace, me: Personalizer) -> tuple[list[Example], str | None]:
+    """The examples to learn from; with --shots, those left, and the template with the others."""
+    if (arguments.shots is None) != (arguments.save_template is None):
+        raise UsageError(
+            "--shots and --save-template belong together: what is learned holds for that prompt."
+        )
+    if arguments.shots is None:
+        return load_examples(arguments, me), None
+    labels = labels_of(arguments)
+    if labels is None:
+        raise UsageError("--shots needs --template and --labels: say how texts become prompts.")
+    rows = read_rows(arguments.data, labels)
+    shown, rest = pick_with_progress(me, labels, rows, arguments.shots, arguments.seed)
+    return [shown.example(*row) for row in rest], shown.template
 
 
 def _share(before: float | None, after: float | None) -> str:

@@ -143,6 +143,18 @@ MISTAKES = {
     "memory": (
         ["personalize", "BUNDLE", "--store", "STORE", "--data", "DATA", *LABELLED,
          "--memory-mb", "3"], 1, "needs about"),
+    "shots without a file": (
+        ["personalize", "BUNDLE", "--store", "STORE", "--data", "DATA", *LABELLED, "--shots", "2"],
+        2, "--save-template"),
+    "shots without labels": (
+        ["personalize", "BUNDLE", "--store", "STORE", "--data", "DATA", "--shots", "2",
+         "--save-template", "p.txt"], 2, "--labels"),
+    "no shots": (
+        ["personalize", "BUNDLE", "--store", "STORE", "--data", "DATA", *LABELLED, "--shots", "0",
+         "--save-template", "p.txt"], 2, "at least 1"),
+    "more shots than rows": (
+        ["personalize", "BUNDLE", "--store", "STORE", "--data", "DATA", *LABELLED, "--shots", "99",
+         "--save-template", "p.txt"], 1, "fewer shots"),
     "not an adapter": (["inspect", "DATA"], 1, "safetensors"),
     "no checkpoint": (["export", "none", "x.dsa"], 1, "none"),
     "rank": (["export", "none", "x.dsa", "--rank", "0"], 2, "rank"),
@@ -196,3 +208,40 @@ def test_a_template_may_come_from_a_file(
     code, _, err = run("evaluate", bundle, "--data", data, "--template", "@none", "--labels", "a,b")
     assert code == 2
     assert "cannot be read" in err
+
+
+def test_worked_examples_are_picked_and_kept_for_later_prompts(
+    run: Run, bundle: Path, data: Path, tmp_path: Path
+) -> None:
+    file, store = tmp_path / "prompt.txt", ["--store", tmp_path / "me"]
+    code, out, _ = run(
+        "personalize", bundle, *store, "--data", data, *LABELLED, "--steps", 2, "--shots", 2,
+        "--save-template", file, "--json",
+    )  # fmt: skip
+    assert code == 0
+    assert json.loads(out)["examples"] == 10  # two of twelve are shown instead
+    template = file.read_text()
+    assert template.count(" It was terrible\n") == 1
+    assert template.count(" It was great\n") == 1
+    assert template.endswith("{text} It was\n")
+    given = ["--template", f"@{file}", "--labels", "terrible,great"]
+    assert run("evaluate", bundle, *store, "--data", data, *given)[0] == 0
+
+
+def test_worked_examples_need_labelled_texts(run: Run, bundle: Path, tmp_path: Path) -> None:
+    data, file = tmp_path / "notes.jsonl", tmp_path / "prompt.txt"
+    wrong = {
+        "leave --shots out": {"prompt": "Dear", "response": " team"},
+        "neither one of": {"text": "a dull film", "label": ["great"]},
+        "expected a string": {"text": 7, "label": "great"},
+    }
+    for words, line in wrong.items():
+        data.write_text(json.dumps(line))
+        code, _, err = run(
+            "personalize", bundle, "--store", tmp_path / "me", "--data", data, *LABELLED,
+            "--shots", 2, "--save-template", file,
+        )  # fmt: skip
+        assert code == 1
+        assert "line 1" in err
+        assert words in err
+        assert not file.exists()

@@ -130,6 +130,18 @@ def test_centred_slopes_ignore_what_moves_all_examples_alike() -> None:
     assert useful < -0.1  # the loss falls along it
 
 
+def test_smoothing_pulls_back_what_is_already_certain() -> None:
+    """Right answers at 99.9 %: without smoothing more certainty lowers the loss, with it less."""
+    answers = np.arange(16) % 2
+    apart = np.where(np.arange(2) == answers[:, None], 1.0, -1.0)
+    scores = np.stack([(3.5 + 0.1 * sign) * apart for sign in (1, -1)]).astype(np.float32)
+    (plain,) = centred_slopes(scores, answers, epsilon=0.1)
+    (smoothed,) = centred_slopes(scores, answers, epsilon=0.1, smoothing=0.2)
+    certain = 1 / (1 + np.exp(-7.0))
+    assert plain == pytest.approx(-2 * (1 - certain), rel=0.05)  # the curvature within ± 0.1
+    assert smoothed == pytest.approx(2 * (certain - 0.9), rel=0.05)  # targets 0.9 and 0.1
+
+
 def test_centred_slopes_mark_broken_lanes() -> None:
     scores = np.zeros((4, 3, 2), np.float32)
     scores[2, 1, 0] = np.nan

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,24 @@ def test_a_shared_beginning_changes_nothing_but_the_work(me: Personalizer) -> No
         alone = objective(me, [example])(np.array([0]), lanes)
         # the prefix is read back from float16: relative errors of 2^-11 in keys and values
         np.testing.assert_allclose(alone.losses[:, 0], losses[:, index], atol=5e-3)
+
+
+def test_a_long_beginning_is_run_in_parts(me: Personalizer) -> None:
+    encoded = Encoder(me._tokenizer, me.bundle.manifest).encode_all(EXAMPLES)
+    whole = objective(me, EXAMPLES)._cache._prefix
+    for tokens in (5, 9, 30):
+        parts = PromptCache(me._engine, items_of(encoded), fixed_chunks(tokens=tokens))._prefix
+        assert parts.length == whole.length > 10
+        # later parts read the keys of earlier ones from float16
+        np.testing.assert_allclose(parts.keys, whole.keys, atol=5e-3)
+        np.testing.assert_allclose(parts.values, whole.values, atol=5e-3)
+
+
+def test_an_example_beyond_the_memory_bound_is_a_budget_error(me: Personalizer) -> None:
+    encoded = Encoder(me._tokenizer, me.bundle.manifest).encode_all(FREE)
+    chunks = replace(fixed_chunks(tokens=8), strict=True)
+    with pytest.raises(BudgetError, match=r"has \d+ tokens, and memory_mb has room for 8"):
+        PromptCache(me._engine, items_of(encoded), chunks)
 
 
 def test_a_full_disk_is_a_clear_error(me: Personalizer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,10 @@ from stub import StubEngine
 
 from dsa_edge.errors import BudgetError, ExampleError
 from dsa_edge.runtime import Adapter, Budget, Example, Hyperparameters, Labels, Personalizer
+from dsa_edge.runtime._objective import Scores
+from dsa_edge.runtime._shots import pick_shots
 from dsa_edge.runtime._store import Store
+from dsa_edge.runtime._trainer import _Look, _Looks
 
 CHOICES = (" a", " b")
 WORDS = [
@@ -210,9 +215,99 @@ def test_shots_come_from_the_rows_take_turns_and_are_not_learned_again(bundle: P
         me.pick_shots(labels, [(w, 0) for w in WORDS], judges=4)
 
 
+def test_the_best_of_many_sets_is_found_with_a_part_of_the_work() -> None:
+    """A scorer that knows which text helps: sets with it answer right, others guess."""
+    labels = Labels("say {text}", ("a", "b"))
+    rows: list[tuple[str, object]] = [(f"text {i}", i % 2) for i in range(40)]
+    prompts, told = [], []
+
+    def score(examples: Sequence[Example]) -> tuple[Any, Any]:
+        prompts.extend(example.prompt for example in examples)
+        answers = np.array([e.choices.index(e.response) for e in examples])
+        sure = np.array(["text 7 " in e.prompt for e in examples]) * 4.0
+        noise = np.random.default_rng(len(prompts)).standard_normal((len(examples), 2))
+        return (np.eye(2)[answers] * sure[:, None] + noise).astype(np.float32), answers
+
+    shown, rest = pick_shots(labels, rows, score, 4, 18, 16, 1, lambda *done: told.append(done))
+    assert "text 7 " in shown.template
+    assert len(rest) == 36
+    assert told[-1][0] == told[-1][1] == len(prompts) == 18 * 4 + 6 * 4 + 2 * 8
+    judged = {prompt.rsplit("say ", 1)[1] for prompt in prompts}
+    assert len(judged) == 16
+    assert not any(f"{text} " in shown.template for text in judged)
+
+
+class SlowPrefill(StubEngine):
+    """Takes as long for prompts as a small board."""
+
+    def prefill(self, *given: Any) -> Any:
+        time.sleep(0.03)
+        return super().prefill(*given)
+
+
+def test_a_time_bound_holds_though_the_prompts_alone_would_take_longer(bundle: Path) -> None:
+    engine = SlowPrefill(bundle)
+    me = Personalizer(engine, Store(None, engine.bundle.identity))
+    many = [Example(f"{i} {e.prompt}", e.response, CHOICES) for i, e in enumerate(labelled(2000))]
+    cached: list[int] = []
+    began = time.perf_counter()
+    report = me.fit(many, Budget(seconds=0.6), on_prefill=cached.append)
+    assert time.perf_counter() - began < 1.2
+    assert 32 <= report.examples == sum(cached) < 2000
+    assert report.steps > 0
+    (note,) = report.notes
+    assert f"{report.examples} of 2000" in note
+    rates = [step.rate for step in me._store.journal(me._store.run())]
+    assert rates[0] == pytest.approx(report.hyperparameters["rate"], rel=0.1)  # not cooled already
+    assert rates[-1] < 0.5 * rates[0]
+
+
+def look(losses: Sequence[float], kept: int) -> _Look:
+    values = np.array([losses], dtype=np.float32)
+    return _Look(Scores(values, np.ones_like(values)), np.zeros(1, np.float32), kept, None)
+
+
+def test_the_latest_look_that_is_no_worse_than_the_best_is_kept() -> None:
+    start = look([1.0, 1.2, 0.8, 1.0], 0)
+    looks = _Looks(start.scores, start)
+    for kept, losses in ((8, [0.5, 0.6, 0.4, 0.5]), (16, [0.2, 0.8, 0.5, 0.7]), (24, [2.0] * 4)):
+        looks.add(look(losses, kept))
+    # 8 is the best, 16 within its standard error of it, 24 clearly worse
+    found = looks.verdict()
+    assert found is not None
+    assert found.kept == 16
+    assert looks.worse == 1
+
+
+def test_nothing_is_kept_that_does_not_beat_the_start_and_what_was_there() -> None:
+    start, good = look([1.0, 1.2, 0.8, 1.0], 0), look([0.5, 0.6, 0.4, 0.5], 8)
+    for before, learned in (([1.0] * 4, start), ([0.1] * 4, good), ([1.0] * 4, good)):
+        looks = _Looks(look(before, 0).scores, start)
+        looks.add(learned)
+        assert (looks.verdict() is not None) == (learned is good and before[0] == 1.0)
+
+
+def test_batches_seen_before_they_taught_anything_outvote_a_few_held_out_examples() -> None:
+    start = look([1.0, 1.2, 0.8, 1.0], 0)
+    looks = _Looks(start.scores, start)
+    looks.add(look([1.1, 1.1, 0.9, 1.0], 8))  # a little worse, by bad luck
+    assert looks.verdict() is None
+    ones = np.ones(16, np.float32)
+    looks.see(0.7 * ones, ones, ones)
+    assert looks.verdict() is not None
+    looks.see(1.6 * ones, ones, ones)
+    assert looks.verdict() is None
+
+
 def test_hyperparameters_refuse_nonsense() -> None:
     from dsa_edge.errors import UsageError
 
-    for wrong in ({"queries": 0}, {"rate": 0.0}, {"epsilon": -1.0}, {"beta1": 1.0}):
+    for wrong in (
+        {"queries": 0},
+        {"rate": 0.0},
+        {"epsilon": -1.0},
+        {"beta1": 1.0},
+        {"smoothing": 1.0},
+    ):
         with pytest.raises(UsageError):
             Hyperparameters(**wrong)  # type: ignore[arg-type]
