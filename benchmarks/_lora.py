@@ -23,7 +23,7 @@ from dsa_edge.demo import LABELS, find_model, review_sentences
 from dsa_edge.examples import Labels
 from dsa_edge.exporters.checkpoint import open_checkpoint
 from dsa_edge.manifest import TokenizerInfo
-from dsa_edge.runtime._memory import peak_mb
+from dsa_edge.runtime._memory import peak_mb, release_freed, reset_peak
 from dsa_edge.tokenizer import Tokenizer
 
 BATCH = 16
@@ -39,6 +39,8 @@ def main() -> None:
     labels = Labels(job["template"] or LABELS.template, LABELS.names)
     train, test = review_sentences(job["train"], job["test"], job["seed"])
     examples, held_out = (encoded(labels, encode, rows) for rows in (train, test))
+    release_freed()
+    reset_peak()  # what de-quantizing took is not part of learning
     snapshots = list(learn(model, examples, candidates, job))
     memory = peak_mb()
     for snapshot in snapshots:
