@@ -20,16 +20,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from _common import parser
+
 from dsa_edge.cli._demo import demo_bundle
 
 HERE = Path(__file__).parent
 
 
 def main() -> None:
-    made = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    made.add_argument("--folder", default="demo", help="where the demo's bundle is or goes")
+    made = parser(__doc__)
     made.add_argument("--seeds", type=int, default=3)
     made.add_argument("--train", type=int, default=512, help="sentences to learn from")
     made.add_argument("--test", type=int, default=2000, help="held-out sentences")
@@ -44,7 +43,6 @@ def main() -> None:
     made.add_argument("--lora-rate", type=float, default=1e-3, help="best of 3e-4, 1e-3, 3e-3")
     made.add_argument("--checkpointing", action="store_true", help="LoRA recomputes activations")
     made.add_argument("--only", choices=["ours", "lora"], help="run one side alone")
-    made.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = made.parse_args()
     bundle = demo_bundle(Path(arguments.folder))
     runs = [run(seed, bundle, arguments) for seed in range(arguments.seeds)]

@@ -5,11 +5,12 @@ python benchmarks/memory.py --json
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
 from pathlib import Path
+
+from _common import parser
 
 from dsa_edge.cli._demo import demo_bundle
 
@@ -32,10 +33,8 @@ print(peak_mb())
 
 
 def main() -> None:
-    made = argparse.ArgumentParser(description=__doc__)
-    made.add_argument("--folder", default="demo", help="where the demo's bundle is or goes")
-    made.add_argument("--train", type=int, default=512)
-    made.add_argument("--json", action="store_true")
+    made = parser(__doc__)
+    made.add_argument("--train", type=int, default=512, help="sentences to learn from")
     arguments = made.parse_args()
     bundle = demo_bundle(Path(arguments.folder))
     fit = peak(FIT, bundle, arguments.train)

@@ -8,7 +8,6 @@ the same rows through the same layers, attention and head; what differs is what 
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
+from _common import parser
 
 from dsa_edge.cli._demo import demo_bundle
 from dsa_edge.demo import LABELS, review_sentences
@@ -24,14 +24,13 @@ from dsa_edge.runtime import Hyperparameters, Personalizer
 from dsa_edge.runtime._calibration import centred_slopes
 from dsa_edge.runtime._encode import Encoder
 from dsa_edge.runtime._engine import Context
+from dsa_edge.runtime._onnx_engine import run_options, session_options
 from dsa_edge.runtime._optimizer import State, Step, lanes, update
 
 
 def main() -> None:
-    made = argparse.ArgumentParser(description=__doc__)
-    made.add_argument("--folder", default="demo", help="where the demo's bundle is or goes")
+    made = parser(__doc__)
     made.add_argument("--repeats", type=int, default=15)
-    made.add_argument("--json", action="store_true")
     arguments = made.parse_args()
     bundle = demo_bundle(Path(arguments.folder))
     me, hyper = Personalizer.open(bundle), Hyperparameters()
@@ -39,21 +38,21 @@ def main() -> None:
     labels, _ = me.pick_shots(LABELS, rows, tries=1, judges=8)
     examples = [labels.example(*row) for row in rows]
     encoded = Encoder(me._tokenizer, me.bundle.manifest).encode_all(examples)
-    objective = me._objective(encoded, None, None)
+    objective = me._objective(encoded, None)
     batch = np.arange(hyper.batch)
     state = State(np.zeros(me.bundle.manifest.adapter_size, np.float32))
-    base = base_session(bundle)
+    base, quietly = base_session(bundle), run_options(onnxruntime)
     context = objective._cache.context(batch)
     candidates = objective._candidates
 
     def step() -> None:
         copies = lanes(state, 0, hyper)
         scores = objective.choice_scores(batch, copies)
-        slopes = centred_slopes(scores, objective.answers[batch], hyper.epsilon)
+        slopes = centred_slopes(scores, objective.answers[batch], hyper.epsilon, hyper.smoothing)
         update(state, 0, hyper, Step(hyper.rate, slopes))
 
     def forward() -> None:
-        base.run(None, feeds(context, candidates, 2 * hyper.queries, state.theta.size))
+        base.run(None, feeds(context, candidates, 2 * hyper.queries, state.theta.size), quietly)
 
     pairs = [(seconds(step), seconds(forward)) for _ in range(arguments.repeats + 2)][2:]
     result = {
@@ -73,8 +72,7 @@ def base_session(bundle: Path) -> onnxruntime.InferenceSession:
         raise SystemExit("this bundle's graphs do not name their weights: export it again")
     for function in model.functions:
         cut_adapters(function)
-    options = onnxruntime.SessionOptions()
-    options.enable_cpu_mem_arena = False
+    options = session_options(onnxruntime)  # as the engine's own
     options.add_session_config_entry(
         "session.model_external_initializers_file_folder_path", str(source.parent)
     )

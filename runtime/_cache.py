@@ -39,7 +39,8 @@ class PromptCache:
     prefix: what all prompts begin with, kept in memory. Per item: hidden (R, D) float32, then
     keys and values (A, kv, P, d) float16 each of the rest of its prompt.
     chunks: what may stay in memory, more goes to an unlinked file in `folder`; and what a prefill
-    may hold. deadline: `perf_counter` after which no further group of items is begun.
+    may hold. deadline: `perf_counter` after which no further group of items is begun; the first
+    one, of at least `least` items, is cached whenever that is.
     ready: items that are cached, the first so many.
     Raises BudgetError when neither memory nor disk has room, or a prompt is too long for its bound.
     """
@@ -52,6 +53,7 @@ class PromptCache:
         folder: Path | None = None,
         on_item: Callable[[int], object] = lambda _: None,
         deadline: float | None = None,
+        least: int = 1,
     ) -> None:
         self._shape = _Shape(engine.bundle.manifest)
         shared = _shared(items)
@@ -68,7 +70,7 @@ class PromptCache:
             else np.frombuffer(self._file, dtype=np.uint8)
         )
         self.ready = 0
-        for group in _groups(len(items), deadline):
+        for group in _groups(len(items), deadline, least):
             for batch in _batches(self._items, group, chunks, shared):
                 self._prefill(engine, batch)
                 self._forget_pages()
@@ -198,9 +200,9 @@ def _reserved_file(size: int, folder: Path | None) -> mmap.mmap:
         os.close(descriptor)
 
 
-def _groups(count: int, deadline: float | None) -> Iterator[range]:
+def _groups(count: int, deadline: float | None, least: int) -> Iterator[range]:
     """Stretches of items to cache one after the other, all at once if time does not matter."""
-    size = count if deadline is None else GROUP
+    size = count if deadline is None else max(GROUP, least)
     for start in range(0, count, size):
         if start == 0 or deadline is None or time.perf_counter() < deadline:
             yield range(start, min(start + size, count))

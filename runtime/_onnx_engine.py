@@ -14,7 +14,7 @@ from dsa_edge.runtime._memory import release_freed
 if TYPE_CHECKING:
     import onnxruntime
 
-__all__ = ["OnnxEngine"]
+__all__ = ["OnnxEngine", "run_options", "session_options"]
 
 
 class OnnxEngine:
@@ -31,9 +31,7 @@ class OnnxEngine:
         self._sessions: dict[str, onnxruntime.InferenceSession] = {}
         self._threads = threads or 0
         self._runtime = _import()
-        self._options = self._runtime.RunOptions()
-        # The arena would keep every peak it has seen.
-        self._options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        self._options = run_options(self._runtime)
 
     def prefill(self, prefix: Prefix, prompt: Ints, response: Ints, lengths: Ints) -> Prefilled:
         """See `Engine`."""
@@ -85,11 +83,7 @@ class OnnxEngine:
 
     def _load(self, method: str) -> onnxruntime.InferenceSession:
         file = self.bundle.method_file(method)
-        options = self._runtime.SessionOptions()
-        options.intra_op_num_threads = self._threads
-        options.log_severity_level = 3
-        # Patterns reserve what a shape needed at its first run; shapes hardly ever come again.
-        options.enable_mem_pattern = False
+        options = session_options(self._runtime, self._threads)
         try:
             session = self._runtime.InferenceSession(
                 str(file), options, providers=["CPUExecutionProvider"]
@@ -101,6 +95,23 @@ class OnnxEngine:
             ) from error
         self._sessions[method] = session
         return session
+
+
+def session_options(runtime: Any, threads: int = 0) -> Any:
+    """Options of every session; 0 threads are all cores."""
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    # Patterns reserve what a shape needed at its first run; shapes hardly ever come again.
+    options.enable_mem_pattern = False
+    return options
+
+
+def run_options(runtime: Any) -> Any:
+    """Options of every run: the arena would keep every peak it has seen."""
+    options = runtime.RunOptions()
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    return options
 
 
 def _named(prefix: Prefix) -> dict[str, Halves]:

@@ -107,7 +107,8 @@ class Personalizer:
     ) -> Report:
         """Learn from examples, starting from the adapter in use.
 
-        A part of the examples is held out; unless their loss improves, the adapter stays as it was.
+        A part of the examples is held out. Unless the loss on them, and on those that the first
+        pass had not learned from yet, improves, the adapter stays as it was.
         on_step: called after every step; on_prefill: with the number of prompts just cached.
         hyperparameters: by default those that suit choices, or free responses.
         seed: of the perturbations and the order of examples.
@@ -339,11 +340,12 @@ class Personalizer:
         """The loss over examples whose prompts are now cached, fewer of them after a deadline."""
         full_head = any(example.tokens is None for example in encoded)
         chunks = plan_chunks(self.bundle.manifest, memory_mb, full_head)
+        counts = [len(example.items) for example in encoded]
         cache = PromptCache(
             self._engine, items_of(encoded), chunks, self._store.folder,
-            on_prefill or (lambda _: None), deadline,
+            on_prefill or (lambda _: None), deadline, max(counts),
         )  # fmt: skip
-        ends = np.cumsum([len(example.items) for example in encoded])
+        ends = np.cumsum(counts)
         return Objective(self._engine, encoded[: int((ends <= cache.ready).sum())], cache, chunks)
 
     def _keep(

@@ -16,6 +16,7 @@ DEFAULT_CACHE = 48 * MB  # prompt caches beyond it go to a file
 DEFAULT_CONTEXT = 24 * MB  # keys and values that one run may read
 ACTIVATIONS = 0.4  # of the memory that a bound leaves
 RESERVE_MB = 12  # for Python's own objects and SQLite
+_SIZES = ("ffn_width", "head_dim", "n_heads", "n_kv_heads", "vocab_size", "width")
 SHORT = 64  # keys: what every budget must allow a row to attend to
 
 
@@ -102,6 +103,3 @@ def _costs(manifest: Manifest, full_head: bool) -> tuple[int, int, int]:
     caches = 6 * 2 * manifest.n_layers * d["n_kv_heads"] * d["head_dim"]
     logits = 3 * 4 * d["vocab_size"] if full_head else 0
     return row + logits, row + caches, 2 * 4 * d["n_heads"]
-
-
-_SIZES = ("ffn_width", "head_dim", "n_heads", "n_kv_heads", "vocab_size", "width")

@@ -1,4 +1,4 @@
-"""One fit: hold examples out, step, watch the held-out loss, keep the best, give a verdict."""
+"""One fit: hold examples out, step, watch their loss, choose what to keep, give a verdict."""
 
 from __future__ import annotations
 
@@ -282,7 +282,7 @@ def _mean(scores: Scores) -> float:
     return float(scores.losses[0].astype(np.float64).mean())
 
 
-def _better(start: Scores, best: Scores) -> bool:
-    """Whether the held-out loss fell by more than its standard error, example by example."""
-    gain = start.losses[0].astype(np.float64) - best.losses[0]
+def _better(old: Scores, new: Scores) -> bool:
+    """Whether the loss fell by more than the standard error of the examples' gains."""
+    gain = old.losses[0].astype(np.float64) - new.losses[0]
     return bool(gain.mean() > gain.std() / np.sqrt(len(gain)) and gain.mean() > 0)

@@ -41,6 +41,13 @@ def data(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def learn(run: Run, bundle: Path, data: Path, tmp_path: Path) -> Run:
+    """`learn(...)`: `run("personalize", ...)` on the labelled texts, into the store `me`."""
+    given = ["personalize", bundle, "--store", tmp_path / "me", "--data", data, *LABELLED]
+    return lambda *more: run(*given, *more)
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_explains_itself_with_examples(run: Run, verb: str) -> None:
     code, out, _ = run(verb, "--help")
@@ -179,13 +186,9 @@ def test_a_mistake_is_one_sentence_and_the_right_code(
 
 
 def test_a_full_disk_while_writing_a_report_keeps_what_was_learned(
-    run: Run, bundle: Path, data: Path, tmp_path: Path
+    run: Run, learn: Run, bundle: Path, tmp_path: Path
 ) -> None:
-    missing = tmp_path / "none" / "report.html"
-    code, _, err = run(
-        "personalize", bundle, "--store", tmp_path / "me", "--data", data, *LABELLED,
-        "--steps", 2, "--report", missing,
-    )  # fmt: skip
+    code, _, err = learn("--steps", 2, "--report", tmp_path / "none" / "report.html")
     assert code == 1
     assert "cannot write" in err
     assert json.loads(run("history", bundle, "--store", tmp_path / "me", "--json")[1])
@@ -211,13 +214,10 @@ def test_a_template_may_come_from_a_file(
 
 
 def test_worked_examples_are_picked_and_kept_for_later_prompts(
-    run: Run, bundle: Path, data: Path, tmp_path: Path
+    run: Run, learn: Run, bundle: Path, data: Path, tmp_path: Path
 ) -> None:
-    file, store = tmp_path / "prompt.txt", ["--store", tmp_path / "me"]
-    code, out, _ = run(
-        "personalize", bundle, *store, "--data", data, *LABELLED, "--steps", 2, "--shots", 2,
-        "--save-template", file, "--json",
-    )  # fmt: skip
+    file = tmp_path / "prompt.txt"
+    code, out, _ = learn("--steps", 2, "--shots", 2, "--save-template", file, "--json")
     assert code == 0
     assert json.loads(out)["examples"] == 10  # two of twelve are shown instead
     template = file.read_text()
@@ -225,11 +225,12 @@ def test_worked_examples_are_picked_and_kept_for_later_prompts(
     assert template.count(" It was great\n") == 1
     assert template.endswith("{text} It was\n")
     given = ["--template", f"@{file}", "--labels", "terrible,great"]
+    store = ["--store", tmp_path / "me"]
     assert run("evaluate", bundle, *store, "--data", data, *given)[0] == 0
 
 
-def test_worked_examples_need_labelled_texts(run: Run, bundle: Path, tmp_path: Path) -> None:
-    data, file = tmp_path / "notes.jsonl", tmp_path / "prompt.txt"
+def test_worked_examples_need_labelled_texts(learn: Run, data: Path, tmp_path: Path) -> None:
+    file = tmp_path / "prompt.txt"
     wrong = {
         "leave --shots out": {"prompt": "Dear", "response": " team"},
         "neither one of": {"text": "a dull film", "label": ["great"]},
@@ -237,10 +238,7 @@ def test_worked_examples_need_labelled_texts(run: Run, bundle: Path, tmp_path: P
     }
     for words, line in wrong.items():
         data.write_text(json.dumps(line))
-        code, _, err = run(
-            "personalize", bundle, "--store", tmp_path / "me", "--data", data, *LABELLED,
-            "--shots", 2, "--save-template", file,
-        )  # fmt: skip
+        code, _, err = learn("--shots", 2, "--save-template", file)
         assert code == 1
         assert "line 1" in err
         assert words in err

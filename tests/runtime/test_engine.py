@@ -94,6 +94,15 @@ def test_an_example_beyond_the_memory_bound_is_a_budget_error(me: Personalizer) 
         PromptCache(me._engine, items_of(encoded), chunks)
 
 
+def test_an_example_of_many_choices_is_learned_from_whole_or_not_at_all(me: Personalizer) -> None:
+    """40 choices are 40 items, more than are cached between two looks at the clock."""
+    choices = tuple(f" film {i}" for i in range(40))
+    examples = [Example(f"He did {word}", choices[i], choices) for i, word in enumerate("abc")]
+    report = me.fit(examples, Budget(seconds=1e-3))
+    assert (report.examples, report.steps, report.verdict) == (1, 0, "no improvement")
+    assert "1 of 3 examples" in report.notes[0]
+
+
 def test_a_full_disk_is_a_clear_error(me: Personalizer, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: int) -> None:
         raise OSError(28, "No space left on device")
