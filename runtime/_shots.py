@@ -24,6 +24,7 @@ __all__ = ["pick_shots"]
 Score = Callable[[Sequence[Example]], tuple[Floats, Ints]]  # → scores (N, K), answers (N,)
 
 ROUNDS = 4, 2, 1  # each judges the sets that are left on the first 1/4, 1/2 and all of the judges
+BREVITY = 2  # judges are the shorter one of every so many rows
 KEPT = 3  # one set in so many goes on to the next round
 
 
@@ -48,8 +49,7 @@ def pick_shots(
             f"shots is {shots}, tries {tries} and judges {judges}, expected at least 1 each."
         )
     shuffled = order(seed, 0, len(rows))
-    judges = min(judges, len(rows) // 2)
-    judged, pool = [rows[i] for i in shuffled[:judges]], shuffled[judges:]
+    judged, pool = _judges(rows, shuffled, min(judges, len(rows) // 2))
     answers = [labels.example(*row).response for row in rows]
     draws = [_draw(answers, pool, shots, seed, attempt) for attempt in range(tries)]
     live = [_Set(labels, rows, shown) for shown in draws]
@@ -62,6 +62,14 @@ def pick_shots(
             on_judged(done := done + new, total)
     best = min(live, key=lambda each: each.loss)
     return best.labels, [row for i, row in enumerate(rows) if i not in best.shown]
+
+
+def _judges(rows: Sequence[Row], shuffled: Ints, count: int) -> tuple[list[Row], Ints]:
+    """The shorter ones of some random rows, for they cost less to run, and all other rows."""
+    some = sorted(shuffled[: BREVITY * count], key=lambda i: len(rows[i][0]))
+    chosen = set(some[:count])
+    judged = [i for i in shuffled if i in chosen]  # in random order: each round takes the first
+    return [rows[i] for i in judged], np.array([i for i in shuffled if i not in chosen])
 
 
 def _plan(tries: int, judges: int) -> list[tuple[int, int]]:
