@@ -33,6 +33,7 @@ $(VENV)/demo.stamp: pyproject.toml Makefile
 
 $(VENV)/dev.stamp: $(VENV)/demo.stamp
 	$(BIN)/python -m pip install --quiet "$(TORCH)" -e ".[dev]"
+	$(BIN)/dsa-edge doctor --build > /dev/null
 	touch $@
 
 clean:

@@ -1,10 +1,13 @@
-"""What every benchmark's command line has."""
+"""What every benchmark has: a command line, and timings in turns."""
 
 from __future__ import annotations
 
 import argparse
+import time
+from collections.abc import Callable
+from typing import Any
 
-__all__ = ["parser"]
+__all__ = ["interleaved", "parser", "seconds"]
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
@@ -15,3 +18,17 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     made.add_argument("--folder", default="demo", help="where the demo's bundle is or goes")
     made.add_argument("--json", action="store_true", help="print one JSON object")
     return made
+
+
+def interleaved(
+    first: Callable[[], Any], second: Callable[[], Any], repeats: int
+) -> list[tuple[float, float]]:
+    """Seconds of each call, in turns, so that a busy machine slows both; a few turns warm up."""
+    return [(seconds(first), seconds(second)) for _ in range(repeats + 3)][3:]
+
+
+def seconds(run: Callable[[], Any]) -> float:
+    """Seconds of one call."""
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import json
 import statistics
-import time
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
-from _common import parser
+from _common import interleaved, parser
 
 from dsa_edge.cli._demo import demo_bundle
 from dsa_edge.demo import LABELS, review_sentences
@@ -54,7 +53,7 @@ def main() -> None:
     def forward() -> None:
         base.run(None, feeds(context, candidates, 2 * hyper.queries, state.theta.size), quietly)
 
-    pairs = [(seconds(step), seconds(forward)) for _ in range(arguments.repeats + 2)][2:]
+    pairs = interleaved(step, forward, arguments.repeats)
     result = {
         "rows": 2 * hyper.queries * hyper.batch * me.bundle.manifest.adapter.invocation,
         "step_ms": 1e3 * statistics.median(s for s, _ in pairs),
@@ -68,10 +67,8 @@ def base_session(bundle: Path) -> onnxruntime.InferenceSession:
     """`choose` without adapter: every target returns its base product."""
     source = bundle / "onnx" / "choose.onnx"
     model = onnx.load(source, load_external_data=False)
-    if not any(i.startswith("adapter.") for f in model.functions for i in f.input):
-        raise SystemExit("this bundle's graphs do not name their weights: export it again")
-    for function in model.functions:
-        cut_adapters(function)
+    if not sum(cut_adapters(function) for function in model.functions):
+        raise SystemExit("the adapter was not found in the graph: export the bundle again")
     options = session_options(onnxruntime)  # as the engine's own
     options.add_session_config_entry(
         "session.model_external_initializers_file_folder_path", str(source.parent)
@@ -81,30 +78,16 @@ def base_session(bundle: Path) -> onnxruntime.InferenceSession:
     )
 
 
-def cut_adapters(function: onnx.FunctionProto) -> None:
-    """Replace `base + delta` by `base` where delta comes from a factor U of an adapter block."""
-    producers = {o: node for node in function.node for o in node.output}
-    factors = {i for i in function.input if i.startswith("adapter.")}
-
-    def from_factor(name: str, depth: int = 0) -> bool:
-        if name in factors:
-            return True
-        node = producers.get(name)
-        return (
-            node is not None
-            and depth < 6
-            and node.op_type in ("Reshape", "MatMul", "Cast", "Transpose")
-            and any(from_factor(i, depth + 1) for i in node.input)
-        )
-
-    for node in function.node:
-        if node.op_type == "Add" and from_factor(node.input[1]):
-            node.op_type = "Identity"
-            del node.input[1]
-    before = len(function.node)
+def cut_adapters(function: onnx.FunctionProto) -> int:
+    """Make every target return its base output; returns how many did not."""
+    targets = [node for node in function.node if node.op_type == "gated_lowrank"]
+    for node in targets:
+        base = node.input[1]
+        node.op_type, node.domain = "Identity", ""
+        del node.input[:]
+        node.input.append(base)
     drop_unused(function)
-    if factors and len(function.node) == before:
-        raise SystemExit("the adapter was not found in the graph: export the bundle again")
+    return len(targets)
 
 
 def drop_unused(function: onnx.FunctionProto) -> None:
@@ -129,12 +112,6 @@ def feeds(context: Context, candidates: np.ndarray, count: int, size: int) -> di
         "adapter": np.zeros((count, size), np.float32),
         "candidates": candidates,
     }
-
-
-def seconds(call: object) -> float:
-    began = time.perf_counter()
-    call()  # type: ignore[operator]
-    return time.perf_counter() - began
 
 
 if __name__ == "__main__":

@@ -16,7 +16,18 @@ from typing import Any
 from dsa_edge.adapter import AdapterSpec, Slot, make_slots
 from dsa_edge.errors import BundleError, UsageError
 
-__all__ = ["SCHEMA", "BaseInfo", "FileEntry", "Golden", "Manifest", "TensorInfo", "TokenizerInfo"]
+__all__ = [
+    "SCHEMA",
+    "BaseInfo",
+    "ExecutorchInfo",
+    "FileEntry",
+    "Golden",
+    "Manifest",
+    "ProgramInfo",
+    "TableInfo",
+    "TensorInfo",
+    "TokenizerInfo",
+]
 
 SCHEMA = 1
 MAX_BYTES = 16 * 2**20  # of manifest.json
@@ -77,6 +88,52 @@ class Golden:
 
 
 @dataclass(frozen=True)
+class ProgramInfo:
+    """An ExecuTorch program with the data file of its weights; layers of one form share programs.
+
+    frame: which rotary embedding the layer uses.
+    """
+
+    program: str
+    data: str
+    frame: int = 0
+
+
+@dataclass(frozen=True)
+class TableInfo:
+    """Rows (rows, width) int8 that lie in a file from byte `offset` on."""
+
+    file: str
+    offset: int
+    rows: int
+    width: int
+
+
+@dataclass(frozen=True)
+class ExecutorchInfo:
+    """The ExecuTorch programs of a bundle.
+
+    rows: most rows, lanes times examples times tokens, that a layer program takes at once.
+    head_rows: most rows that the head takes. layer_size: numbers of the adapter in one layer.
+    ends: safetensors with the final norm, the tables' scales and the rotary frequencies.
+    operators: what the device must have besides XNNPACK. delegated: share of the base's
+    multiply-adds that XNNPACK runs.
+    """
+
+    version: str
+    rows: int
+    head_rows: int
+    layer_size: int
+    layers: tuple[ProgramInfo, ...]
+    head: ProgramInfo
+    ends: str
+    embedding: TableInfo
+    head_table: TableInfo
+    operators: tuple[str, ...]
+    delegated: float
+
+
+@dataclass(frozen=True)
 class Manifest:
     """The whole of `manifest.json`.
 
@@ -93,6 +150,7 @@ class Manifest:
     files: dict[str, FileEntry]
     golden: Golden
     producers: dict[str, str] = field(default_factory=dict)
+    executorch: ExecutorchInfo | None = None
 
     @property
     def n_layers(self) -> int:
@@ -117,7 +175,7 @@ class Manifest:
     @property
     def identity(self) -> str:
         """What adapters are bound to, as 64 hex digits."""
-        weights = {k: v.sha256 for k, v in self.files.items() if k.endswith("_data")}
+        weights = self.base.sha256, self.base.quantization
         what = [weights, asdict(self.adapter), self.tokenizer.sha256, self.n_layers]
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
@@ -191,7 +249,39 @@ def _parse(content: dict[str, Any]) -> Manifest:
         files={_inside(k): _entry(v) for k, v in content["files"].items()},
         golden=Golden(golden["prompt"], tuple(golden["prompt_ids"]), tuple(golden["expected_ids"])),
         producers=dict(content["producers"]),
+        executorch=_executorch(content["executorch"], int(decoder["n_layers"])),
     )
+
+
+def _executorch(entry: Any, n_layers: int) -> ExecutorchInfo | None:
+    if entry is None:
+        return None
+    layers = tuple(_program(layer) for layer in entry["layers"])
+    if len(layers) != n_layers:
+        raise ValueError(f"{len(layers)} layer programs for {n_layers} layers")
+    for name in ("rows", "head_rows", "layer_size"):
+        if type(entry[name]) is not int or entry[name] < 1:
+            raise ValueError(f"{name} is {entry[name]!r}")
+    read = {
+        "layers": layers,
+        "head": _program(entry["head"]),
+        "ends": _inside(entry["ends"]),
+        "embedding": _table(entry["embedding"]),
+        "head_table": _table(entry["head_table"]),
+        "operators": tuple(entry["operators"]),
+    }
+    return ExecutorchInfo(**{**entry, **read})
+
+
+def _program(entry: Any) -> ProgramInfo:
+    return ProgramInfo(_inside(entry["program"]), _inside(entry["data"]), int(entry["frame"]))
+
+
+def _table(entry: Any) -> TableInfo:
+    numbers = [entry[name] for name in ("offset", "rows", "width")]
+    if any(type(n) is not int or n < 0 for n in numbers):
+        raise ValueError(f"a table is {entry!r}")
+    return TableInfo(_inside(entry["file"]), *numbers)
 
 
 def _entry(entry: Any) -> FileEntry:

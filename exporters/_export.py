@@ -19,17 +19,18 @@ from dsa_edge.errors import DsaEdgeError, ExportError, UsageError
 from dsa_edge.exporters._verify import Check, golden_tokens, verify
 from dsa_edge.exporters.checkpoint import Checkpoint, open_checkpoint
 from dsa_edge.exporters.decoder import build_decoder
-from dsa_edge.exporters.onnx import write_graphs
+from dsa_edge.exporters.executorch import write_programs
+from dsa_edge.exporters.onnx import MethodInfo, write_graphs
 from dsa_edge.exporters.parts import AdaptedModel
 from dsa_edge.manifest import BaseInfo, FileEntry, Golden, Manifest, TokenizerInfo
 from dsa_edge.tokenizer import Tokenizer
 
 __all__ = ["BACKENDS", "ExportReport", "export"]
 
-BACKENDS = ("onnx",)
+BACKENDS = ("onnx", "executorch")
 QUANTIZE = ("int4", "int8")
 GOLDEN_PROMPT = "The capital of France is"
-_PRODUCERS = ("dsa-edge", "torch", "onnx", "onnxruntime", "onnxscript", "numpy")
+_PRODUCERS = ("dsa-edge", "torch", "onnx", "onnxruntime", "onnxscript", "executorch", "numpy")
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,14 @@ def export(
         with stages("subspace"):
             for layer in range(model.split, source.spec.n_layers):
                 model.add_blocks(layer)
-        with stages("graphs"):
-            methods = write_graphs(model, folder, accuracy_level, stages.detail)
+        methods: dict[str, MethodInfo] = {}
+        if "onnx" in backends:
+            with stages("graphs"):
+                methods = write_graphs(model, folder, accuracy_level, stages.detail)
+        programs = None
+        if "executorch" in backends:
+            with stages("programs"):
+                programs = write_programs(model, folder, stages.detail)
         with stages("tokenizer"):
             info = _write_tokenizer(source, folder)
         with stages("golden"):
@@ -89,8 +96,9 @@ def export(
                 source.name, source.source, source.sha256, source.licence, quantize, accuracy_level
             )
             manifest = Manifest(
-                base, asdict(source.spec), spec, info, methods, _files(folder), golden, _producers()
-            )
+                base, asdict(source.spec), spec, info, methods, _files(folder), golden,
+                _producers(), programs,
+            )  # fmt: skip
             size = _finish(folder, manifest)
         checks: tuple[Check, ...] = ()
         if check:

@@ -61,7 +61,7 @@ class _BundleWeights:
     def factors(self, layer: int, target: str) -> tuple[Tensor, Tensor]:
         """U (n_out, r) and V (r, n_in) of one target."""
         stem = f"blocks.{layer}.blocks.{target}"
-        u, v = (torch.from_numpy(self._arrays[f"{stem}.{factor}"]) for factor in "uv")
+        u, v = (torch.from_numpy(self._arrays[f"{stem}.{factor}"])[0].T for factor in "uv")
         return u, v
 
     def _stem(self, name: str) -> str:

@@ -245,8 +245,7 @@ class _Verifier:
         """Logits (2, T, V) of one whole sentence, adapter masked to the response, no cache."""
         prompt = np.concatenate([self.prefix[0], self.prompt[example, : self.lengths[example]]])
         tokens = torch.from_numpy(np.concatenate([prompt, self.response[example]]))[None]
-        active = torch.zeros(tokens.shape)
-        active[:, len(prompt) :] = 1
+        active = torch.arange(tokens.shape[1])[None] >= len(prompt)
         with torch.no_grad():
             lanes = self.model.lanes(torch.from_numpy(self.vector), active)
             return self.model.decoder(tokens, lanes)[:, 0]

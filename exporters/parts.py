@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from dsa_edge.adapter import AdapterSpec, make_slots
 from dsa_edge.exporters.decoder import Decoder, Frame, Frames, Layer, Linear, Segment
-from dsa_edge.exporters.subspace import Lanes, LayerBlocks, make_blocks, truncated_svd
+from dsa_edge.exporters.subspace import Lanes, LayerBlocks, Route, make_blocks, truncated_svd
 
 __all__ = ["AdaptedModel", "TorchCaller"]
 
@@ -209,7 +209,7 @@ class AdaptedLayer(nn.Module):
         The new keys and values (B, kv, R, d) are those of the first lane: decoding has only one.
         """
         *cached, adapter = rest
-        lanes = self.adapter.lanes(adapter)
+        lanes = self.adapter.lanes(adapter, _everywhere(x))
         x, k, v = self.layer(x, cos, sin, mask, _segments(*cached), lanes)
         return x, _cache(k), _cache(v)
 
@@ -234,8 +234,9 @@ class LastLayer(nn.Module):
     ) -> tuple[Tensor]:
         """All rows x (L, B, R, D) and the asking ones (L, B, U, D) → x (L, B, U, D)."""
         *cached, adapter = rest
-        rows, lanes = (asking, asking_cos, asking_sin), self.adapter.lanes(adapter)
-        return (self.layer(x, cos, sin, mask, _segments(*cached), lanes, rows)[0],)
+        lanes, last = (self.adapter.lanes(adapter, _everywhere(rows)) for rows in (x, asking))
+        wanted = asking, asking_cos, asking_sin, last
+        return (self.layer(x, cos, sin, mask, _segments(*cached), lanes, wanted)[0],)
 
 
 class Asking(_Whole):
@@ -301,18 +302,22 @@ class AdaptedModel(nn.Module):
     def parts(self) -> tuple[dict[str, nn.Module], list[dict[str, nn.Module]]]:
         """The parts of the whole model, and those of each layer."""
         layers = [
-            layer_parts(self.decoder.layer(i), self._blocks(i) if i >= self.split else None)
+            layer_parts(self.decoder.layer(i), self.layer_blocks(i) if i >= self.split else None)
             for i in range(self.decoder.spec.n_layers)
         ]
         return model_parts(self.decoder, self.adapter.invocation), layers
 
-    def lanes(self, adapter: Tensor, active: Tensor | None = None) -> dict[int, Lanes]:
-        """Adapter vectors (L, n) bound to their layers, for `Decoder.forward`."""
-        layers = range(self.split, self.decoder.spec.n_layers)
-        slots = adapter.chunk(len(layers), 1)
-        return {i: self._blocks(i).lanes(s, active) for i, s in zip(layers, slots, strict=True)}
+    def lanes(self, adapter: Tensor, active: Tensor) -> dict[int, Lanes]:
+        """Adapter vectors (L, n) bound to their layers, for `Decoder.forward`.
 
-    def _blocks(self, layer: int) -> LayerBlocks:
+        active: (B, T) bool, the tokens on which they act.
+        """
+        layers = range(self.split, self.decoder.spec.n_layers)
+        slots, route = adapter.chunk(len(layers), 1), Route.ungated(active)
+        return {i: self.layer_blocks(i).lanes(s, route) for i, s in zip(layers, slots, strict=True)}
+
+    def layer_blocks(self, layer: int) -> LayerBlocks:
+        """The blocks of one adapted layer."""
         return cast(LayerBlocks, self.blocks[str(layer)])
 
 
@@ -363,6 +368,11 @@ def _frames_after(
     seen = torch.cat([torch.ones_like(first, dtype=torch.bool), visible], 1)
     made: list[Frame] = frames(positions + size, all_keys, seen)
     return [tensor for frame in made for tensor in frame]
+
+
+def _everywhere(x: Tensor) -> Route:
+    """An adapter acts on every row of x (L, B, T, D): its rows are the response's."""
+    return Route.ungated(torch.ones(x.shape[1:3], dtype=torch.bool))
 
 
 def _segments(*caches: Tensor) -> tuple[Segment, ...]:

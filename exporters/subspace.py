@@ -2,7 +2,7 @@
 
 Every target W gets the leading singular directions U (n_out, r) and V (r, n_in) of its own weight;
 U carries the singular values, so one perturbation size fits all layers. A block trains only what
-lies between them:
+lies between them, and `dsa::gated_lowrank` adds it to the base's output:
 
     core      y += U C V x       C (r, r)
     diagonal  y += U diag(c) V x   c (r,)
@@ -10,24 +10,19 @@ lies between them:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from dsa_edge.adapter import TARGETS, AdapterSpec
+from dsa_edge.kernels.torch_adapter import gated_lowrank
 
-__all__ = [
-    "Block",
-    "CoreBlock",
-    "DiagonalBlock",
-    "Lanes",
-    "LayerBlocks",
-    "make_blocks",
-    "truncated_svd",
-]
+__all__ = ["Block", "Lanes", "LayerBlocks", "Route", "make_blocks", "truncated_svd"]
 
 
 def truncated_svd(weight: Tensor, rank: int) -> tuple[Tensor, Tensor]:
@@ -66,57 +61,51 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+@dataclass(frozen=True)
+class Route:
+    """Where an adapter acts, and through which blocks.
+
+    index: (B, K) int64, the chosen blocks of each example; weight: (B, K) float32, of each.
+    active: (B, T) bool, tokens on which the adapter acts.
+    """
+
+    index: Tensor
+    weight: Tensor
+    active: Tensor
+
+    @classmethod
+    def ungated(cls, active: Tensor) -> Route:
+        """The only block for every example, as where there is no gate; active (B, T) bool."""
+        first = torch.zeros_like(active[:, :1], dtype=torch.int64)
+        return cls(first, torch.ones_like(first, dtype=torch.float32), active)
+
+
 class Block(nn.Module):
-    """Frozen factors of one target: u (n_out, r), v (r, n_in), kept in float16."""
+    """Frozen factors of one target, kept in float16: u (N, r, n_out) and v (N, n_in, r)."""
 
     u: Tensor
     v: Tensor
 
-    def __init__(self, u: Tensor, v: Tensor) -> None:
+    def __init__(self, kind: str, u: Tensor, v: Tensor) -> None:
+        """From U (n_out, r) and V (r, n_in) of the only block."""
         super().__init__()
-        self.register_buffer("u", u.half())
-        self.register_buffer("v", v.half())
-        self.rank = v.shape[0]
+        self.register_buffer("u", u.T[None].half().contiguous())
+        self.register_buffer("v", v.T[None].half().contiguous())
+        rank = v.shape[0]
+        self.core = (1, rank, rank) if kind == "core" else (1, rank)
 
     @property
     def size(self) -> int:
-        """Numbers that this block trains."""
-        return self.rank
+        """Trained numbers: r · r entries of C row by row, or r of its diagonal."""
+        return math.prod(self.core)
 
-    def forward(self, x: Tensor, parameters: Tensor) -> Tensor:
-        """Delta (L, B, T, n_out) for x (L, B, T, n_in) and parameters (L, size)."""
-        lanes, batch, length, n_in = x.shape
-        down = x.reshape(lanes, batch * length, n_in) @ self.v.float().T  # (L, B · T, r)
-        up = self.mix(down, parameters) @ self.u.float().T
-        return up.view(lanes, batch, length, -1)
+    def add(self, x: Tensor, y: Tensor, parameters: Tensor, route: Route) -> Tensor:
+        """Base output y (L, B, T, n_out) of x (L, B, T, n_in), plus what parameters (L, size) add.
 
-    def mix(self, down: Tensor, parameters: Tensor) -> Tensor:
-        """Apply the trained part to down (L, rows, r)."""
-        raise NotImplementedError  # abstract: CoreBlock and DiagonalBlock
-
-
-class CoreBlock(Block):
-    """A full r × r core between the factors."""
-
-    @property
-    def size(self) -> int:
-        """r · r entries of C, row by row."""
-        return self.rank * self.rank
-
-    def mix(self, down: Tensor, parameters: Tensor) -> Tensor:
-        """C applied to every row: (L, rows, r)."""
-        return down @ parameters.view(-1, self.rank, self.rank).transpose(1, 2)
-
-
-class DiagonalBlock(Block):
-    """One number for each singular direction."""
-
-    def mix(self, down: Tensor, parameters: Tensor) -> Tensor:
-        """Scale each direction: (L, rows, r)."""
-        return down * parameters.unsqueeze(1)
-
-
-_KINDS: dict[str, type[Block]] = {"core": CoreBlock, "diagonal": DiagonalBlock}
+        Leading axes of x and y may be flattened into one.
+        """
+        core = parameters.reshape(-1, *self.core)
+        return gated_lowrank(x, y, core, route.index, route.weight, self.u, self.v, route.active)
 
 
 class LayerBlocks(nn.Module):
@@ -128,12 +117,10 @@ class LayerBlocks(nn.Module):
             {target: blocks[target] for target in TARGETS if target in blocks}
         )
 
-    def lanes(self, slots: Tensor, active: Tensor | None = None) -> Lanes:
-        """Bind this layer's slots (L, n_layer); active (B, T) is 1 where the adapter acts."""
+    def lanes(self, slots: Tensor, route: Route) -> Lanes:
+        """Bind this layer's slots (L, n_layer)."""
         sizes = [block.size for block in self.blocks.values()]
-        return Lanes(
-            self.blocks, dict(zip(self.blocks, slots.split(sizes, 1), strict=True)), active
-        )
+        return Lanes(self.blocks, dict(zip(self.blocks, slots.split(sizes, 1), strict=True)), route)
 
 
 @dataclass(frozen=True)
@@ -142,7 +129,7 @@ class Lanes:
 
     blocks: nn.ModuleDict
     parameters: dict[str, Tensor]  # target → (L, size)
-    active: Tensor | None
+    route: Route
 
     @property
     def count(self) -> int:
@@ -150,14 +137,12 @@ class Lanes:
         return next(iter(self.parameters.values())).shape[0]
 
     def add(self, target: str, x: Tensor, y: Tensor) -> Tensor:
-        """Base output y (L, B, T, n_out) of input x (L, B, T, n_in), plus the target's delta."""
+        """Base output y of input x, plus the target's delta; shapes as in `Block.add`."""
         if target not in self.parameters:
             return y
-        delta = self.blocks[target](x, self.parameters[target])
-        return y + (delta if self.active is None else delta * self.active[None, :, :, None])
+        return cast(Block, self.blocks[target]).add(x, y, self.parameters[target], self.route)
 
 
 def make_blocks(spec: AdapterSpec, factors: dict[str, tuple[Tensor, Tensor]]) -> LayerBlocks:
     """The blocks of one layer from the factors U (n_out, r) and V (r, n_in) of its targets."""
-    kind = _KINDS[spec.kind]
-    return LayerBlocks({target: kind(*factors[target]) for target in spec.targets})
+    return LayerBlocks({target: Block(spec.kind, *factors[target]) for target in spec.targets})

@@ -75,6 +75,8 @@ class Engine(Protocol):
     """Runs a bundle. Methods load when first used and stay until released."""
 
     bundle: Bundle
+    name: str  # of the backend
+    kernels: str  # what runs the adapter: an instruction set of our kernels, or a fallback
 
     def prefill(self, prefix: Prefix, prompt: Ints, response: Ints, lengths: Ints) -> Prefilled:
         """Run the base over prompt (B, P), of which `lengths` are valid, and response (B, R)."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dsa_edge.bundle import Bundle
 from dsa_edge.errors import EngineError, MissingDependencyError
+from dsa_edge.kernels.library import STANDARD, instruction_set, library, library_path
 from dsa_edge.runtime._engine import Context, Decoded, Floats, Halves, Ints, Prefilled, Prefix
 from dsa_edge.runtime._memory import release_freed
 
@@ -32,6 +33,7 @@ class OnnxEngine:
         self._threads = threads or 0
         self._runtime = _import()
         self._options = run_options(self._runtime)
+        self.kernels = kernels_in_use()
 
     def prefill(self, prefix: Prefix, prompt: Ints, response: Ints, lengths: Ints) -> Prefilled:
         """See `Engine`."""
@@ -97,9 +99,23 @@ class OnnxEngine:
         return session
 
 
-def session_options(runtime: Any, threads: int = 0) -> Any:
-    """Options of every session; 0 threads are all cores."""
+def kernels_in_use() -> str:
+    """What runs the adapter: our kernels' instruction set, or the graph's standard operators."""
+    if library_path("dsa_onnxruntime") is None:
+        return STANDARD
+    library("dsa_onnxruntime")  # raises with the next action when it cannot be loaded
+    return instruction_set()
+
+
+def session_options(runtime: Any, threads: int = 0, kernels: bool = True) -> Any:
+    """Options of every session; 0 threads are all cores.
+
+    kernels: run our own where they are built, in place of the graph's functions.
+    """
     options = runtime.SessionOptions()
+    path = library_path("dsa_onnxruntime")
+    if kernels and path is not None:
+        options.register_custom_ops_library(str(path))
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
     # Patterns reserve what a shape needed at its first run; shapes hardly ever come again.

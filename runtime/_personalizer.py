@@ -14,13 +14,13 @@ from dsa_edge.adapter import Adapter, load_adapter, save_adapter
 from dsa_edge.bundle import Bundle
 from dsa_edge.errors import EngineError, ExampleError, UsageError
 from dsa_edge.examples import Example, Labels, Row
+from dsa_edge.runtime._backend import BACKENDS, open_engine
 from dsa_edge.runtime._cache import PromptCache
 from dsa_edge.runtime._encode import Encoded, Encoder, learnable
 from dsa_edge.runtime._engine import Engine, Floats, Ints
 from dsa_edge.runtime._generate import NOT_NUMBERS, Sampling, generate_ids
 from dsa_edge.runtime._memory import peak_mb, reset_peak
 from dsa_edge.runtime._objective import Objective, items_of
-from dsa_edge.runtime._onnx_engine import OnnxEngine
 from dsa_edge.runtime._optimizer import Hyperparameters, replay
 from dsa_edge.runtime._plan import Budget, plan_chunks
 from dsa_edge.runtime._random import order
@@ -32,7 +32,6 @@ from dsa_edge.tokenizer import Tokenizer
 
 __all__ = ["BACKENDS", "Choice", "Personalizer"]
 
-BACKENDS = ("auto", "onnx")
 DEFAULT_STEPS = 100
 PROMPT_SHARE = 0.5  # of the allowed seconds, for caching prompts; the rest is for steps
 PROMPTS = 2**33  # an epoch number that no run reaches
@@ -68,15 +67,13 @@ class Personalizer:
         """Open a bundle for one user.
 
         store: the user's folder, created when missing; None keeps what is learned in memory.
-        backend: `auto` or `onnx`. threads: of the engine; None takes all cores.
+        backend: `auto`, `onnx` or `executorch`. threads: of the engine; None takes all cores.
         check_hashes: read the whole bundle once to be sure that it is the exported one.
         Raises BundleError, AdapterError, StoreError, EngineError or UsageError.
         """
-        if backend not in BACKENDS:
-            raise UsageError(f"backend {backend!r} is unknown: use one of {', '.join(BACKENDS)}.")
         opened = Bundle.open(bundle, check_hashes)
         folder = None if store is None else Path(store)
-        return cls(OnnxEngine(opened, threads), Store(folder, opened.identity))
+        return cls(open_engine(opened, backend, threads), Store(folder, opened.identity))
 
     @property
     def adapter(self) -> Adapter:
@@ -300,6 +297,11 @@ class Personalizer:
         """Use an adapter from a file as a new version; returns its id."""
         adapter = load_adapter(path, self.bundle.identity, self.bundle.manifest.adapter_size)
         return self._store.add_version(self.version, adapter, "loaded", 0, {})
+
+    @property
+    def engine(self) -> dict[str, str]:
+        """What runs the model: `backend`, and `kernels`, which run the adapter."""
+        return {"backend": self._engine.name, "kernels": self._engine.kernels}
 
     @property
     def store_bytes(self) -> int:

@@ -23,9 +23,9 @@ def main(argv: Sequence[str]) -> int:
     choices = [choice for choice in arguments.choices.split(",") if choice]
     with open_personalizer(arguments) as me:
         choice = me.choose(arguments.prompt, choices)
-        version = me.version
+        version, engine = me.version, me.engine
     probabilities = dict(zip(choices, choice.probabilities, strict=True))
-    data = {"choice": choice.text, "probabilities": probabilities, "version": version}
+    data = {"choice": choice.text, "probabilities": probabilities, "version": version, **engine}
     rows = [
         (repr(text), f"{share:.3f}{' ◀' * (text == choice.text)}")
         for text, share in probabilities.items()

@@ -49,7 +49,7 @@ def add_store(made: argparse.ArgumentParser, required: bool = False) -> None:
     """The options of every verb that opens a bundle for a user."""
     made.add_argument("bundle", help="bundle folder, as `dsa-edge export` wrote it")
     made.add_argument("--store", required=required, metavar="DIR", help="the user's folder")
-    made.add_argument("--backend", default="auto", help="auto or onnx (default: auto)")
+    made.add_argument("--backend", default="auto", help="auto, onnx or executorch (default: auto)")
     made.add_argument("--threads", type=int, metavar="N", help="of the engine (default: all cores)")
 
 

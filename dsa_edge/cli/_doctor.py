@@ -7,16 +7,21 @@ import platform
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from dsa_edge.cli._common import emit, parser, table
+from dsa_edge.errors import EngineError
+from dsa_edge.kernels.library import LIBRARIES, build, instruction_set, library, library_path
 
 __all__ = ["main"]
 
 EXAMPLES = """\
   dsa-edge doctor
-  dsa-edge doctor smol.dsa"""
+  dsa-edge doctor smol.dsa
+  dsa-edge doctor --build"""
 NEEDS = {
     "learning and inference": (("onnxruntime",), "onnx"),
+    "the ExecuTorch backend": (("executorch", "torch"), "executorch"),
     "export and verify": (
         ("torch", "onnx", "onnxscript", "onnxruntime", "gguf", "transformers"),
         "export",
@@ -29,22 +34,27 @@ def main(argv: Sequence[str]) -> int:
     """Run the verb; exit code 1 when this machine cannot learn."""
     made = parser("doctor", "Check this installation, and optionally a bundle.", EXAMPLES)
     made.add_argument("bundle", nargs="?", help="a bundle to load and run once")
+    made.add_argument("--build", action="store_true", help="compile the kernels on this machine")
     arguments = made.parse_args(argv)
+    if arguments.build:
+        build()
     found = {what: {p: _version(p) for p in packages} for what, (packages, _) in NEEDS.items()}
-    data: dict[str, object] = {
+    data: dict[str, Any] = {
         "dsa_edge": _version("dsa-edge"),
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "packages": found,
         "ready": {what: all(packages.values()) for what, packages in found.items()},
+        "kernels": {name: _kernel(name) for name in LIBRARIES},
     }
     if arguments.bundle:
         data["bundle"] = _run_bundle(arguments.bundle)
     emit(arguments, data, _text(data, found))
-    return 0 if all(found["learning and inference"].values()) else 1
+    ready = found["learning and inference"], found["the ExecuTorch backend"]
+    return 0 if any(all(packages.values()) for packages in ready) else 1
 
 
-def _text(data: dict[str, object], found: dict[str, dict[str, str | None]]) -> str:
+def _text(data: dict[str, Any], found: dict[str, dict[str, str | None]]) -> str:
     rows: list[tuple[str, object]] = [(k, data[k]) for k in ("dsa_edge", "python", "machine")]
     for what, packages in found.items():
         missing = [package for package, installed in packages.items() if not installed]
@@ -58,9 +68,25 @@ def _text(data: dict[str, object], found: dict[str, dict[str, str | None]]) -> s
             else f"pip install --no-deps {' '.join(missing)}"
         )
         rows.append((what, f"missing {', '.join(missing)}: run `{fix}`"))
+    rows += [(LIBRARIES[name], state) for name, state in data["kernels"].items()]
     if "bundle" in data:
         rows.append(("bundle", data["bundle"]))
     return table(rows)
+
+
+def _kernel(name: str) -> str:
+    """Whether a library of kernels is there and loads, and what its absence costs."""
+    if library_path(name) is None:
+        cost = {
+            "dsa_onnxruntime": "the adapter runs on the graph's standard operators, slower",
+            "dsa_executorch": "the ExecuTorch backend does not run",
+        }.get(name, "torch and the tests use the Python reference")
+        return f"not built ({cost}): run `dsa-edge doctor --build`"
+    try:
+        library(name)
+    except EngineError as error:
+        return str(error)
+    return f"ready: {instruction_set()}"
 
 
 def _run_bundle(path: str) -> str:

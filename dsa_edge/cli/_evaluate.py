@@ -35,7 +35,8 @@ def main(argv: Sequence[str]) -> int:
         active = me.version
         with progress(len(examples), "examples", "example") as bar:
             base, now = me.evaluate(examples, (0, active), bar.update)
-    data = {**asdict(now), "version": active, "base": asdict(base)}
+        engine = me.engine
+    data = {**asdict(now), **engine, "version": active, "base": asdict(base)}
     rows: list[tuple[str, object]] = [
         ("examples", now.examples),
         ("version", active),

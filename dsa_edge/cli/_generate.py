@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
             pieces.append(piece)
             if not arguments.json:
                 print(piece, end="", flush=True)
-        version = me.version
+        facts = {"version": me.version, **me.engine}
     seconds = time.perf_counter() - started
-    emit(arguments, {"text": "".join(pieces), "seconds": seconds, "version": version}, "")
+    emit(arguments, {"text": "".join(pieces), "seconds": seconds, **facts}, "")
     return 0

@@ -67,8 +67,8 @@ def main(argv: Sequence[str]) -> int:
         report = fit_with_progress(me, examples, arguments)
         if template is not None:
             write_atomic(Path(arguments.save_template), f"{template}\n".encode())
-        stored = me.store_bytes
-    data = {**report.to_dict(), "store_bytes": stored}
+        stored, engine = me.store_bytes, me.engine
+    data = {**report.to_dict(), "store_bytes": stored, **engine}
     rows = [
         ("verdict", report.verdict),
         ("version in use", report.version),
@@ -78,6 +78,7 @@ def main(argv: Sequence[str]) -> int:
         ("time", f"{report.fit_seconds:.1f} s, of it {report.prefill_seconds:.1f} s prompts"),
         ("peak memory", f"{report.peak_mb:.0f} MB"),
         ("adapter", f"{report.adapter_bytes / 1e3:.1f} kB; store {stored / 1e3:.1f} kB"),
+        ("engine", f"{engine['backend']}, adapter on {engine['kernels']}"),
         *(("note", note) for note in report.notes),
     ]
     if arguments.report:

@@ -3,12 +3,13 @@
 from dsa_edge.exporters.decoder._attention import Segment
 from dsa_edge.exporters.decoder._build import QUANTIZATIONS, build_decoder
 from dsa_edge.exporters.decoder._decoder import Decoder, Frame, Frames, Top
-from dsa_edge.exporters.decoder._layer import Layer, Norm
+from dsa_edge.exporters.decoder._layer import ACTIVATE, Layer, Norm
 from dsa_edge.exporters.decoder._linear import Embedding, Linear
 from dsa_edge.exporters.decoder._spec import DecoderSpec, RopeSpec
 from dsa_edge.exporters.decoder._weight import QuantizedWeight, quantize
 
 __all__ = [
+    "ACTIVATE",
     "QUANTIZATIONS",
     "Decoder",
     "DecoderSpec",

@@ -61,21 +61,21 @@ class Layer(nn.Module):
         mask: Tensor,
         cached: tuple[Segment, ...] = (),
         lanes: Lanes | None = None,
-        asking: tuple[Tensor, Tensor, Tensor] | None = None,
+        asking: tuple[Tensor, Tensor, Tensor, Lanes] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Run the layer over T new tokens.
 
         x: (L, B, T, width); cos, sin: (B, T, rotated); mask: (B, T, P + T), additive.
         cached: keys and values (B or 1, kv, P, head_dim) of earlier tokens, shared by all lanes.
         lanes: this layer's adapter in L perturbed copies, or None for the base alone.
-        asking: x, cos and sin of the U rows to compute, out of the T, where the others only give
-            keys and values; the mask is then (B, U, P + T).
+        asking: x, cos, sin and adapter of the U rows to compute, out of the T, where the others
+            only give keys and values; the mask is then (B, U, P + T).
         Returns x (L, B, T or U, width), and the new keys and values (L, B, T, kv, head_dim).
         """
         h = self.norms["attention"](x)
         k, v = self._keys(h, cos, sin, lanes)
         if asking is not None:
-            x, cos, sin = asking
+            x, cos, sin, lanes = asking
             h = self.norms["attention"](x)
         q = rotate(self._heads("q", h, self.spec.n_heads, lanes), cos, sin)
         mixed = attend(q, k, v, mask, cached, self.spec.scale, self.spec.attention_softcap)

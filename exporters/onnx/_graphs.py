@@ -21,8 +21,9 @@ from dsa_edge.exporters.onnx._signatures import (
     example_values,
     fixed_axes,
 )
-from dsa_edge.exporters.onnx._trace import DOMAIN, Part, trace
+from dsa_edge.exporters.onnx._trace import Part, trace
 from dsa_edge.exporters.parts import AdaptedModel
+from dsa_edge.kernels.onnx_function import DOMAIN, NAME, gated_lowrank_function
 
 __all__ = ["GraphBuilder"]
 
@@ -47,6 +48,7 @@ class GraphBuilder:
         self.invocation = model.adapter.invocation
         self.fixed = fixed_axes(self.spec, model.size, self.split)
         self._level, self._on_part = accuracy_level, on_part
+        self._kernel = gated_lowrank_function(model.adapter.kind)
         self._whole, self._layers = model.parts()
         self._traced: dict[tuple[object, ...], Part] = {}
 
@@ -65,6 +67,8 @@ class GraphBuilder:
             opset_imports=opsets, name=method,
         )  # fmt: skip
         functions = [part.function.clone() for part in caller.used.values()]
+        if any(node.op_type == NAME for function in functions for node in function):
+            functions.append(ir.serde.deserialize_function(self._kernel))
         return ir.Model(graph, ir_version=IR_VERSION, functions=functions, producer_name="dsa-edge")
 
     def part(self, name: str, layer: int | None) -> tuple[Part, nn.Module]:

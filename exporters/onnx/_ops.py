@@ -18,6 +18,7 @@ import torch
 from onnxscript import opset21 as op
 from onnxscript.values import Op, Opset
 
+from dsa_edge.kernels.onnx_function import DOMAIN, NAME
 from dsa_edge.kernels.quantized_linear import GROUP
 
 __all__ = ["MICROSOFT", "OPSET", "translations"]
@@ -54,7 +55,11 @@ def translations(accuracy_level: int) -> dict[Any, Callable[..., Any]]:
             gather_axis=0, quantize_axis=1,
         )  # fmt: skip
 
+    def gated_lowrank(*inputs: Any) -> Any:
+        return _GATED(*inputs)
+
     return {
+        torch.ops.dsa.gated_lowrank.default: gated_lowrank,
         torch.ops.dsa.quantized_linear.default: quantized_linear,
         torch.ops.dsa.quantized_embedding.default: quantized_embedding,
     }
@@ -67,15 +72,15 @@ def _group_sums(x: Any) -> Any:
     return op.ReduceSum(grouped, op.Constant(value_ints=[-1]), keepdims=0)
 
 
-def _operator(name: str, inputs: dict[str, str], attributes: list[str]) -> Op:
-    """One of ONNX Runtime's own operators, which `onnx` has no schema for."""
+def _operator(domain: str, name: str, inputs: dict[str, str], attributes: list[str]) -> Op:
+    """An operator that `onnx` has no schema for: ONNX Runtime's own, or ours."""
     schema = onnx.defs.OpSchema
     return Op(
-        Opset(MICROSOFT, 1),
+        Opset(domain, 1),
         name,
         schema(
             name,
-            MICROSOFT,
+            domain,
             1,
             inputs=[schema.FormalParameter(k, f"tensor({v})") for k, v in inputs.items()],
             outputs=[schema.FormalParameter("Y", "tensor(float)")],
@@ -85,12 +90,23 @@ def _operator(name: str, inputs: dict[str, str], attributes: list[str]) -> Op:
 
 
 _MATMUL = _operator(
+    MICROSOFT,
     "MatMulNBits",
     {"A": "float", "B": "uint8", "scales": "float"},
     ["K", "N", "bits", "block_size", "accuracy_level"],
 )
 _GATHER = _operator(
+    MICROSOFT,
     "GatherBlockQuantized",
     {"data": "uint8", "indices": "int64", "scales": "float"},
     ["bits", "block_size", "gather_axis", "quantize_axis"],
 )
+_GATED = _operator(
+    DOMAIN,
+    NAME,
+    {
+        "x": "float", "base": "float", "core": "float", "route_index": "int64",
+        "route_weight": "float", "u": "float16", "v": "float16", "active": "bool",
+    },
+    [],
+)  # fmt: skip

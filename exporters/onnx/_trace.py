@@ -18,10 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from dsa_edge.exporters.onnx._ops import MICROSOFT, OPSET, translations
+from dsa_edge.kernels.onnx_function import DOMAIN
 
-__all__ = ["DOMAIN", "Part", "trace"]
-
-DOMAIN = "dsa"
+__all__ = ["Part", "trace"]
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ def trace(
     for node in graph:
         node.metadata_props.clear()  # the tracer's stack traces: most of the file otherwise
     function = ir.Function(DOMAIN, name, graph=graph, attributes=[])
-    function.opset_imports.update({"": OPSET, MICROSOFT: 1})
+    function.opset_imports.update({"": OPSET, MICROSOFT: 1, DOMAIN: 1})
     return Part(function, names, len(graph.outputs))
 
 

@@ -17,7 +17,7 @@ from dsa_edge.exporters.onnx._graphs import GraphBuilder
 from dsa_edge.exporters.parts import AdaptedModel
 from dsa_edge.manifest import TensorInfo
 
-__all__ = ["DATA_FILE", "read_weights", "write_graphs"]
+__all__ = ["DATA_FILE", "MethodInfo", "read_weights", "write_graphs"]
 
 DATA_FILE = "base.onnx_data"
 _NAMES = {1: "float32", 7: "int64", 10: "float16"}

@@ -17,7 +17,7 @@ from dsa_edge.bundle import Bundle, hash_file
 from dsa_edge.errors import ExportError, UsageError, VerifyError
 from dsa_edge.exporters import export, verify
 from dsa_edge.exporters.methods import METHODS
-from dsa_edge.exporters.subspace import CoreBlock, DiagonalBlock, truncated_svd
+from dsa_edge.exporters.subspace import Block, Route, truncated_svd
 
 
 @pytest.mark.parametrize("shape", [(32, 96), (96, 32), (48, 48)])
@@ -31,20 +31,21 @@ def test_truncated_svd_is_the_best_approximation_of_its_rank(shape: tuple[int, i
     assert (v.gather(1, v.abs().argmax(1, keepdim=True)) > 0).all()
 
 
-@pytest.mark.parametrize("kind", [CoreBlock, DiagonalBlock])
-def test_blocks_add_their_product_lane_by_lane(kind: type[CoreBlock]) -> None:
+@pytest.mark.parametrize("kind", ["core", "diagonal"])
+def test_blocks_add_their_product_lane_by_lane(kind: str) -> None:
     random = torch.Generator().manual_seed(1)
     u, v = torch.randn(10, 3, generator=random).half(), torch.randn(3, 6, generator=random).half()
-    block = kind(u, v)
-    x = torch.randn(2, 4, 5, 6, generator=random)
+    block = Block(kind, u, v)
+    x, base = torch.randn(2, 4, 5, 6, generator=random), torch.randn(2, 4, 5, 10, generator=random)
     parameters = torch.randn(2, block.size, generator=random)
-    delta = block(x, parameters)
+    route = Route.ungated(torch.ones(4, 5, dtype=torch.bool))
+    y = block.add(x, base, parameters, route)
     for lane in range(2):
         own = parameters[lane]
-        core = own.view(3, 3) if kind is CoreBlock else torch.diag(own)
+        core = own.view(3, 3) if kind == "core" else torch.diag(own)
         dense = u.float() @ core @ v.float()
-        torch.testing.assert_close(delta[lane], x[lane] @ dense.T, atol=1e-4, rtol=1e-4)
-    assert not block(x, torch.zeros(2, block.size)).any()
+        torch.testing.assert_close(y[lane], base[lane] + x[lane] @ dense.T, atol=1e-4, rtol=1e-4)
+    assert torch.equal(block.add(x, base, torch.zeros(2, block.size), route), base)
 
 
 def test_the_bundle_lists_what_it_holds(bundle: Path) -> None:

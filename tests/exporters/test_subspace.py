@@ -13,7 +13,7 @@ from dsa_edge.adapter import AdapterSpec, Slot, make_slots
 from dsa_edge.exporters.checkpoint import open_checkpoint
 from dsa_edge.exporters.decoder import build_decoder
 from dsa_edge.exporters.parts import AdaptedModel
-from dsa_edge.exporters.subspace import make_blocks, truncated_svd
+from dsa_edge.exporters.subspace import Route, make_blocks, truncated_svd
 
 SHAPES = [(24, 64), (64, 24), (40, 40)]
 LAYERS = 3  # of the tiny Llama
@@ -71,7 +71,8 @@ def test_weights_of_lower_rank_than_asked_for_stay_finite(
 def test_blocks_bind_slots_in_canonical_order_whatever_the_order_of_targets() -> None:
     spec = AdapterSpec("diagonal", rank=2, targets=("down", "q"))
     factors = {t: (torch.eye(4, 2), torch.eye(2, 4)) for t in ("q", "down")}
-    lanes = make_blocks(spec, factors).lanes(torch.tensor([[1.0, 2.0, 3.0, 4.0]]))
+    everywhere = Route.ungated(torch.ones(1, 1, dtype=torch.bool))
+    lanes = make_blocks(spec, factors).lanes(torch.tensor([[1.0, 2.0, 3.0, 4.0]]), everywhere)
     x, y = torch.ones(1, 1, 1, 4), torch.zeros(1, 1, 1, 4)
     assert lanes.add("q", x, y).flatten().tolist() == [1, 2, 0, 0]
     assert lanes.add("down", x, y).flatten().tolist() == [3, 4, 0, 0]
@@ -81,8 +82,8 @@ def test_blocks_bind_slots_in_canonical_order_whatever_the_order_of_targets() ->
 def test_tokens_outside_the_mask_are_untouched() -> None:
     spec = AdapterSpec("core", rank=2, targets=("q",))
     blocks = make_blocks(spec, {"q": (torch.eye(4, 2), torch.eye(2, 4))})
-    active = torch.tensor([[0.0, 1.0, 1.0], [0.0, 0.0, 1.0]])
-    lanes = blocks.lanes(torch.ones(1, 4), active)
+    active = torch.tensor([[False, True, True], [False, False, True]])
+    lanes = blocks.lanes(torch.ones(1, 4), Route.ungated(active))
     delta = lanes.add("q", torch.ones(1, 2, 3, 4), torch.zeros(1, 2, 3, 4))
     assert delta[0, :, :, 0].tolist() == [[0, 2, 2], [0, 0, 2]]
 
@@ -102,7 +103,9 @@ TOKENS = torch.tensor([[5, 17, 60, 3, 99, 12], [7, 7, 250, 31, 4, 200]])
 
 def logits(model: AdaptedModel, adapter: Tensor | None) -> Tensor:
     with torch.no_grad():
-        return model.decoder(TOKENS, None if adapter is None else model.lanes(adapter))
+        everywhere = torch.ones_like(TOKENS, dtype=torch.bool)
+        lanes = None if adapter is None else model.lanes(adapter, everywhere)
+        return model.decoder(TOKENS, lanes)
 
 
 def test_an_adapter_of_zeros_changes_no_bit(model: AdaptedModel) -> None:
@@ -125,7 +128,7 @@ def dense_core(model: AdaptedModel, slot: Slot, values: Tensor) -> Tensor:
     _, layer, target = slot.name.split(".")
     block = model.blocks[layer].blocks[target]
     core = values.view(slot.shape) if len(slot.shape) == 2 else torch.diag(values)
-    return block.u.float() @ core @ block.v.float()
+    return block.u[0].T.float() @ core @ block.v[0].T.float()
 
 
 def test_every_slot_is_a_dense_u_c_v_on_the_linear_that_it_names(model: AdaptedModel) -> None:

@@ -23,7 +23,7 @@ def fixed_chunks(rows: int = 10_000, cache: int = 2**30, tokens: int = 400) -> C
 class StubEngine:
     """Stands in for an engine; `broken` makes every loss NaN."""
 
-    name = "stub"
+    name, kernels = "stub", "none"
 
     def __init__(self, bundle: Path, broken: bool = False) -> None:
         self.bundle = Bundle.open(bundle, check_hashes=False)

@@ -86,8 +86,7 @@ class Pair:
     def logits(self, prompt: Sequence[int], more: Sequence[int], lanes: Array) -> Tensor:
         """Naive logits (L, T, V) of prompt and continuation."""
         tokens = torch.tensor([[*prompt, *more]])
-        active = torch.zeros(tokens.shape)
-        active[:, len(prompt) - self.invocation :] = 1
+        active = torch.arange(tokens.shape[1])[None] >= len(prompt) - self.invocation
         with torch.no_grad():
             adapted = self.torch.lanes(torch.from_numpy(lanes), active)
             return self.torch.decoder(tokens, adapted)[:, 0]

@@ -1,0 +1,5 @@
+"""The ExecuTorch backend: layers lowered once, run with the weights of each."""
+
+from dsa_edge.exporters.executorch._write import write_programs
+
+__all__ = ["write_programs"]

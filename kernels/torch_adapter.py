@@ -1,0 +1,103 @@
+"""The adapter's kernels as torch ops: `dsa::gated_lowrank` and `dsa::attend`.
+
+Registered once, on import. Each has an out variant, which ExecuTorch calls on the device, and runs
+here on the compiled kernel where that is built, on the numpy reference otherwise. Leading axes may
+be flattened into one: lanes, examples and tokens then come from the other arguments.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dsa_edge.kernels import attend as attend_reference
+from dsa_edge.kernels import gated_lowrank as gated_reference
+from dsa_edge.kernels import native_ops
+from dsa_edge.kernels.library import library_path
+
+__all__ = ["attend", "gated_lowrank"]
+
+_DSA = torch.library.Library("dsa", "FRAGMENT")
+
+
+def _define(schema: str, outputs: tuple[str, ...]) -> None:
+    """One op and its out variant."""
+    name, arguments = schema.rstrip(")").split("(", 1)
+    given = ", ".join(f"Tensor({chr(97 + i)}!) {out}" for i, out in enumerate(outputs))
+    returned = [f"Tensor({chr(97 + i)}!)" for i in range(len(outputs))]
+    plain = ["Tensor"] * len(outputs)
+    _DSA.define(f"{name}({arguments}) -> {_tuple(plain)}")
+    _DSA.define(f"{name}.out({arguments}, *, {given}) -> {_tuple(returned)}")
+
+
+def _tuple(types: list[str]) -> str:
+    return types[0] if len(types) == 1 else f"({', '.join(types)})"
+
+
+_define(gated_reference.SCHEMA, ("out",))
+_define(attend_reference.SCHEMA, ("y", "new_keys_out"))
+
+
+def _kernels(reference: ModuleType) -> ModuleType:
+    return native_ops if library_path("dsa_kernels") else reference
+
+
+def _gated_lowrank(
+    x: Tensor, base: Tensor, core: Tensor, route_index: Tensor, route_weight: Tensor, u: Tensor,
+    v: Tensor, active: Tensor,
+) -> Tensor:  # fmt: skip
+    rows = (core.shape[0], *active.shape)
+    arrays = [t.numpy() for t in (core, route_index, route_weight, u, v, active)]
+    y = _kernels(gated_reference).gated_lowrank(
+        x.reshape(*rows, -1).numpy(), base.reshape(*rows, -1).numpy(), *arrays
+    )
+    return torch.from_numpy(y).view(base.shape)
+
+
+def _attend(
+    q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor, prefix_keys: Tensor,
+    prefix_values: Tensor, keys: Tensor, values: Tensor, lengths: Tensor, scale: float,
+    softcap: float, window: int,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    rows = (-1, *cos.shape[:2])
+    heads = [t.reshape(*rows, *t.shape[-2:]).numpy() for t in (q, k, v)]
+    rest = [t.numpy() for t in (cos, sin, prefix_keys, prefix_values, keys, values, lengths)]
+    y, new_keys = _kernels(attend_reference).attend(*heads, *rest, scale, softcap, window)
+    return torch.from_numpy(y).view(_mixed(q)), torch.from_numpy(new_keys).view(k.shape)
+
+
+def _mixed(q: Tensor) -> tuple[Any, ...]:
+    """Shape of y: the heads of q (…, H, d) side by side, (…, H · d)."""
+    return (*q.shape[:-2], q.shape[-2] * q.shape[-1])
+
+
+def _gated_out(*inputs: Tensor, out: Tensor) -> Tensor:
+    return out.copy_(_gated_lowrank(*inputs))
+
+
+def _attend_out(*inputs: Any, y: Tensor, new_keys_out: Tensor) -> tuple[Tensor, Tensor]:
+    mixed, new_keys = _attend(*inputs)
+    return y.copy_(mixed), new_keys_out.copy_(new_keys)
+
+
+_DSA.impl("gated_lowrank", _gated_lowrank, "CPU")
+_DSA.impl("gated_lowrank.out", _gated_out, "CPU")
+_DSA.impl("attend", _attend, "CPU")
+_DSA.impl("attend.out", _attend_out, "CPU")
+
+
+@torch.library.register_fake("dsa::gated_lowrank", lib=_DSA)
+def _(x: Tensor, base: Tensor, *_: Any) -> Tensor:
+    return torch.empty_like(base)
+
+
+@torch.library.register_fake("dsa::attend", lib=_DSA)
+def _(q: Tensor, k: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
+    return q.new_empty(_mixed(q)), torch.empty_like(k)
+
+
+gated_lowrank = torch.ops.dsa.gated_lowrank
+attend = torch.ops.dsa.attend

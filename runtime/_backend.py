@@ -1,0 +1,39 @@
+"""Which engine runs a bundle."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from dsa_edge.bundle import Bundle
+from dsa_edge.errors import BundleError, UsageError
+from dsa_edge.runtime._engine import Engine
+from dsa_edge.runtime._executorch_engine import ExecutorchEngine
+from dsa_edge.runtime._onnx_engine import OnnxEngine
+
+__all__ = ["BACKENDS", "open_engine"]
+
+BACKENDS = ("auto", "onnx", "executorch")
+
+
+def open_engine(bundle: Bundle, backend: str, threads: int | None) -> Engine:
+    """The engine of that name; `auto` takes ONNX Runtime where bundle and machine have it.
+
+    Raises UsageError for an unknown name, BundleError when the bundle lacks what the backend runs.
+    """
+    if backend not in BACKENDS:
+        raise UsageError(f"backend {backend!r} is unknown: use one of {', '.join(BACKENDS)}.")
+    if backend == "executorch" or (backend == "auto" and not _onnx_runs(bundle)):
+        return ExecutorchEngine(bundle, threads)
+    if not bundle.manifest.methods:
+        raise BundleError(
+            f"{bundle.path} has no ONNX graphs: export it with `--backend onnx,executorch`, or use "
+            "the ExecuTorch backend."
+        )
+    return OnnxEngine(bundle, threads)
+
+
+def _onnx_runs(bundle: Bundle) -> bool:
+    """Whether ONNX Runtime can run it, or ExecuTorch cannot, whose error would mislead."""
+    if bundle.manifest.executorch is None or find_spec("executorch") is None:
+        return True
+    return bool(bundle.manifest.methods) and find_spec("onnxruntime") is not None

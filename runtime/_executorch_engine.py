@@ -1,0 +1,348 @@
+"""The engine over ExecuTorch: a chain of layer programs, which this file hides.
+
+Every method runs the same programs. Rows of all lanes, examples and tokens lie in one axis; the
+ends of the model, embedding and choice of candidates, are a few rows of a table and done here.
+Shapes are those of `_engine.py`; A adapted layers, N all layers, M rows.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dsa_edge.bundle import Bundle
+from dsa_edge.errors import BundleError, EngineError, MissingDependencyError
+from dsa_edge.kernels.library import instruction_set, library
+from dsa_edge.manifest import ExecutorchInfo
+from dsa_edge.runtime._engine import Context, Decoded, Floats, Halves, Ints, Prefilled, Prefix
+from dsa_edge.runtime._executorch_ends import Ends
+from dsa_edge.runtime._memory import release_freed
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+__all__ = ["ExecutorchEngine"]
+
+
+class ExecutorchEngine:
+    """Runs the `executorch/` programs of a bundle.
+
+    threads: of ExecuTorch's pool, which all engines of a process share; None takes all cores.
+    layers_kept: layer programs that stay loaded; with fewer than the model has, the others are
+        loaded from storage each time they are needed.
+    Raises MissingDependencyError without executorch, EngineError when an operator is missing or the
+    programs were made for another version, BundleError when the bundle has none.
+    """
+
+    name = "executorch"
+
+    def __init__(
+        self, bundle: Bundle, threads: int | None = None, layers_kept: int | None = None
+    ) -> None:
+        if bundle.manifest.executorch is None:
+            raise BundleError(
+                f"{bundle.path} has no ExecuTorch programs: export it with `--backend "
+                "onnx,executorch`, or use the ONNX backend."
+            )
+        self.bundle, self.info = bundle, bundle.manifest.executorch
+        self._runtime = _Runtime(self.info, threads)
+        self.kernels = instruction_set()
+        self._programs: OrderedDict[int, Any] = OrderedDict()
+        self._kept = layers_kept or bundle.manifest.n_layers
+        self._head: Any = None
+        self._ends = Ends(bundle)
+        self._split = bundle.manifest.split_layer
+        self._geometry = bundle.manifest.decoder
+
+    def prefill(self, prefix: Prefix, prompt: Ints, response: Ints, lengths: Ints) -> Prefilled:
+        """See `Engine`."""
+        most = max(1, self.info.rows // max(1, prompt.shape[1], response.shape[1]))
+        parts = [
+            self._prefill(
+                prefix, prompt[i : i + most], response[i : i + most], lengths[i : i + most]
+            )
+            for i in range(0, len(prompt), most)
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        return Prefilled(
+            np.concatenate([part.hidden for part in parts]),
+            np.concatenate([part.keys for part in parts], 1),
+            np.concatenate([part.values for part in parts], 1),
+            np.concatenate([part.pooled for part in parts]),
+        )
+
+    def _prefill(self, prefix: Prefix, prompt: Ints, response: Ints, lengths: Ints) -> Prefilled:
+        x, hidden = self._ends.embed(prompt)[None], self._ends.embed(response)[None]
+        keys, values = [], []
+        pooled = np.empty((len(prompt), x.shape[-1]), dtype=np.float32)
+        for layer in range(self.bundle.manifest.n_layers):
+            if layer == self._split:
+                pooled = _mean(x[0], lengths)
+            shared = prefix.keys[layer], prefix.values[layer]
+            x, *cached = self._prompt(layer, x, shared)
+            keys.append(cached[0])
+            values.append(cached[1])
+            if layer < self._split:
+                hidden = self._layer(layer, hidden, shared, (keys[-1], values[-1]), lengths)[0]
+        return Prefilled(hidden[0], np.stack(keys), np.stack(values), pooled)
+
+    def probe(self, context: Context, adapter: Floats, targets: Ints, weights: Floats) -> Floats:
+        """See `Engine`."""
+        losses = np.zeros((len(adapter), len(targets)), dtype=np.float32)
+        asked = np.argwhere(weights != 0)  # (example, row): only these need logits
+        for lanes, some in self._parts(context.hidden.shape, len(adapter)):
+            x = self._adapted(_some(context, some), adapter[lanes])
+            for example, row in asked[(asked[:, 0] >= some.start) & (asked[:, 0] < some.stop)]:
+                logits = self._logits(x[:, example - some.start, row])  # (lanes, V)
+                nats = _log_sum_exp(logits) - logits[:, targets[example, row]]
+                losses[lanes, example] += weights[example, row] * nats
+        return losses
+
+    def choose(self, context: Context, adapter: Floats, candidates: Ints) -> Floats:
+        """See `Engine`."""
+        shape = len(adapter), len(context.lengths), len(candidates)
+        log_probs = np.empty(shape, dtype=np.float32)
+        for lanes, some in self._parts(context.hidden.shape, len(adapter)):
+            x = self._adapted(_some(context, some), adapter[lanes])
+            logits = self._ends.candidate_logits(x[:, :, -1], candidates)
+            log_probs[lanes, some] = logits - _log_sum_exp(logits)[..., None]
+        return log_probs
+
+    def decode(
+        self,
+        tokens: Ints,
+        prefix: Prefix,
+        keys: Halves,
+        values: Halves,
+        lengths: Ints,
+        adapter: Floats,
+    ) -> Decoded:
+        """See `Engine`."""
+        x = self._ends.embed(tokens)[None]
+        slots = np.split(adapter, self.bundle.manifest.n_layers - self._split, 1)
+        new_keys, new_values = [], []
+        for layer in range(self.bundle.manifest.n_layers):
+            own = slots[layer - self._split] if layer >= self._split else None
+            shared, cached = (
+                (prefix.keys[layer], prefix.values[layer]),
+                (keys[layer], values[layer]),
+            )
+            x, k, v = self._layer(layer, x, shared, cached, lengths, own)
+            new_keys.append(_cache(k))
+            new_values.append(_cache(v))
+        return Decoded(self._logits(x[0, :, -1]), np.stack(new_keys), np.stack(new_values))
+
+    def release(self, *methods: str) -> None:
+        """See `Engine`. Layers below the split serve prefill and decode alone."""
+        if "prefill" in methods:
+            for layer in [layer for layer in self._programs if layer < self._split]:
+                del self._programs[layer]
+        if {"probe", "choose"} <= set(methods):
+            self._programs.clear()
+            self._head = None
+        release_freed()
+
+    def _prompt(
+        self, layer: int, x: Floats, shared: tuple[Halves, Halves]
+    ) -> tuple[Floats, Halves, Halves]:
+        """One layer over whole prompts x (1, B, P, D), as many tokens at a time as rows allow.
+
+        Padding comes after a prompt's own tokens, so none of them ever looks at it.
+        """
+        batch, length = x.shape[1:3]
+        keys, values = self._no_cache(batch)
+        outputs = [x[:, :, :0]]
+        size = max(1, self.info.rows // max(batch, 1))
+        for start in range(0, length, size):
+            done = np.full(batch, start)
+            y, k, v = self._layer(
+                layer, x[:, :, start : start + size], shared, (keys, values), done
+            )
+            outputs.append(y)
+            keys = np.concatenate([keys, _cache(k)], 2)
+            values = np.concatenate([values, _cache(v)], 2)
+        return np.concatenate(outputs, 2), keys, values
+
+    def _adapted(self, context: Context, adapter: Floats) -> Floats:
+        """The adapted layers over a context's rows: (L, B, R, D)."""
+        x = np.broadcast_to(context.hidden, (len(adapter), *context.hidden.shape))
+        prefix = context.prefix
+        for index, slots in enumerate(np.split(adapter, len(context.keys), 1)):
+            x, _, _ = self._layer(
+                self._split + index, x, (prefix.keys[index], prefix.values[index]),
+                (context.keys[index], context.values[index]), context.lengths, slots,
+            )  # fmt: skip
+        return x
+
+    def _layer(
+        self,
+        layer: int,
+        x: Floats,
+        prefix: tuple[Halves, Halves],
+        cached: tuple[Halves, Halves],
+        lengths: Ints,
+        slots: Floats | None = None,
+    ) -> tuple[Floats, Floats, Floats]:
+        """One layer over x (L, B, T, D) → x, and the new keys and values (L, B, T, kv, d).
+
+        slots: (L, n_layer) of the adapter; None for none.
+        """
+        lanes, batch, new, width = x.shape
+        positions = prefix[0].shape[2] + lengths[:, None] + np.arange(new)
+        given: list[NDArray[Any]] = [
+            x.reshape(-1, width),
+            *self._ends.angles(layer, positions),
+            *prefix,
+            *cached,
+            lengths,
+        ]
+        if layer >= self._split:
+            if slots is None:  # the base alone: an adapter that acts nowhere
+                slots = np.zeros((lanes, self.info.layer_size), dtype=np.float32)
+                active = np.zeros((batch, new), dtype=np.bool_)
+            else:
+                active = np.ones((batch, new), dtype=np.bool_)
+            one = np.zeros((batch, 1), dtype=np.int64)
+            given += [slots, one, one.astype(np.float32) + 1, active]
+        y, keys, values = self._runtime.run(self._program(layer), given, f"layer {layer}")
+        heads = (lanes, batch, new, *keys.shape[1:])
+        return y.reshape(x.shape), keys.reshape(heads), values.reshape(heads)
+
+    def _program(self, layer: int) -> Any:
+        """The program of a layer, loaded when first needed, the longest unused one making room."""
+        if layer in self._programs:
+            self._programs.move_to_end(layer)
+            return self._programs[layer]
+        while len(self._programs) >= self._kept:
+            self._programs.popitem(last=False)
+        entry = self.info.layers[layer]
+        program = self._runtime.load(
+            self.bundle.path / entry.program, self.bundle.path / entry.data
+        )
+        self._programs[layer] = program
+        return program
+
+    def _logits(self, x: Floats) -> Floats:
+        """Logits (rows, V) of hidden states (rows, D)."""
+        if self._head is None:
+            entry = self.info.head
+            self._head = self._runtime.load(
+                self.bundle.path / entry.program, self.bundle.path / entry.data
+            )
+        most = self.info.head_rows
+        parts = [np.ascontiguousarray(x[i : i + most]) for i in range(0, len(x), most)]
+        return np.concatenate([self._runtime.run(self._head, [part], "head")[0] for part in parts])
+
+    def _parts(self, shape: Sequence[int], lanes: int) -> list[tuple[slice, slice]]:
+        """Lanes and examples cut so that the rows of each part fit the programs' bound."""
+        batch, new, _ = shape
+        some = max(1, min(batch, self.info.rows // max(new, 1)))
+        most = max(1, min(lanes, self.info.rows // max(some * new, 1)))
+        return [
+            (slice(a, min(a + most, lanes)), slice(b, min(b + some, batch)))
+            for a in range(0, lanes, most)
+            for b in range(0, batch, some)
+        ]
+
+    def _no_cache(self, batch: int) -> tuple[Halves, Halves]:
+        shape = batch, self._geometry["n_kv_heads"], 0, self._geometry["head_dim"]
+        empty: Halves = np.empty(shape, dtype=np.float16)
+        return empty, empty
+
+
+class _Runtime:
+    """ExecuTorch's Python bindings, which bring torch with them: imported here and only here."""
+
+    def __init__(self, info: ExecutorchInfo, threads: int | None) -> None:
+        self._torch, self._bindings = _import()
+        self.version = version("executorch")
+        if self.version.split(".")[:2] != info.version.split(".")[:2]:
+            raise EngineError(
+                f"the programs were made by ExecuTorch {info.version}, installed is "
+                f"{self.version}: install executorch {info.version} or export the bundle again."
+            )
+        library("dsa_executorch")  # registers our ops
+        missing = set(info.operators) - set(self._bindings._get_operator_names())
+        if missing:
+            raise EngineError(
+                f"ExecuTorch lacks the operator {', '.join(sorted(missing))}: run `dsa-edge doctor "
+                "--build` for ours, or install an ExecuTorch built with it."
+            )
+        if threads:
+            self._bindings._unsafe_reset_threadpool(threads)
+
+    def load(self, program: Any, data: Any) -> Any:
+        """A program with its weights, mapped from storage."""
+        try:
+            return self._bindings._load_for_executorch(str(program), str(data))
+        except RuntimeError as error:
+            raise EngineError(
+                f"ExecuTorch {self.version} cannot load {program} ({error}): export the bundle "
+                "again."
+            ) from error
+
+    def run(self, program: Any, given: list[NDArray[Any]], what: str) -> list[NDArray[Any]]:
+        """Run a program on arrays."""
+        tensors = [self._tensor(array) for array in given]
+        try:
+            outputs = program.forward(tensors)
+        except RuntimeError as error:
+            raise EngineError(
+                f"ExecuTorch {self.version} failed in {what} on {len(given[0])} rows ({error}): "
+                "pass fewer or shorter examples at a time, or lower memory_mb."
+            ) from error
+        return [output.numpy() for output in outputs]
+
+    def _tensor(self, array: NDArray[Any]) -> Any:
+        whole = np.ascontiguousarray(array)
+        tensor = self._torch.from_numpy(whole if whole.flags.writeable else whole.copy())
+        # numpy's strides of an empty array are not those that ExecuTorch expects.
+        return tensor if array.size else self._torch.empty(array.shape, dtype=tensor.dtype)
+
+
+def _import() -> tuple[ModuleType, ModuleType]:
+    try:
+        import torch
+        from executorch.extension.pybindings import portable_lib
+    except ImportError as error:
+        raise MissingDependencyError(
+            "executorch", "executorch", "the ExecuTorch backend"
+        ) from error
+    return torch, portable_lib
+
+
+def _some(context: Context, some: slice) -> Context:
+    """A context of some of the examples."""
+    return Context(
+        context.prefix,
+        context.hidden[some],
+        context.keys[:, some],
+        context.values[:, some],
+        context.lengths[some],
+    )
+
+
+def _cache(states: Floats) -> Halves:
+    """Keys or values (1, B, T, kv, d) as they are kept: (B, kv, T, d), float16."""
+    kept: Halves = states[0].transpose(0, 2, 1, 3).astype(np.float16)
+    return kept
+
+
+def _mean(x: Floats, lengths: Ints) -> Floats:
+    """Mean of x (B, P, D) over the valid tokens of each row."""
+    valid = np.arange(x.shape[1]) < lengths[:, None]
+    total = np.where(valid[..., None], x, 0).sum(1)
+    mean: Floats = (total / np.maximum(lengths, 1)[:, None]).astype(np.float32)
+    return mean
+
+
+def _log_sum_exp(logits: Floats) -> Floats:
+    highest = logits.max(-1)
+    total: Floats = np.log(np.exp(logits - highest[..., None]).sum(-1)) + highest
+    return total

@@ -1,0 +1,99 @@
+"""ExecuTorch programs: weights in XNNPACK's forms, and one program for every layer's weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from dsa_edge.adapter import AdapterSpec
+from dsa_edge.errors import ExportError
+from dsa_edge.exporters.checkpoint import open_checkpoint
+from dsa_edge.exporters.decoder import Linear, build_decoder, quantize
+from dsa_edge.exporters.parts import AdaptedModel
+from dsa_edge.kernels.library import library_path
+
+pytest.importorskip("executorch", reason="ExecuTorch is not installed")
+from dsa_edge.exporters.executorch._layer import AdaptedProgram, BaseProgram
+from dsa_edge.exporters.executorch._linear import GroupSums, XnnLinear
+from dsa_edge.exporters.executorch._lower import Lowered, lower, lower_template
+from dsa_edge.exporters.executorch._write import example_values
+
+needs_ops = pytest.mark.skipif(
+    library_path("dsa_executorch") is None, reason="the ExecuTorch ops are not built: no compiler"
+)
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_weight_as_four_bit_products_is_the_weight(bits: int, bias: bool) -> None:
+    random = np.random.default_rng(0)
+    weight = random.standard_normal((48, 96)).astype(np.float32) + 0.5
+    stored = quantize(weight, bits)
+    added = torch.from_numpy(random.standard_normal(48).astype(np.float32)) if bias else None
+    linear = Linear(stored, added)
+    x = torch.from_numpy(random.standard_normal((5, 96)).astype(np.float32))
+    y = XnnLinear(linear)(x, x, GroupSums(96)(x))
+    expected = linear(x)
+    # scales lose 3 of 11 bits as bfloat16: about 0.1 % of each weight's distance from the middle
+    assert (y - expected).abs().max() < 0.004 * expected.abs().max()
+
+
+def model(folder: Path) -> AdaptedModel:
+    source = open_checkpoint(folder)
+    made = AdaptedModel(build_decoder(source, "int4"), AdapterSpec(rank=4)).eval()
+    for layer in range(made.split, source.spec.n_layers):
+        made.add_blocks(layer)
+    return made
+
+
+def run(folder: Path, lowered: Lowered, data: bytes, values: tuple[Tensor, ...]) -> list[Tensor]:
+    from executorch.extension.pybindings import portable_lib
+
+    from dsa_edge.kernels.library import library
+
+    library("dsa_executorch")
+    (folder / "p.pte").write_bytes(lowered.program)
+    (folder / "p.ptd").write_bytes(data)
+    loaded = portable_lib._load_for_executorch(str(folder / "p.pte"), str(folder / "p.ptd"))
+    outputs: list[Tensor] = loaded.forward(list(values))
+    return outputs
+
+
+@needs_ops
+def test_a_reused_program_equals_its_layer_lowered_for_real_to_the_bit(
+    tiny_checkpoint: Callable[[str], Path], tmp_path: Path
+) -> None:
+    made = model(tiny_checkpoint("llama"))
+    program = AdaptedProgram(made.decoder.layer(2), None, made.layer_blocks(2))
+    values, dynamic = example_values(made, adapted=True)
+    reused = lower_template(program, values, dynamic)
+    real = lower(program, values, dynamic)
+    assert reused.operators == real.operators
+    assert "dsa::gated_lowrank.out" in reused.operators
+    ours = run(tmp_path, reused, reused.with_weights(program), values)
+    theirs = run(tmp_path, real, real.data, values)
+    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+    noise = run(tmp_path, reused, reused.data, values)  # the template's own random weights
+    assert not torch.allclose(noise[0], theirs[0])
+    with torch.no_grad():
+        expected = program(*values)
+    torch.testing.assert_close(ours[0], expected[0], atol=1e-3, rtol=1e-3)
+
+
+def test_weights_of_another_form_are_refused(tiny_checkpoint: Callable[[str], Path]) -> None:
+    made = model(tiny_checkpoint("llama"))
+    layer = BaseProgram(made.decoder.layer(0), None)
+    names = {name: 0 for name, _ in layer.named_buffers()}
+    from executorch.exir._serialize.data_serializer import DataEntry, DataPayload
+
+    from dsa_edge.exporters.executorch._lower import _serializer
+
+    payload = DataPayload([b"\0" * 16], {"x": DataEntry(0, 16, None)})
+    data = bytes(_serializer().serialize(payload))
+    with pytest.raises(ExportError, match="has another size than in the program: lower it"):
+        Lowered(b"", data, names, ()).with_weights(layer)
