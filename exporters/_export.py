@@ -7,16 +7,17 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from dsa_edge.adapter import Adapter, AdapterSpec, save_adapter
 from dsa_edge.bundle import hash_file
 from dsa_edge.errors import DsaEdgeError, ExportError, UsageError
-from dsa_edge.exporters._verify import Check, golden_tokens, verify
+from dsa_edge.exporters._verify import GOLDEN_TOKENS, Check, golden_tokens, verify
 from dsa_edge.exporters.checkpoint import Checkpoint, open_checkpoint
 from dsa_edge.exporters.decoder import build_decoder
 from dsa_edge.exporters.executorch import write_programs
@@ -35,7 +36,11 @@ _PRODUCERS = ("dsa-edge", "torch", "onnx", "onnxruntime", "onnxscript", "executo
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What an export made: where, how large, how long each stage took in seconds."""
+    """What an export made: where, how large, how long each stage took in seconds.
+
+    operators: of ExecuTorch programs, what the device must have besides XNNPACK.
+    delegated: share of the base's multiply-adds that XNNPACK runs; None without such programs.
+    """
 
     bundle: Path
     bytes: int
@@ -43,6 +48,8 @@ class ExportReport:
     seconds: float
     stages: dict[str, float] = field(default_factory=dict)
     checks: tuple[Check, ...] = ()
+    operators: tuple[str, ...] = ()
+    delegated: float | None = None
 
 
 def export(
@@ -106,7 +113,10 @@ def export(
                 checks = tuple(verify(folder, stages.detail))
         _put_in_place(folder, target)
     seconds = time.perf_counter() - started
-    return ExportReport(target, size, model.size, seconds, stages.seconds, checks)
+    report = ExportReport(target, size, model.size, seconds, stages.seconds, checks)
+    if programs is None:
+        return report
+    return replace(report, operators=programs.operators, delegated=programs.delegated)
 
 
 class _Stages:
@@ -225,8 +235,20 @@ def _golden(folder: Path, source: Checkpoint, info: TokenizerInfo, model: Adapte
     invocation = model.adapter.invocation
     ids = tokenizer.encode_prompt(GOLDEN_PROMPT)
     ids = [info.pad_id] * max(0, invocation + 1 - len(ids)) + ids
-    tokens = golden_tokens(folder, np.array(ids, dtype=np.int64), invocation, model.size)
+    if (folder / "onnx").is_dir():
+        tokens = golden_tokens(folder, np.array(ids, dtype=np.int64), invocation, model.size)
+    else:
+        tokens = _torch_tokens(model, ids)
     return Golden(GOLDEN_PROMPT, tuple(ids), tuple(tokens))
+
+
+def _torch_tokens(model: AdaptedModel, prompt: list[int]) -> list[int]:
+    """What the torch model itself goes on with, greedily."""
+    ids = list(prompt)
+    with torch.no_grad():
+        for _ in range(GOLDEN_TOKENS):
+            ids.append(int(model.decoder(torch.tensor([ids]))[0, 0, -1].argmax()))
+    return ids[len(prompt) :]
 
 
 def _files(folder: Path) -> dict[str, FileEntry]:

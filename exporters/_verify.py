@@ -57,9 +57,11 @@ def verify(path: str | Path, on_stage: Callable[[str], object] | None = None) ->
 
     Raises VerifyError naming the stage that failed.
     """
-    checks = []
+    checks: list[Check] = []
     verifier: _Verifier | None = None
     for stage in STAGES:
+        if verifier is not None and not verifier.manifest.methods:
+            break  # the rest is about ONNX graphs; programs are checked while they are written
         if on_stage:
             on_stage(stage)
         try:

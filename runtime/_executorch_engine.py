@@ -7,6 +7,7 @@ Shapes are those of `_engine.py`; A adapted layers, N all layers, M rows.
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -280,7 +281,9 @@ class _Runtime:
     def load(self, program: Any, data: Any) -> Any:
         """A program with its weights, mapped from storage."""
         try:
-            return self._bindings._load_for_executorch(str(program), str(data))
+            loaded = self._bindings._load_for_executorch(str(program), str(data))
+            loaded.method_meta("forward")  # it reads the file only now
+            return loaded
         except RuntimeError as error:
             raise EngineError(
                 f"ExecuTorch {self.version} cannot load {program} ({error}): export the bundle "
@@ -307,6 +310,7 @@ class _Runtime:
 
 
 def _import() -> tuple[ModuleType, ModuleType]:
+    logging.disable(logging.WARNING)  # notes of torch's own optional parts
     try:
         import torch
         from executorch.extension.pybindings import portable_lib
@@ -314,6 +318,8 @@ def _import() -> tuple[ModuleType, ModuleType]:
         raise MissingDependencyError(
             "executorch", "executorch", "the ExecuTorch backend"
         ) from error
+    finally:
+        logging.disable(logging.NOTSET)
     return torch, portable_lib
 
 

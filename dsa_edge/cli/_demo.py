@@ -86,7 +86,7 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def demo_bundle(folder: Path, fresh: bool = False) -> Path:
+def demo_bundle(folder: Path, fresh: bool = False, backend: str = "onnx") -> Path:
     """The demo's bundle in `folder`, exported unless a whole one is there.
 
     The export has a process of its own, so that torch never enters this one.
@@ -96,6 +96,7 @@ def demo_bundle(folder: Path, fresh: bool = False) -> Path:
         return bundle
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "dsa_edge.cli", "export", str(find_model()), str(bundle)]
+    command += ["--backend", backend]
     done = subprocess.run([*command, "--force", "--json"], stdout=subprocess.PIPE, text=True)
     if done.returncode:
         reason = json.loads(done.stdout or "{}").get("error", f"exit code {done.returncode}")

@@ -13,6 +13,7 @@ __all__ = ["main"]
 EXAMPLES = """\
   dsa-edge export SmolLM2-135M-Instruct/ smol.dsa
   dsa-edge export model.Q4_1.gguf small.dsa --rank 8 --split 0.75 --targets q,v,down
+  dsa-edge export model/ both.dsa --backend onnx,executorch
   dsa-edge export model/ exact.dsa --quantize int8 --accuracy-level 0 --json"""
 DESCRIPTION = """Export a base model with an adapter into a bundle.
 
@@ -25,7 +26,9 @@ def main(argv: Sequence[str]) -> int:
     default = AdapterSpec()
     made.add_argument("checkpoint", help="Hugging Face folder (safetensors) or GGUF file")
     made.add_argument("bundle", help="folder to write")
-    made.add_argument("--backend", default="onnx", help="backends, by comma (default: onnx)")
+    made.add_argument(
+        "--backend", default="onnx", help="onnx, executorch or both by comma (default: onnx)"
+    )
     made.add_argument("--quantize", default="int4", help="int4 or int8 (default: int4)")
     made.add_argument(
         "--adapter", default=default.kind, help=f"{' or '.join(KINDS)} (default: core)"
@@ -83,6 +86,12 @@ def main(argv: Sequence[str]) -> int:
             check=not arguments.no_verify,
             on_stage=on_stage,
         )
+    programs: list[tuple[str, object]] = []
+    if report.delegated is not None:
+        programs = [
+            ("delegated", f"{report.delegated:.1%} of the base's multiply-adds, to XNNPACK"),
+            ("operators", ", ".join(report.operators)),
+        ]
     rows: list[tuple[str, object]] = [
         ("bundle", report.bundle),
         ("size", f"{report.bytes / 1e6:.1f} MB"),
@@ -92,6 +101,7 @@ def main(argv: Sequence[str]) -> int:
         ),
         ("time", f"{report.seconds:.1f} s"),
         *((f"  {stage}", f"{seconds:.1f} s") for stage, seconds in report.stages.items()),
+        *programs,
         ("verified", ", ".join(check.stage for check in report.checks) or "no"),
     ]
     emit(arguments, asdict(report), table(rows))

@@ -21,7 +21,9 @@ def main(argv: Sequence[str]) -> int:
     )
     made.add_argument("bundle", help="bundle folder")
     arguments = made.parse_args(argv)
+    from dsa_edge.bundle import Bundle
     from dsa_edge.exporters._verify import STAGES, verify
+    from dsa_edge.runtime._compare import compare_engines
 
     with progress(len(STAGES), "verify", "stage") as bar:
 
@@ -30,6 +32,19 @@ def main(argv: Sequence[str]) -> int:
             bar.update()
 
         checks = verify(arguments.bundle, on_stage)
+        engines = compare_engines(Bundle.open(arguments.bundle, check_hashes=False))
     rows = [(c.stage, f"ok  {c.measured:.3g} (tolerance {c.tolerance:.3g})") for c in checks]
-    emit(arguments, {"ok": True, "checks": [asdict(check) for check in checks]}, table(rows))
+    if engines:
+        text = (
+            f"ok  {engines.difference:.3g} nats (tolerance {engines.tolerance:.3g}), adapters' "
+            f"effects correlate {engines.adapter_correlation:.3f}, same choice at "
+            f"{engines.same_choices:.0%}"
+        )
+        rows.append(("engines", text))
+    data = {
+        "ok": True,
+        "checks": [asdict(check) for check in checks],
+        "engines": asdict(engines) if engines else None,
+    }
+    emit(arguments, data, table(rows))
     return 0

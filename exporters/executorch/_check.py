@@ -19,7 +19,7 @@ from dsa_edge.manifest import ProgramInfo
 
 __all__ = ["TOLERANCE", "can_run", "check_program"]
 
-TOLERANCE = 0.02  # of the largest output: an activation on the edge of two int8 levels may flip
+TOLERANCE = 0.05  # of the outputs: an activation on the edge of two int8 levels may flip
 
 
 def can_run() -> bool:
@@ -30,20 +30,18 @@ def can_run() -> bool:
 def check_program(
     folder: Path, entry: ProgramInfo, module: nn.Module, values: tuple[Tensor, ...]
 ) -> float:
-    """Largest error of a program's outputs, as a share of the largest output.
+    """Root mean square error of a program's outputs, as a share of their own root mean square.
 
     Raises ExportError when it is above `TOLERANCE` or ExecuTorch refuses the program.
     """
     with torch.no_grad():
         expected = list(_flat(module(*values)))
     found = _run(folder, entry, values)
-    errors = [
-        float((f - e).abs().max() / e.abs().max()) for f, e in zip(found, expected, strict=True)
-    ]
+    errors = [float((f - e).norm() / e.norm()) for f, e in zip(found, expected, strict=True)]
     if not max(errors) <= TOLERANCE:
         raise ExportError(
-            f"{entry.data} on {entry.program} differs from its layer by {max(errors):.2g} of the "
-            f"largest output (tolerance {TOLERANCE}): this ExecuTorch packs weights in a way that "
+            f"{entry.data} on {entry.program} differs from its layer by {max(errors):.2g} of its "
+            f"outputs (tolerance {TOLERANCE}): this ExecuTorch packs weights in a way that "
             "this dsa-edge does not know; install executorch 1.5."
         )
     return max(errors)

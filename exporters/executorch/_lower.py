@@ -34,14 +34,17 @@ class Lowered:
     """A program, and the table of its weights.
 
     program: the `.pte` file. data: the `.ptd` file of the weights that it was lowered with.
-    operators: names of the ops that run outside XNNPACK. delegated: share of the multiply-adds of
-    linears that XNNPACK runs.
+    names: weight → index of its buffer in the data file.
+    operators: names of the ops that run outside XNNPACK.
+    outside: numbers in the weights of products that run outside it, which is their multiply-adds a
+    row.
     """
 
     program: bytes
     data: bytes
-    names: dict[str, int]  # weight → index of its buffer in the data file
+    names: dict[str, int]
     operators: tuple[str, ...]
+    outside: int = 0
 
     def with_weights(self, module: nn.Module) -> bytes:
         """The data file with a module's weights, which has the form of the lowered one."""
@@ -94,13 +97,14 @@ def lower(module: nn.Module, values: tuple[Tensor, ...], dynamic: Any) -> Lowere
             partitioner=[XnnpackPartitioner()],
             compile_config=EdgeCompileConfig(_check_ir_validity=False, _skip_dim_order=True),
         )
+        outside = _products_outside(edge.exported_program().graph)
         # Inputs stay the caller's: planned at their bounds, caches alone would take terabytes.
         planning = MemoryPlanningPass(alloc_graph_input=False)
         made = edge.to_executorch(
             ExecutorchBackendConfig(external_constants=_tag, memory_planning_pass=planning)
         )
     data = bytes(made._tensor_data[TAG])
-    return Lowered(made.buffer, data, _names(module, data), _operators(made))
+    return Lowered(made.buffer, data, _names(module, data), _operators(made), outside)
 
 
 def _tag(node: torch.fx.Node) -> str | None:
@@ -152,6 +156,18 @@ def _noise(name: str, buffer: Tensor, random: torch.Generator) -> Tensor:
         return torch.randint(-8, 8, buffer.shape, generator=random, dtype=torch.int8)
     noise = torch.rand(buffer.shape, generator=random) + 0.5
     return noise.bfloat16().to(buffer.dtype) if name.endswith("scales") else noise.to(buffer.dtype)
+
+
+def _products_outside(graph: torch.fx.Graph) -> int:
+    """Numbers in the weights of matrix products that no delegate has taken."""
+    products = [
+        node
+        for node in graph.nodes
+        if node.op == "call_function"
+        and any(word in str(node.target) for word in ("aten.mm", "addmm", "aten.linear", "bmm"))
+    ]
+    # the weight is the last matrix that a product takes
+    return sum(node.all_input_nodes[-1].meta["val"].numel() for node in products)
 
 
 def _operators(made: Any) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ every layer is a data file for one of them. So the time of an export does not gr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dsa_edge.adapter import TARGETS
 from dsa_edge.exporters.executorch._check import can_run, check_program
 from dsa_edge.exporters.executorch._head import HeadProgram, per_row
 from dsa_edge.exporters.executorch._layer import AdaptedProgram, BaseProgram
@@ -24,7 +26,7 @@ from dsa_edge.manifest import ExecutorchInfo, ProgramInfo, TableInfo
 
 __all__ = ["ROWS", "write_programs"]
 
-ROWS = 2048  # of a layer program: 32 lanes of 16 examples with up to 4 tokens
+ROWS = 512  # of a layer program: 32 lanes of 16 examples; every layer keeps memory for so many
 HEAD_ROWS = 64  # logits of so many rows are in memory at once
 EXAMPLES, LANES, TOKENS = 1024, 256, 2**17  # bounds of the other axes; none of them costs memory
 
@@ -50,6 +52,7 @@ class _Writer:
         self._spec = model.decoder.spec
         self._lowered: dict[object, tuple[str, Lowered]] = {}
         self._operators: set[str] = set()
+        self._outside = 0  # multiply-adds a row that XNNPACK does not run
         self._check = can_run()
 
     def layer(self, index: int) -> ProgramInfo:
@@ -66,6 +69,7 @@ class _Writer:
             self._lowered[form] = name, lowered
             self._operators.update(lowered.operators)
         name, lowered = self._lowered[form]
+        self._outside += lowered.outside
         data = f"layer_{index:03}.ptd"
         (self._target / data).write_bytes(lowered.with_weights(program))
         made = ProgramInfo(f"executorch/{name}", f"executorch/{data}", self._spec.frame_of(index))
@@ -81,6 +85,7 @@ class _Writer:
         head = HeadProgram(decoder.top)
         x = torch.rand(4, spec.width)
         lowered = lower(head, (x,), ({0: torch.export.Dim("rows", min=1, max=HEAD_ROWS)},))
+        self._outside += lowered.outside
         (self._target / "head.pte").write_bytes(lowered.program)
         (self._target / "head.ptd").write_bytes(lowered.data)
         self._operators.update(lowered.operators)
@@ -106,8 +111,14 @@ class _Writer:
             embedding=embedding,
             head_table=table,
             operators=tuple(sorted(self._operators)),
-            delegated=1.0,
+            delegated=1 - self._outside / self._products(),
         )
+
+    def _products(self) -> int:
+        """Multiply-adds a row of the base's products, head included."""
+        spec = self._spec
+        layer = sum(math.prod(spec.target_shape(target)) for target in TARGETS)
+        return spec.n_layers * layer + spec.vocab_size * spec.width
 
     def _program(self, index: int) -> BaseProgram:
         layer, window = (

@@ -28,7 +28,7 @@ const char* check(const GatedLowrank& call) {
 bool gated_lowrank(const GatedLowrank& call, Pool pool, Isa isa) {
   const Kernels* kernels = kernels_of(isa);
   if (kernels)
-    run_units(pool, call.lanes * Unit::units_a_lane(call), kernels->gated_lowrank, &call);
+    run_units(pool, Unit::count(call), kernels->gated_lowrank, &call);
   return kernels;
 }
 

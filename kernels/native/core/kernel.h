@@ -1,5 +1,5 @@
 // The kernel of one instruction set, compiled once for each: isa_*.cpp define `Vec` and include
-// this file. A unit is up to kUnitRows rows of one lane; nothing is allocated.
+// this file. A unit is up to kUnitRows rows; nothing is allocated.
 //
 //   down  (m, r)     = x (m, n_in) · v (n_in, r)          m ≤ kTile rows share each load of v
 //   mixed (m, r)     = weight · down · coreᵀ
@@ -28,8 +28,8 @@ struct Edge {
 };
 
 template <class F, int kPhases, int kRows>
-inline void down_step(Vec (&sum)[kPhases][kRows][kVectors], int phase, const float* const* x,
-                      int64_t i, const F* v) {
+inline void down_step(Vec (&sum)[kPhases][kRows][kVectors], int phase,
+                      const float* const (&x)[kRows], int64_t i, const F* v) {
   Vec columns[kVectors];
   for (int j = 0; j < kVectors; ++j) columns[j] = Vec::load(v + j * kW);
   for (int m = 0; m < kRows; ++m) {
@@ -40,8 +40,10 @@ inline void down_step(Vec (&sum)[kPhases][kRows][kVectors], int phase, const flo
 
 // down (kRows, stride) = x · v for all columns; stride is the rank rounded up to whole tiles.
 template <class F, int kRows>
-void multiply_down(const float* const* x, const F* v, int64_t n_in, int64_t rank, int64_t stride,
+void multiply_down(const float* const* rows, const F* v, int64_t n_in, int64_t rank, int64_t stride,
                    float* down) {
+  const float* x[kRows];  // in registers: the compiler cannot know that nobody writes to `rows`
+  for (int m = 0; m < kRows; ++m) x[m] = rows[m];
   constexpr int kPhases = kRows == 1 ? 4 : kRows == 2 ? 2 : 1;  // hides the latency of one sum
   const int64_t end = n_in * rank;
   for (int64_t c = 0; c < rank; c += kCols) {
@@ -68,113 +70,141 @@ void multiply_down(const float* const* x, const F* v, int64_t n_in, int64_t rank
   }
 }
 
-// One tile of columns of y = from + mixed · u.
 template <class F, int kRows>
-inline void up_columns(const float* const* from, float* const* to, const float* mixed,
-                       int64_t stride, const F* u, int64_t n_out, int64_t rank, int64_t count) {
+inline void up_step(Vec (&sum)[kRows][kVectors], const float* mixed, int64_t stride, const F* u) {
+  Vec columns[kVectors];
+  for (int j = 0; j < kVectors; ++j) columns[j] = Vec::load(u + j * kW);
+  for (int m = 0; m < kRows; ++m) {
+    const Vec value = Vec::all(mixed[m * stride]);
+    for (int j = 0; j < kVectors; ++j) sum[m][j].add_product(value, columns[j]);
+  }
+}
+
+// A whole tile of columns of y = from + mixed · u.
+template <class F, int kRows>
+inline void up_columns(const float* const* from, float* const* to, int64_t o, const float* mixed,
+                       int64_t stride, const F* u, int64_t n_out, int64_t rank) {
+  Vec sum[kRows][kVectors];
+  for (int m = 0; m < kRows; ++m)
+    for (int j = 0; j < kVectors; ++j) sum[m][j] = Vec::load(from[m] + o + j * kW);
+  for (int64_t k = 0; k < rank; ++k) up_step(sum, mixed + k, stride, u + k * n_out + o);
+  for (int m = 0; m < kRows; ++m)
+    for (int j = 0; j < kVectors; ++j) sum[m][j].store(to[m] + o + j * kW);
+}
+
+// The last `count` < kCols columns: rows of base, u and y end inside a tile.
+template <class F, int kRows>
+void up_last(const float* const* from, float* const* to, int64_t o, const float* mixed,
+             int64_t stride, const F* u, int64_t n_out, int64_t rank, int64_t count) {
   Vec sum[kRows][kVectors];
   for (int m = 0; m < kRows; ++m) {
-    if (count < kCols) {
-      const Edge<float> edge(from[m], count);
-      for (int j = 0; j < kVectors; ++j) sum[m][j] = Vec::load(edge.data + j * kW);
-    } else {
-      for (int j = 0; j < kVectors; ++j) sum[m][j] = Vec::load(from[m] + j * kW);
-    }
+    const Edge<float> edge(from[m] + o, count);
+    for (int j = 0; j < kVectors; ++j) sum[m][j] = Vec::load(edge.data + j * kW);
   }
   for (int64_t k = 0; k < rank; ++k) {
-    Vec columns[kVectors];
-    const int64_t left = (rank - k - 1) * n_out + count;  // elements up to the buffer's end
-    if (left < kCols) {
-      const Edge<F> edge(u + k * n_out, left);
-      for (int j = 0; j < kVectors; ++j) columns[j] = Vec::load(edge.data + j * kW);
-    } else {
-      for (int j = 0; j < kVectors; ++j) columns[j] = Vec::load(u + k * n_out + j * kW);
-    }
-    for (int m = 0; m < kRows; ++m) {
-      const Vec value = Vec::all(mixed[m * stride + k]);
-      for (int j = 0; j < kVectors; ++j) sum[m][j].add_product(value, columns[j]);
-    }
+    const Edge<F> edge(u + k * n_out + o, count);
+    up_step(sum, mixed + k, stride, edge.data);
   }
   for (int m = 0; m < kRows; ++m) {
     float out[kCols];
-    float* target = count < kCols ? out : to[m];
-    for (int j = 0; j < kVectors; ++j) sum[m][j].store(target + j * kW);
-    if (count < kCols) std::memcpy(to[m], out, count * sizeof(float));
+    for (int j = 0; j < kVectors; ++j) sum[m][j].store(out + j * kW);
+    std::memcpy(to[m] + o, out, count * sizeof(float));
   }
 }
 
 template <class F, int kRows>
 void multiply_up(const float* const* from, float* const* to, const float* mixed, int64_t stride,
                  const F* u, int64_t n_out, int64_t rank) {
-  for (int64_t o = 0; o < n_out; o += kCols) {
-    const float* sources[kRows];
-    float* targets[kRows];
-    for (int m = 0; m < kRows; ++m) {
-      sources[m] = from[m] + o;
-      targets[m] = to[m] + o;
-    }
-    const int64_t count = n_out - o < kCols ? n_out - o : kCols;
-    // The bound on `left` counts from this column: only the last of all loads can pass the end.
-    up_columns<F, kRows>(sources, targets, mixed, stride, u + o, n_out, rank,
-                         count < kCols ? count : kCols);
-  }
+  int64_t o = 0;
+  for (; o + kCols <= n_out; o += kCols)
+    up_columns<F, kRows>(from, to, o, mixed, stride, u, n_out, rank);
+  if (o < n_out) up_last<F, kRows>(from, to, o, mixed, stride, u, n_out, rank, n_out - o);
 }
 
-// The trained part between the factors, for one row; `transposed` is coreᵀ or null.
-void mix(const GatedLowrank& call, const float* core, const float* transposed, float weight,
-         const float* down, float* mixed) {
-  const int64_t rank = call.rank;
-  if (call.diagonal) {
-    for (int64_t c = 0; c < rank; ++c) mixed[c] = weight * core[c] * down[c];
-  } else if (transposed) {
-    for (int64_t c = 0; c < rank; ++c) mixed[c] = 0;
-    for (int64_t d = 0; d < rank; ++d) {
-      const float value = weight * down[d];
-      for (int64_t c = 0; c < rank; ++c) mixed[c] += value * transposed[d * rank + c];
-    }
-  } else {
-    for (int64_t c = 0; c < rank; ++c) {
-      float sum = 0;
-      for (int64_t d = 0; d < rank; ++d) sum += core[c * rank + d] * down[d];
-      mixed[c] = weight * sum;
+// The trained part between the factors: a lane's core, transposed where that is worth a copy.
+class Mixer {
+ public:
+  Mixer(const GatedLowrank& call, int64_t block) : call_(call), block_(block) {}
+
+  void mix(int64_t lane, float weight, const float* down, float* mixed) {
+    const int64_t rank = call_.rank;
+    if (call_.diagonal) {
+      const float* diagonal = core(lane);
+      for (int64_t c = 0; c < rank; ++c) mixed[c] = weight * diagonal[c] * down[c];
+    } else if (rank <= kTransposedRank) {
+      transpose(lane);
+      for (int64_t c = 0; c < rank; c += kCols) {
+        Vec sum[kVectors];
+        for (Vec& each : sum) each = Vec::all(0);
+        for (int64_t d = 0; d < rank; ++d) {
+          const Vec value = Vec::all(weight * down[d]);
+          for (int j = 0; j < kVectors; ++j)
+            sum[j].add_product(value, Vec::load(transposed_ + d * kTransposedRank + c + j * kW));
+        }
+        for (int j = 0; j < kVectors; ++j) sum[j].store(mixed + c + j * kW);
+      }
+    } else {
+      for (int64_t c = 0; c < rank; ++c) {
+        float sum = 0;
+        for (int64_t d = 0; d < rank; ++d) sum += core(lane)[c * rank + d] * down[d];
+        mixed[c] = weight * sum;
+      }
     }
   }
-}
+
+ private:
+  const float* core(int64_t lane) const {
+    const int64_t size = call_.diagonal ? call_.rank : call_.rank * call_.rank;
+    return call_.core + (lane * call_.blocks + block_) * size;
+  }
+
+  void transpose(int64_t lane) {  // rows come lane by lane, so one copy serves several
+    if (lane == lane_) return;
+    lane_ = lane;
+    const float* from = core(lane);
+    const int64_t rank = call_.rank;
+    const int64_t padded = (rank + kCols - 1) / kCols * kCols;
+    for (int64_t d = 0; d < rank; ++d)
+      for (int64_t c = 0; c < padded; ++c)
+        transposed_[d * kTransposedRank + c] = c < rank ? from[c * rank + d] : 0;
+  }
+
+  const GatedLowrank& call_;
+  int64_t block_, lane_ = -1;
+  float transposed_[kTransposedRank * kTransposedRank];  // rows as wide as whole tiles
+};
 
 template <class F, int kRows>
-void tile(const GatedLowrank& call, const Rows& rows, int64_t first, const float* core,
-          const float* transposed, const F* u, const F* v) {
+void tile(const GatedLowrank& call, const Rows& rows, int64_t first, Mixer& mixer, const F* u,
+          const F* v) {
   constexpr int64_t kStride = kMaxRank + kCols;
   float down[kRows * kStride], mixed[kRows * kStride];
   const int64_t stride = (call.rank + kCols - 1) / kCols * kCols;
   multiply_down<F, kRows>(rows.x + first, v, call.n_in, call.rank, stride, down);
   for (int m = 0; m < kRows; ++m)
-    mix(call, core, transposed, rows.weight[first + m], down + m * stride, mixed + m * stride);
+    mixer.mix(rows.lane[first + m], rows.weight[first + m], down + m * stride, mixed + m * stride);
   multiply_up<F, kRows>(rows.from + first, rows.to + first, mixed, stride, u, call.n_out,
                         call.rank);
 }
 
-template <class F, int kRows>
-void tiles(const GatedLowrank& call, const Rows& rows, int64_t first, const float* core,
-           const float* transposed, const F* u, const F* v) {
-  for (; first + kRows <= rows.count; first += kRows)
-    tile<F, kRows>(call, rows, first, core, transposed, u, v);
-  if constexpr (kRows > 1)
-    tiles<F, kRows - 1>(call, rows, first, core, transposed, u, v);
+template <class F, int kRows = kTile>
+void tile_of(int64_t height, const GatedLowrank& call, const Rows& rows, int64_t first,
+             Mixer& mixer, const F* u, const F* v) {
+  if (height == kRows) return tile<F, kRows>(call, rows, first, mixer, u, v);
+  if constexpr (kRows > 1) tile_of<F, kRows - 1>(height, call, rows, first, mixer, u, v);
 }
 
 template <class F>
-void run_block(const GatedLowrank& call, int64_t lane, int64_t block, const Rows& rows) {
-  const int64_t rank = call.rank, size = call.diagonal ? rank : rank * rank;
-  const float* core = call.core + (lane * call.blocks + block) * size;
-  float transposed[kTransposedRank * kTransposedRank];
-  const bool copy = !call.diagonal && rank <= kTransposedRank;
-  if (copy)
-    for (int64_t c = 0; c < rank; ++c)
-      for (int64_t d = 0; d < rank; ++d) transposed[d * rank + c] = core[c * rank + d];
-  const F* u = static_cast<const F*>(call.u) + block * rank * call.n_out;
-  const F* v = static_cast<const F*>(call.v) + block * call.n_in * rank;
-  tiles<F, kTile>(call, rows, 0, core, copy ? transposed : nullptr, u, v);
+void run_block(const GatedLowrank& call, int64_t block, const Rows& rows) {
+  Mixer mixer(call, block);
+  const F* u = static_cast<const F*>(call.u) + block * call.rank * call.n_out;
+  const F* v = static_cast<const F*>(call.v) + block * call.n_in * call.rank;
+  for (int64_t row = 0; row < rows.count;) {  // 8 rows are 4 and 4: 6 and 2 would take longer
+    const int64_t left = rows.count - row, tiles = (left + kTile - 1) / kTile;
+    const int64_t height = (left + tiles - 1) / tiles;
+    tile_of(height, call, rows, row, mixer, u, v);
+    row += height;
+  }
 }
 
 void unit(void* task, int64_t index) {
@@ -185,9 +215,9 @@ void unit(void* task, int64_t index) {
     const Rows rows = part.rows_of(block);
     if (!rows.count) continue;  // an unchosen block costs nothing
     if (call.half)
-      run_block<Half>(call, part.lane, block, rows);
+      run_block<Half>(call, block, rows);
     else
-      run_block<float>(call, part.lane, block, rows);
+      run_block<float>(call, block, rows);
   }
 }
 

@@ -1,0 +1,81 @@
+"""Do two engines say the same of one bundle? Its golden text is asked of both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dsa_edge.bundle import Bundle
+from dsa_edge.errors import VerifyError
+from dsa_edge.runtime._backend import open_engine
+from dsa_edge.runtime._cache import no_prefix
+from dsa_edge.runtime._engine import Context, Engine, Floats, Prefix
+from dsa_edge.runtime._executorch_engine import ExecutorchEngine
+
+__all__ = ["Comparison", "compare_engines"]
+
+TOLERANCE = 0.1  # nats; XNNPACK rounds activations by the row, ONNX Runtime by 32 numbers
+LANES, EPSILON = 4, 0.05
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Both engines on the golden text, position by position, with and without an adapter.
+
+    difference: mean divergence of the one's probabilities of the text's tokens from the other's, in
+        nats, without adapter.
+    adapter_correlation: between what random adapters change on the one and on the other.
+    same_choices: share of positions at which both find the same token likeliest.
+    """
+
+    difference: float
+    adapter_correlation: float
+    same_choices: float
+    tolerance: float = TOLERANCE
+
+
+def compare_engines(bundle: Bundle) -> Comparison | None:
+    """Hold ExecuTorch against ONNX Runtime; None where the bundle has only one of them.
+
+    Raises VerifyError when they differ by more than `TOLERANCE`, EngineError when one does not run.
+    """
+    if bundle.manifest.executorch is None or not bundle.manifest.methods:
+        return None
+    onnx, executorch = (
+        _scores(engine) for engine in (open_engine(bundle, "onnx", None), ExecutorchEngine(bundle))
+    )
+    difference = float((np.exp(onnx[0]) * (onnx[0] - executorch[0])).sum(-1).mean())
+    effects = [(scores[1:] - scores[:1]).ravel() for scores in (onnx, executorch)]
+    same = onnx[0].argmax(-1) == executorch[0].argmax(-1)
+    if not difference <= TOLERANCE:
+        raise VerifyError(
+            f"verify failed in stage 'engines' ({difference:.3g} nats between ONNX Runtime and "
+            f"ExecuTorch, tolerance {TOLERANCE}): export the bundle again."
+        )
+    correlation = float(np.corrcoef(effects[0], effects[1])[0, 1])
+    return Comparison(difference, correlation, float(same.mean()))
+
+
+def _scores(engine: Engine) -> Floats:
+    """Log-probabilities (L, B, C) of the golden text's tokens after each of its beginnings."""
+    manifest = engine.bundle.manifest
+    ids = np.array([*manifest.golden.prompt_ids, *manifest.golden.expected_ids])
+    rows = manifest.adapter.invocation
+    ends = np.arange(rows + 1, len(ids) + 1)
+    prompts = np.zeros((len(ends), len(ids)), dtype=np.int64)
+    for at, end in enumerate(ends):
+        prompts[at, : end - rows] = ids[: end - rows]
+    tails = np.stack([ids[end - rows : end] for end in ends])
+    prefix, lengths, first = no_prefix(manifest), ends - rows, manifest.split_layer
+    filled = engine.prefill(prefix, prompts, tails, lengths)
+    context = Context(
+        Prefix(prefix.keys[first:], prefix.values[first:]),
+        filled.hidden,
+        filled.keys[first:],
+        filled.values[first:],
+        lengths,
+    )
+    signs = np.random.default_rng(0).choice([-EPSILON, EPSILON], (LANES, manifest.adapter_size))
+    signs[0] = 0
+    return engine.choose(context, signs.astype(np.float32), np.unique(ids))
