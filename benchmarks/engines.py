@@ -40,7 +40,7 @@ def main() -> None:
         Path(arguments.folder) / "both", backend="onnx,executorch"
     )
     bundle = Bundle.open(path, check_hashes=False)
-    engines = [open_engine(bundle, name, None) for name in ("onnx", "executorch")]
+    engines = [open_engine(bundle, name) for name in ("onnx", "executorch")]
     works = [methods(engine, bundle) for engine in engines]
     result: dict[str, Any] = {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",

@@ -15,15 +15,24 @@ __all__ = ["BACKENDS", "open_engine"]
 BACKENDS = ("auto", "onnx", "executorch")
 
 
-def open_engine(bundle: Bundle, backend: str, threads: int | None) -> Engine:
+def open_engine(
+    bundle: Bundle, backend: str, threads: int | None = None, layers_kept: int | None = None
+) -> Engine:
     """The engine of that name; `auto` takes ONNX Runtime where bundle and machine have it.
 
-    Raises UsageError for an unknown name, BundleError when the bundle lacks what the backend runs.
+    layers_kept: of ExecuTorch alone.
+    Raises UsageError for an unknown name or a number below 1, BundleError when the bundle lacks
+    what the backend runs.
     """
     if backend not in BACKENDS:
         raise UsageError(f"backend {backend!r} is unknown: use one of {', '.join(BACKENDS)}.")
+    if layers_kept is not None and (layers_kept < 1 or backend != "executorch"):
+        raise UsageError(
+            f"layers_kept is {layers_kept} with backend {backend!r}, expected at least 1 with "
+            "backend 'executorch': the other engine holds the whole base."
+        )
     if backend == "executorch" or (backend == "auto" and not _onnx_runs(bundle)):
-        return ExecutorchEngine(bundle, threads)
+        return ExecutorchEngine(bundle, threads, layers_kept)
     if not bundle.manifest.methods:
         raise BundleError(
             f"{bundle.path} has no ONNX graphs: export it with `--backend onnx,executorch`, or use "

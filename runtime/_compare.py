@@ -43,7 +43,7 @@ def compare_engines(bundle: Bundle) -> Comparison | None:
     if bundle.manifest.executorch is None or not bundle.manifest.methods:
         return None
     onnx, executorch = (
-        _scores(engine) for engine in (open_engine(bundle, "onnx", None), ExecutorchEngine(bundle))
+        _scores(engine) for engine in (open_engine(bundle, "onnx"), ExecutorchEngine(bundle))
     )
     difference = float((np.exp(onnx[0]) * (onnx[0] - executorch[0])).sum(-1).mean())
     effects = [(scores[1:] - scores[:1]).ravel() for scores in (onnx, executorch)]

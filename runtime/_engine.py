@@ -76,6 +76,7 @@ class Engine(Protocol):
 
     bundle: Bundle
     name: str  # of the backend
+    loaded_mb: float  # memory of the largest method, once loaded
     kernels: str  # what runs the adapter: an instruction set of our kernels, or a fallback
 
     def prefill(self, prefix: Prefix, prompt: Ints, response: Ints, lengths: Ints) -> Prefilled:

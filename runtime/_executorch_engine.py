@@ -54,11 +54,20 @@ class ExecutorchEngine:
         self._runtime = _Runtime(self.info, threads)
         self.kernels = instruction_set()
         self._programs: OrderedDict[int, Any] = OrderedDict()
-        self._kept = layers_kept or bundle.manifest.n_layers
+        self._geometry = bundle.manifest.decoder
+        self._kept = min(layers_kept or bundle.manifest.n_layers, bundle.manifest.n_layers)
+        self.loaded_mb = self._loaded_mb()
         self._head: Any = None
         self._ends = Ends(bundle)
         self._split = bundle.manifest.split_layer
-        self._geometry = bundle.manifest.decoder
+
+    def _loaded_mb(self) -> float:
+        """Layers that are kept, as mapped, as packed and with the memory planned for their rows."""
+        files, wide = self.bundle.manifest.files, self._geometry
+        layer = max(files[layer.data].bytes for layer in self.info.layers)
+        planned = 4 * self.info.rows * (4 * int(wide["ffn_width"]) + 2 * int(wide["width"]))
+        head = files[self.info.head.data].bytes
+        return 1e-6 * (self._kept * (2.2 * layer + planned) + 2.2 * head)
 
     def prefill(self, prefix: Prefix, prompt: Ints, response: Ints, lengths: Ints) -> Prefilled:
         """See `Engine`."""

@@ -34,6 +34,9 @@ class OnnxEngine:
         self._runtime = _import()
         self._options = run_options(self._runtime)
         self.kernels = kernels_in_use()
+        # Weights as mapped, and again as packed for the kernels.
+        files = bundle.manifest.files.items()
+        self.loaded_mb = 2.2e-6 * sum(e.bytes for name, e in files if name.endswith("_data"))
 
     def prefill(self, prefix: Prefix, prompt: Ints, response: Ints, lengths: Ints) -> Prefilled:
         """See `Engine`."""

@@ -63,17 +63,22 @@ class Personalizer:
         backend: str = "auto",
         threads: int | None = None,
         check_hashes: bool = True,
+        layers_kept: int | None = None,
     ) -> Personalizer:
         """Open a bundle for one user.
 
         store: the user's folder, created when missing; None keeps what is learned in memory.
         backend: `auto`, `onnx` or `executorch`. threads: of the engine; None takes all cores.
         check_hashes: read the whole bundle once to be sure that it is the exported one.
+        layers_kept: layers that ExecuTorch keeps in memory; the others come from storage each time
+            they are needed, so that a base larger than memory runs, slower. None keeps all.
         Raises BundleError, AdapterError, StoreError, EngineError or UsageError.
         """
         opened = Bundle.open(bundle, check_hashes)
         folder = None if store is None else Path(store)
-        return cls(open_engine(opened, backend, threads), Store(folder, opened.identity))
+        return cls(
+            open_engine(opened, backend, threads, layers_kept), Store(folder, opened.identity)
+        )
 
     @property
     def adapter(self) -> Adapter:
@@ -341,7 +346,8 @@ class Personalizer:
     ) -> Objective:
         """The loss over examples whose prompts are now cached, fewer of them after a deadline."""
         full_head = any(example.tokens is None for example in encoded)
-        chunks = plan_chunks(self.bundle.manifest, memory_mb, full_head)
+        loaded = self._engine.loaded_mb
+        chunks = plan_chunks(self.bundle.manifest, memory_mb, full_head, loaded)
         counts = [len(example.items) for example in encoded]
         cache = PromptCache(
             self._engine, items_of(encoded), chunks, self._store.folder,

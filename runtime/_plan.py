@@ -65,16 +65,19 @@ class Chunks:
         return max(0, self.activations) // (self.prefilled + self.key * keys)
 
 
-def plan_chunks(manifest: Manifest, memory_mb: float | None, full_head: bool) -> Chunks:
+def plan_chunks(
+    manifest: Manifest, memory_mb: float | None, full_head: bool, loaded_mb: float = 0
+) -> Chunks:
     """Split the memory left over between activations, what they read, and the prompt cache.
 
+    loaded_mb: what the engine will hold besides, once its largest method is loaded.
     full_head: probes compute logits over the whole vocabulary.
     Raises BudgetError when not even one row fits.
     """
     if memory_mb is None:
         bytes_ = (DEFAULT_ACTIVATIONS, DEFAULT_CONTEXT, DEFAULT_CACHE)
         return Chunks(*bytes_, *_costs(manifest, full_head))
-    needed = resident_mb() + session_mb(manifest) + RESERVE_MB
+    needed = resident_mb() + loaded_mb + RESERVE_MB
     spare = (memory_mb - needed) * MB
     # The rest is for the engine's arena, which grows by doubling.
     shares = (int(spare * ACTIVATIONS), int(spare * 0.1), int(spare * 0.15))
@@ -86,12 +89,6 @@ def plan_chunks(manifest: Manifest, memory_mb: float | None, full_head: bool) ->
             "before it can learn: raise memory_mb or export a smaller model."
         )
     return chunks
-
-
-def session_mb(manifest: Manifest) -> float:
-    """Memory of the largest method: weights as mapped, and again as packed for the kernels."""
-    data = sum(e.bytes for name, e in manifest.files.items() if name.endswith("_data"))
-    return 2.2 * data / MB
 
 
 def _costs(manifest: Manifest, full_head: bool) -> tuple[int, int, int]:

@@ -50,6 +50,9 @@ def add_store(made: argparse.ArgumentParser, required: bool = False) -> None:
     made.add_argument("bundle", help="bundle folder, as `dsa-edge export` wrote it")
     made.add_argument("--store", required=required, metavar="DIR", help="the user's folder")
     made.add_argument("--backend", default="auto", help="auto, onnx or executorch (default: auto)")
+    made.add_argument(
+        "--layers-kept", type=int, metavar="N", help="layers that ExecuTorch keeps in memory"
+    )
     made.add_argument("--threads", type=int, metavar="N", help="of the engine (default: all cores)")
 
 
@@ -104,8 +107,9 @@ def open_personalizer(arguments: argparse.Namespace) -> Personalizer:
     if arguments.threads is not None and arguments.threads < 1:
         raise UsageError(f"--threads is {arguments.threads}, expected at least 1.")
     return Personalizer.open(
-        arguments.bundle, arguments.store, arguments.backend, arguments.threads
-    )
+        arguments.bundle, arguments.store, arguments.backend, arguments.threads,
+        layers_kept=arguments.layers_kept,
+    )  # fmt: skip
 
 
 def emit(arguments: argparse.Namespace, data: dict[str, Any], text: str) -> None:

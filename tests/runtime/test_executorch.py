@@ -139,6 +139,11 @@ def test_layers_that_come_and_go_give_the_same_bits(llama: Path) -> None:
     one_at_a_time = ExecutorchEngine(bundle, layers_kept=1)
     np.testing.assert_array_equal(one_at_a_time.choose(given, vectors, candidates), whole)
     assert len(one_at_a_time._programs) == 1
+    assert one_at_a_time.loaded_mb < ExecutorchEngine(bundle).loaded_mb
+    with pytest.raises(UsageError, match="layers_kept is 0 .*expected at least 1 with backend"):
+        Personalizer.open(llama, backend="executorch", layers_kept=0)
+    with pytest.raises(UsageError, match="the other engine holds the whole base"):
+        Personalizer.open(llama, layers_kept=2)
 
 
 def test_decoding_continues_what_prefill_began(both: Bundle) -> None:
