@@ -49,7 +49,8 @@ def pick_shots(
             f"shots is {shots}, tries {tries} and judges {judges}, expected at least 1 each."
         )
     shuffled = order(seed, 0, len(rows))
-    judged, pool = _judges(rows, shuffled, min(judges, len(rows) // 2))
+    judges = min(judges, len(rows) // 2)
+    judged, pool = _judges(rows, shuffled, judges)
     answers = [labels.example(*row).response for row in rows]
     draws = [_draw(answers, pool, shots, seed, attempt) for attempt in range(tries)]
     live = [_Set(labels, rows, shown) for shown in draws]

@@ -79,9 +79,9 @@ def test_the_identity_is_of_what_adapters_depend_on(bundle: Path) -> None:
         replace(manifest, files={**manifest.files, "README.md": FileEntry("0" * 64, 1)}),
     )
     assert {m.identity for m in same} == {identity}
-    weights = {**manifest.files, "onnx/base.onnx_data": FileEntry("0" * 64, 1)}
     other = (
-        replace(manifest, files=weights),
+        replace(manifest, base=replace(manifest.base, sha256="0" * 64)),
+        replace(manifest, base=replace(manifest.base, quantization="int8")),
         replace(manifest, adapter=replace(manifest.adapter, rank=8)),
         replace(manifest, adapter=replace(manifest.adapter, invocation=2)),
         replace(manifest, tokenizer=replace(manifest.tokenizer, sha256="0" * 64)),

@@ -215,21 +215,38 @@ def test_shots_come_from_the_rows_take_turns_and_are_not_learned_again(bundle: P
         me.pick_shots(labels, [(w, 0) for w in WORDS], judges=4)
 
 
+def test_judges_are_short_rows_and_fewer_rows_than_judges_are_enough() -> None:
+    labels = Labels("say {text}", ("a", "b"))
+    rows: list[tuple[str, object]] = [("x" * (1 + 7 * i % 31), i % 2) for i in range(30)]
+    judged: set[str] = set()
+
+    def score(examples: Sequence[Example]) -> tuple[Any, Any]:
+        judged.update(example.prompt.rsplit("say ", 1)[1] for example in examples)
+        answers = np.array([e.choices.index(e.response) for e in examples])
+        return np.zeros((len(examples), 2), np.float32), answers
+
+    _, rest = pick_shots(labels, rows, score, 4, 3, 96, 0, lambda *_: None)
+    assert len(rest) == 26
+    others = [text for text, _ in rows if text not in judged]
+    assert len(judged) == 15  # half of the rows, the shorter ones
+    assert max(map(len, judged)) < min(map(len, others))
+
+
 def test_the_best_of_many_sets_is_found_with_a_part_of_the_work() -> None:
     """A scorer that knows which text helps: sets with it answer right, others guess."""
     labels = Labels("say {text}", ("a", "b"))
-    rows: list[tuple[str, object]] = [(f"text {i}", i % 2) for i in range(40)]
+    rows: list[tuple[str, object]] = [(f"text {i:02}", i % 2) for i in range(40)]
     prompts, told = [], []
 
     def score(examples: Sequence[Example]) -> tuple[Any, Any]:
         prompts.extend(example.prompt for example in examples)
         answers = np.array([e.choices.index(e.response) for e in examples])
-        sure = np.array(["text 7 " in e.prompt for e in examples]) * 4.0
+        sure = np.array(["text 07 " in e.prompt for e in examples]) * 4.0
         noise = np.random.default_rng(len(prompts)).standard_normal((len(examples), 2))
         return (np.eye(2)[answers] * sure[:, None] + noise).astype(np.float32), answers
 
     shown, rest = pick_shots(labels, rows, score, 4, 18, 16, 1, lambda *done: told.append(done))
-    assert "text 7 " in shown.template
+    assert "text 07 " in shown.template
     assert len(rest) == 36
     assert told[-1][0] == told[-1][1] == len(prompts) == 18 * 4 + 6 * 4 + 2 * 8
     judged = {prompt.rsplit("say ", 1)[1] for prompt in prompts}
