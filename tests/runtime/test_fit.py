@@ -268,8 +268,8 @@ def test_a_time_bound_holds_though_the_prompts_alone_would_take_longer(bundle: P
     many = [Example(f"{i} {e.prompt}", e.response, CHOICES) for i, e in enumerate(labelled(2000))]
     cached: list[int] = []
     began = time.perf_counter()
-    report = me.fit(many, Budget(seconds=0.6), on_prefill=cached.append)
-    assert time.perf_counter() - began < 1.2
+    report = me.fit(many, Budget(seconds=2), on_prefill=cached.append)
+    assert time.perf_counter() - began < 4
     assert 32 <= report.examples == sum(cached) < 2000
     assert report.steps > 0
     (note,) = report.notes
