@@ -53,6 +53,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "one block": {"blocks": 1, "chosen": 1},
     "all blocks": {"chosen": 4},
     "no block chosen": {"chosen": 0},
+    "no blocks": {"blocks": 0, "chosen": 0},
     "one row": {"lanes": 1, "batch": 1, "length": 1},
     "many rows": {"lanes": 5, "batch": 19, "length": 3},
     "odd rank": {"rank": 5},
@@ -190,7 +191,7 @@ def onnx_session(given: Inputs, kernels: bool) -> onnxruntime.InferenceSession:
 @sweep
 def test_the_onnx_function_equals_the_reference(name: str, diagonal: bool) -> None:
     given = inputs(**SHAPES[name], diagonal=diagonal)
-    if not given["x"].size:
+    if not given["x"].size or not given["u"].size:
         pytest.skip("standard operators cannot reshape an empty tensor to an unknown axis")
     (y,) = onnx_session(given, kernels=False).run(None, given)
     np.testing.assert_allclose(y, gated_lowrank(**given), **TOLERANCE)
