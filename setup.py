@@ -4,18 +4,18 @@ Everything else about the package is in pyproject.toml. A build that fails is no
 package then runs on standard operators, and `dsa-edge doctor` says what that costs.
 """
 
-import shutil
-import subprocess
 import sys
 import sysconfig
-import tempfile
 from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent
-SOURCES = ROOT / "kernels" / "native"
+sys.path.insert(0, str(ROOT))
+
+from dsa_edge.errors import EngineError  # noqa: E402
+from dsa_edge.kernels.library import build, executorch_root  # noqa: E402
 
 
 class BuildKernels(build_ext):
@@ -23,36 +23,20 @@ class BuildKernels(build_ext):
 
     def run(self) -> None:
         """Build into the package, or go on without."""
-        target = (
-            ROOT / "kernels" / "lib"
-            if self.inplace
-            else Path(self.build_lib) / "dsa_edge/kernels/lib"
-        )
+        # An isolated build does not see what is installed, but knows where that is.
+        installed = executorch_root(Path(sysconfig.get_path("purelib")))
         try:
-            compile_kernels(target)
-        except (OSError, subprocess.CalledProcessError) as error:
-            print(
-                f"the kernels were not built ({error}): `dsa-edge doctor` has the remedy",
-                file=sys.stderr,
-            )
+            build(self._target(), installed)
+        except EngineError as error:
+            print(f"the kernels were not built: {error}", file=sys.stderr)
 
     def get_outputs(self) -> list[str]:
         """What was built."""
-        return [str(path) for path in (Path(self.build_lib) / "dsa_edge/kernels/lib").glob("lib*")]
+        return [str(path) for path in self._target().glob("lib*")]
 
-
-def compile_kernels(target: Path) -> None:
-    """Build into `target`; an ExecuTorch that is installed already gets its library too."""
-    executorch = Path(sysconfig.get_path("purelib")) / "executorch"
-    root = executorch if (executorch / "include").is_dir() else ""
-    with tempfile.TemporaryDirectory() as made:
-        command = ["cmake", "-S", str(SOURCES), "-B", made, f"-DEXECUTORCH_ROOT={root}"]
-        subprocess.run(command, check=True)
-        subprocess.run(["cmake", "--build", made, "--parallel", "2"], check=True)
-        target.mkdir(parents=True, exist_ok=True)
-        for library in Path(made).glob("libdsa_*"):
-            if library.suffix in (".so", ".dylib"):
-                shutil.copy2(library, target / library.name)
+    def _target(self) -> Path:
+        package = ROOT if self.inplace else Path(self.build_lib) / "dsa_edge"
+        return package / "kernels" / "lib"
 
 
 # The extension only makes setuptools run the command, and mark wheels as belonging to one platform.

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +17,14 @@ import torch
 
 from dsa_edge.adapter import Adapter, AdapterSpec, save_adapter
 from dsa_edge.bundle import hash_file
-from dsa_edge.errors import DsaEdgeError, ExportError, UsageError
+from dsa_edge.errors import DsaEdgeError, ExportError, MissingDependencyError, UsageError
 from dsa_edge.exporters._verify import GOLDEN_TOKENS, Check, golden_tokens, verify
 from dsa_edge.exporters.checkpoint import Checkpoint, open_checkpoint
 from dsa_edge.exporters.decoder import build_decoder
 from dsa_edge.exporters.executorch import write_programs
 from dsa_edge.exporters.onnx import MethodInfo, write_graphs
 from dsa_edge.exporters.parts import AdaptedModel
+from dsa_edge.kernels.gated_lowrank import MAX_RANK
 from dsa_edge.manifest import BaseInfo, FileEntry, Golden, Manifest, TokenizerInfo
 from dsa_edge.tokenizer import Tokenizer
 
@@ -72,7 +74,8 @@ def export(
     overwrite: replace an existing bundle, once the new one is complete.
     check: verify the bundle before it is put in place.
     on_stage: called with the name of each stage as it begins.
-    Raises UsageError, CheckpointError, or ExportError naming the stage that failed.
+    Raises UsageError, MissingDependencyError, CheckpointError, or ExportError naming the stage that
+    failed.
     """
     target, spec = Path(bundle), adapter or AdapterSpec()
     _check_options(target, backends, quantize, accuracy_level, overwrite)
@@ -168,6 +171,8 @@ def _check_options(
             f"backends are {list(backends)}, expected some of {', '.join(BACKENDS)}: "
             "correct --backend."
         )
+    if "executorch" in backends and not (find_spec("executorch") and find_spec("torchao")):
+        raise MissingDependencyError("executorch", "executorch", "the ExecuTorch backend")
     if quantize not in QUANTIZE:
         raise UsageError(f"quantize is {quantize!r}, expected one of {', '.join(QUANTIZE)}.")
     if accuracy_level not in (0, 4):
@@ -187,6 +192,8 @@ def _check_rank(spec: AdapterSpec, source: Checkpoint) -> None:
             f"rank is {spec.rank}, but the narrowest target of this model has {most} singular "
             "directions: lower --rank."
         )
+    if spec.rank > MAX_RANK:
+        raise UsageError(f"rank is {spec.rank}, the kernels take at most {MAX_RANK}: lower --rank.")
 
 
 @contextmanager

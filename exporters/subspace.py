@@ -92,19 +92,19 @@ class Block(nn.Module):
         self.register_buffer("u", u.T[None].half().contiguous())
         self.register_buffer("v", v.T[None].half().contiguous())
         rank = v.shape[0]
-        self.core = (1, rank, rank) if kind == "core" else (1, rank)
+        self.core_shape = (1, rank, rank) if kind == "core" else (1, rank)
 
     @property
     def size(self) -> int:
         """Trained numbers: r · r entries of C row by row, or r of its diagonal."""
-        return math.prod(self.core)
+        return math.prod(self.core_shape)
 
     def add(self, x: Tensor, y: Tensor, parameters: Tensor, route: Route) -> Tensor:
         """Base output y (L, B, T, n_out) of x (L, B, T, n_in), plus what parameters (L, size) add.
 
         Leading axes of x and y may be flattened into one.
         """
-        core = parameters.reshape(-1, *self.core)
+        core = parameters.reshape(-1, *self.core_shape)
         return gated_lowrank(x, y, core, route.index, route.weight, self.u, self.v, route.active)
 
 

@@ -18,6 +18,7 @@ from dsa_edge.errors import EngineError
 
 __all__ = [
     "ABI",
+    "FOLDER",
     "LIBRARIES",
     "STANDARD",
     "build",
@@ -81,18 +82,17 @@ def instruction_set() -> str:
     return name.decode()
 
 
-def build(folder: Path = FOLDER, executorch: Path | None = None) -> list[Path]:
+def build(folder: Path, executorch: Path | None) -> list[Path]:
     """Compile the kernels into `folder` and return the libraries.
 
-    executorch: folder of the installed executorch package; None looks for it.
+    executorch: folder of the installed executorch package; None builds no ops for it.
     Raises EngineError with the compiler's last words when that fails.
     """
     cmake = shutil.which("cmake")
     if cmake is None:
         raise EngineError("CMake is not installed: run `pip install cmake` and try again.")
-    root = executorch or executorch_root()
     with tempfile.TemporaryDirectory() as made:
-        _call(cmake, "-S", str(SOURCES), "-B", made, f"-DEXECUTORCH_ROOT={root or ''}")
+        _call(cmake, "-S", str(SOURCES), "-B", made, f"-DEXECUTORCH_ROOT={executorch or ''}")
         _call(cmake, "--build", made, "--parallel", "2")
         folder.mkdir(parents=True, exist_ok=True)
         for old in folder.glob(f"libdsa_*{_SUFFIX}"):
@@ -100,12 +100,15 @@ def build(folder: Path = FOLDER, executorch: Path | None = None) -> list[Path]:
         return [_moved(path, folder) for path in sorted(Path(made).glob(f"libdsa_*{_SUFFIX}"))]
 
 
-def executorch_root() -> Path | None:
-    """The installed executorch package's folder, found without importing it."""
-    spec = importlib.util.find_spec("executorch")
-    places = list(spec.submodule_search_locations or ()) if spec else []
-    found = [Path(place) for place in places if (Path(place) / "include").is_dir()]
-    return found[0] if found else None
+def executorch_root(packages: Path | None = None) -> Path | None:
+    """The executorch package's folder, found without importing it; None where it has no headers.
+
+    packages: a folder of packages to look in; None looks where Python does.
+    """
+    spec = None if packages else importlib.util.find_spec("executorch")
+    places = [packages / "executorch"] if packages else []
+    places += [Path(place) for place in (spec.submodule_search_locations or ())] if spec else []
+    return next((place for place in places if (place / "include").is_dir()), None)
 
 
 def _moved(path: Path, folder: Path) -> Path:

@@ -94,8 +94,7 @@ class PromptCache:
         self._forget_pages()
         lengths = np.array([len(item.prompt) for item in items], dtype=np.int64)
         first = self._shape.first
-        prefix = Prefix(self._prefix.keys[first:], self._prefix.values[first:])
-        return Context(prefix, hidden, keys, values, lengths)
+        return Context(self._prefix.from_layer(first), hidden, keys, values, lengths)
 
     def padded_bytes(self, count: int, prompt: int) -> int:
         """Bytes of the keys and values of `count` items with prompts of at most so many tokens."""

@@ -10,7 +10,7 @@ from dsa_edge.bundle import Bundle
 from dsa_edge.errors import VerifyError
 from dsa_edge.runtime._backend import open_engine
 from dsa_edge.runtime._cache import no_prefix
-from dsa_edge.runtime._engine import Context, Engine, Floats, Prefix
+from dsa_edge.runtime._engine import Context, Engine, Floats
 from dsa_edge.runtime._executorch_engine import ExecutorchEngine
 
 __all__ = ["Comparison", "compare_engines"]
@@ -70,7 +70,7 @@ def _scores(engine: Engine) -> Floats:
     prefix, lengths, first = no_prefix(manifest), ends - rows, manifest.split_layer
     filled = engine.prefill(prefix, prompts, tails, lengths)
     context = Context(
-        Prefix(prefix.keys[first:], prefix.values[first:]),
+        prefix.from_layer(first),
         filled.hidden,
         filled.keys[first:],
         filled.values[first:],

@@ -46,6 +46,14 @@ class Prefix:
         """Number of shared tokens, X."""
         return self.keys.shape[3]
 
+    def layer(self, index: int) -> tuple[Halves, Halves]:
+        """Keys and values (1, kv, X, d) of one of its layers."""
+        return self.keys[index], self.values[index]
+
+    def from_layer(self, first: int) -> Prefix:
+        """What layers from `first` on need of it."""
+        return Prefix(self.keys[first:], self.values[first:])
+
 
 @dataclass(frozen=True)
 class Context:

@@ -7,25 +7,21 @@ Shapes are those of `_engine.py`; A adapted layers, N all layers, M rows.
 
 from __future__ import annotations
 
-import logging
 from collections import OrderedDict
 from collections.abc import Sequence
-from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dsa_edge.bundle import Bundle
-from dsa_edge.errors import BundleError, EngineError, MissingDependencyError
-from dsa_edge.kernels.library import instruction_set, library
-from dsa_edge.manifest import ExecutorchInfo
+from dsa_edge.errors import BundleError
+from dsa_edge.kernels.library import instruction_set
+from dsa_edge.manifest import ProgramInfo
 from dsa_edge.runtime._engine import Context, Decoded, Floats, Halves, Ints, Prefilled, Prefix
+from dsa_edge.runtime._executorch_bindings import Bindings
 from dsa_edge.runtime._executorch_ends import Ends
 from dsa_edge.runtime._memory import release_freed
-
-if TYPE_CHECKING:
-    from types import ModuleType
 
 __all__ = ["ExecutorchEngine"]
 
@@ -51,7 +47,7 @@ class ExecutorchEngine:
                 "onnx,executorch`, or use the ONNX backend."
             )
         self.bundle, self.info = bundle, bundle.manifest.executorch
-        self._runtime = _Runtime(self.info, threads)
+        self._bindings = Bindings(self.info, threads)
         self.kernels = instruction_set()
         self._programs: OrderedDict[int, Any] = OrderedDict()
         self._geometry = bundle.manifest.decoder
@@ -94,10 +90,10 @@ class ExecutorchEngine:
         for layer in range(self.bundle.manifest.n_layers):
             if layer == self._split:
                 pooled = _mean(x[0], lengths)
-            shared = prefix.keys[layer], prefix.values[layer]
-            x, *cached = self._prompt(layer, x, shared)
-            keys.append(cached[0])
-            values.append(cached[1])
+            shared = prefix.layer(layer)
+            x, k, v = self._prompt(layer, x, shared)
+            keys.append(k)
+            values.append(v)
             if layer < self._split:
                 hidden = self._layer(layer, hidden, shared, (keys[-1], values[-1]), lengths)[0]
         return Prefilled(hidden[0], np.stack(keys), np.stack(values), pooled)
@@ -139,10 +135,7 @@ class ExecutorchEngine:
         new_keys, new_values = [], []
         for layer in range(self.bundle.manifest.n_layers):
             own = slots[layer - self._split] if layer >= self._split else None
-            shared, cached = (
-                (prefix.keys[layer], prefix.values[layer]),
-                (keys[layer], values[layer]),
-            )
+            shared, cached = prefix.layer(layer), (keys[layer], values[layer])
             x, k, v = self._layer(layer, x, shared, cached, lengths, own)
             new_keys.append(_cache(k))
             new_values.append(_cache(v))
@@ -182,12 +175,10 @@ class ExecutorchEngine:
     def _adapted(self, context: Context, adapter: Floats) -> Floats:
         """The adapted layers over a context's rows: (L, B, R, D)."""
         x = np.broadcast_to(context.hidden, (len(adapter), *context.hidden.shape))
-        prefix = context.prefix
         for index, slots in enumerate(np.split(adapter, len(context.keys), 1)):
-            x, _, _ = self._layer(
-                self._split + index, x, (prefix.keys[index], prefix.values[index]),
-                (context.keys[index], context.values[index]), context.lengths, slots,
-            )  # fmt: skip
+            cached = context.keys[index], context.values[index]
+            shared = context.prefix.layer(index)
+            x, _, _ = self._layer(self._split + index, x, shared, cached, context.lengths, slots)
         return x
 
     def _layer(
@@ -218,9 +209,10 @@ class ExecutorchEngine:
                 active = np.zeros((batch, new), dtype=np.bool_)
             else:
                 active = np.ones((batch, new), dtype=np.bool_)
-            one = np.zeros((batch, 1), dtype=np.int64)
-            given += [slots, one, one.astype(np.float32) + 1, active]
-        y, keys, values = self._runtime.run(self._program(layer), given, f"layer {layer}")
+            route_index = np.zeros((batch, 1), dtype=np.int64)  # the only block
+            route_weight = np.ones((batch, 1), dtype=np.float32)
+            given += [slots, route_index, route_weight, active]
+        y, keys, values = self._bindings.run(self._program(layer), given, f"layer {layer}")
         heads = (lanes, batch, new, *keys.shape[1:])
         return y.reshape(x.shape), keys.reshape(heads), values.reshape(heads)
 
@@ -231,23 +223,19 @@ class ExecutorchEngine:
             return self._programs[layer]
         while len(self._programs) >= self._kept:
             self._programs.popitem(last=False)
-        entry = self.info.layers[layer]
-        program = self._runtime.load(
-            self.bundle.path / entry.program, self.bundle.path / entry.data
-        )
-        self._programs[layer] = program
-        return program
+        self._programs[layer] = self._load(self.info.layers[layer])
+        return self._programs[layer]
+
+    def _load(self, entry: ProgramInfo) -> Any:
+        return self._bindings.load(self.bundle.path / entry.program, self.bundle.path / entry.data)
 
     def _logits(self, x: Floats) -> Floats:
         """Logits (rows, V) of hidden states (rows, D)."""
         if self._head is None:
-            entry = self.info.head
-            self._head = self._runtime.load(
-                self.bundle.path / entry.program, self.bundle.path / entry.data
-            )
+            self._head = self._load(self.info.head)
         most = self.info.head_rows
         parts = [np.ascontiguousarray(x[i : i + most]) for i in range(0, len(x), most)]
-        return np.concatenate([self._runtime.run(self._head, [part], "head")[0] for part in parts])
+        return np.concatenate([self._bindings.run(self._head, [part], "head")[0] for part in parts])
 
     def _parts(self, shape: Sequence[int], lanes: int) -> list[tuple[slice, slice]]:
         """Lanes and examples cut so that the rows of each part fit the programs' bound."""
@@ -264,72 +252,6 @@ class ExecutorchEngine:
         shape = batch, self._geometry["n_kv_heads"], 0, self._geometry["head_dim"]
         empty: Halves = np.empty(shape, dtype=np.float16)
         return empty, empty
-
-
-class _Runtime:
-    """ExecuTorch's Python bindings, which bring torch with them: imported here and only here."""
-
-    def __init__(self, info: ExecutorchInfo, threads: int | None) -> None:
-        self._torch, self._bindings = _import()
-        self.version = version("executorch")
-        if self.version.split(".")[:2] != info.version.split(".")[:2]:
-            raise EngineError(
-                f"the programs were made by ExecuTorch {info.version}, installed is "
-                f"{self.version}: install executorch {info.version} or export the bundle again."
-            )
-        library("dsa_executorch")  # registers our ops
-        missing = set(info.operators) - set(self._bindings._get_operator_names())
-        if missing:
-            raise EngineError(
-                f"ExecuTorch lacks the operator {', '.join(sorted(missing))}: run `dsa-edge doctor "
-                "--build` for ours, or install an ExecuTorch built with it."
-            )
-        if threads:
-            self._bindings._unsafe_reset_threadpool(threads)
-
-    def load(self, program: Any, data: Any) -> Any:
-        """A program with its weights, mapped from storage."""
-        try:
-            loaded = self._bindings._load_for_executorch(str(program), str(data))
-            loaded.method_meta("forward")  # it reads the file only now
-            return loaded
-        except RuntimeError as error:
-            raise EngineError(
-                f"ExecuTorch {self.version} cannot load {program} ({error}): export the bundle "
-                "again."
-            ) from error
-
-    def run(self, program: Any, given: list[NDArray[Any]], what: str) -> list[NDArray[Any]]:
-        """Run a program on arrays."""
-        tensors = [self._tensor(array) for array in given]
-        try:
-            outputs = program.forward(tensors)
-        except RuntimeError as error:
-            raise EngineError(
-                f"ExecuTorch {self.version} failed in {what} on {len(given[0])} rows ({error}): "
-                "pass fewer or shorter examples at a time, or lower memory_mb."
-            ) from error
-        return [output.numpy() for output in outputs]
-
-    def _tensor(self, array: NDArray[Any]) -> Any:
-        whole = np.ascontiguousarray(array)
-        tensor = self._torch.from_numpy(whole if whole.flags.writeable else whole.copy())
-        # numpy's strides of an empty array are not those that ExecuTorch expects.
-        return tensor if array.size else self._torch.empty(array.shape, dtype=tensor.dtype)
-
-
-def _import() -> tuple[ModuleType, ModuleType]:
-    logging.disable(logging.WARNING)  # notes of torch's own optional parts
-    try:
-        import torch
-        from executorch.extension.pybindings import portable_lib
-    except ImportError as error:
-        raise MissingDependencyError(
-            "executorch", "executorch", "the ExecuTorch backend"
-        ) from error
-    finally:
-        logging.disable(logging.NOTSET)
-    return torch, portable_lib
 
 
 def _some(context: Context, some: slice) -> Context:

@@ -65,7 +65,7 @@ def main(argv: Sequence[str]) -> int:
             (before,) = me.evaluate(bare, (0,), bar.update)
             shown, after = me.evaluate(prompts, (0, me.version), bar.update)
         answers = _answers(me, bare, prompts)
-        store_bytes = me.store_bytes
+        store_bytes, engine = me.store_bytes, me.engine
     data = {
         "accuracy_before": before.accuracy,
         "accuracy_with_examples": shown.accuracy,
@@ -76,6 +76,7 @@ def main(argv: Sequence[str]) -> int:
         "export_seconds": export_seconds,
         "bundle_bytes": Bundle.open(bundle, check_hashes=False).bytes,
         "store_bytes": store_bytes,
+        **engine,
         "total_seconds": time.perf_counter() - started,
         "report": folder / "report.html",
         **report.to_dict(),

@@ -11,7 +11,15 @@ from typing import Any
 
 from dsa_edge.cli._common import emit, parser, table
 from dsa_edge.errors import EngineError
-from dsa_edge.kernels.library import LIBRARIES, build, instruction_set, library, library_path
+from dsa_edge.kernels.library import (
+    FOLDER,
+    LIBRARIES,
+    build,
+    executorch_root,
+    instruction_set,
+    library,
+    library_path,
+)
 
 __all__ = ["main"]
 
@@ -37,7 +45,7 @@ def main(argv: Sequence[str]) -> int:
     made.add_argument("--build", action="store_true", help="compile the kernels on this machine")
     arguments = made.parse_args(argv)
     if arguments.build:
-        build()
+        build(FOLDER, executorch_root())
     found = {what: {p: _version(p) for p in packages} for what, (packages, _) in NEEDS.items()}
     data: dict[str, Any] = {
         "dsa_edge": _version("dsa-edge"),

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from dsa_edge.adapter import KINDS, TARGETS, AdapterSpec
 from dsa_edge.cli._common import comma_list, emit, parser, progress, table
+
+if TYPE_CHECKING:
+    from dsa_edge.exporters import ExportReport
 
 __all__ = ["main"]
 
@@ -22,6 +27,38 @@ HF folder or GGUF ──▶ decoder ──▶ quantize ──▶ subspace ──
 
 def main(argv: Sequence[str]) -> int:
     """Run the verb."""
+    arguments = _parser().parse_args(argv)
+    adapter = AdapterSpec(
+        arguments.adapter,
+        arguments.rank,
+        comma_list(arguments.targets),
+        arguments.split,
+        arguments.invocation,
+    )
+    from dsa_edge.exporters import export
+
+    with progress(None, "export", "stage") as bar:
+
+        def on_stage(stage: str) -> None:
+            bar.set_description(stage)
+            bar.update()
+
+        report = export(
+            arguments.checkpoint,
+            arguments.bundle,
+            backends=comma_list(arguments.backend),
+            quantize=arguments.quantize,
+            adapter=adapter,
+            accuracy_level=arguments.accuracy_level,
+            overwrite=arguments.force,
+            check=not arguments.no_verify,
+            on_stage=on_stage,
+        )
+    emit(arguments, asdict(report), table(_rows(report)))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
     made = parser("export", DESCRIPTION, EXAMPLES)
     default = AdapterSpec()
     made.add_argument("checkpoint", help="Hugging Face folder (safetensors) or GGUF file")
@@ -59,40 +96,17 @@ def main(argv: Sequence[str]) -> int:
     )
     made.add_argument("--force", action="store_true", help="replace an existing bundle")
     made.add_argument("--no-verify", action="store_true", help="skip the check at the end")
-    arguments = made.parse_args(argv)
-    adapter = AdapterSpec(
-        arguments.adapter,
-        arguments.rank,
-        comma_list(arguments.targets),
-        arguments.split,
-        arguments.invocation,
-    )
-    from dsa_edge.exporters import export
+    return made
 
-    with progress(None, "export", "stage") as bar:
 
-        def on_stage(stage: str) -> None:
-            bar.set_description(stage)
-            bar.update()
-
-        report = export(
-            arguments.checkpoint,
-            arguments.bundle,
-            backends=comma_list(arguments.backend),
-            quantize=arguments.quantize,
-            adapter=adapter,
-            accuracy_level=arguments.accuracy_level,
-            overwrite=arguments.force,
-            check=not arguments.no_verify,
-            on_stage=on_stage,
-        )
+def _rows(report: ExportReport) -> list[tuple[str, object]]:
     programs: list[tuple[str, object]] = []
     if report.delegated is not None:
         programs = [
             ("delegated", f"{report.delegated:.1%} of the base's multiply-adds, to XNNPACK"),
             ("operators", ", ".join(report.operators)),
         ]
-    rows: list[tuple[str, object]] = [
+    return [
         ("bundle", report.bundle),
         ("size", f"{report.bytes / 1e6:.1f} MB"),
         (
@@ -104,5 +118,3 @@ def main(argv: Sequence[str]) -> int:
         *programs,
         ("verified", ", ".join(check.stage for check in report.checks) or "no"),
     ]
-    emit(arguments, asdict(report), table(rows))
-    return 0

@@ -1,26 +1,22 @@
 """Module → ExecuTorch program whose weights lie in a data file of their own.
 
 The program is lowered once, on random weights, and runs with the weights of any layer of the same
-form: a `.ptd` file is a table of named buffers, and `LayerData` writes one with other bytes under
-the same names. This file alone leans on how ExecuTorch names and packs weights; `_write.py` checks
-it at every export by lowering a real layer and comparing.
+form: a `.ptd` file is a table of named buffers, and `Lowered.with_weights` writes one with other
+bytes under the same names. This file alone leans on how ExecuTorch names and packs weights;
+`_check.py` runs every program beside its torch module at every export.
 """
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import io
-import logging
-import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dsa_edge.errors import ExportError
+from dsa_edge.exporters._quiet import quiet
 
 __all__ = ["Lowered", "lower", "lower_template"]
 
@@ -33,26 +29,28 @@ STRUCTURE = ("ones", "mean", "zeros")
 class Lowered:
     """A program, and the table of its weights.
 
-    program: the `.pte` file. data: the `.ptd` file of the weights that it was lowered with.
-    names: weight → index of its buffer in the data file.
+    program: the `.pte` file.
+    payload: ExecuTorch's `DataPayload`, the buffers of the weights that it was lowered with.
+    names: weight → index of its buffer.
     operators: names of the ops that run outside XNNPACK.
     outside: numbers in the weights of products that run outside it, which is their multiply-adds a
     row.
     """
 
     program: bytes
-    data: bytes
+    payload: Any
     names: dict[str, int]
     operators: tuple[str, ...]
     outside: int = 0
 
-    def with_weights(self, module: nn.Module) -> bytes:
-        """The data file with a module's weights, which has the form of the lowered one."""
-        from executorch.exir._serialize._cord import Cord
+    @property
+    def data(self) -> bytes:
+        """The `.ptd` file of the weights that it was lowered with."""
+        return bytes(_serializer().serialize(self.payload))
 
-        serializer = _serializer()
-        payload = serializer.deserialize(Cord(self.data))
-        buffers = list(payload.buffers)
+    def with_weights(self, module: nn.Module) -> bytes:
+        """The `.ptd` file of a module's weights, which has the form of the lowered one."""
+        buffers = list(self.payload.buffers)
         for name, content in _contents(module).items():
             index = self.names[name]
             if len(buffers[index]) != len(content):
@@ -60,8 +58,7 @@ class Lowered:
                     f"{name} has another size than in the program: lower it by itself."
                 )
             buffers[index] = content
-        payload.buffers = buffers
-        return bytes(serializer.serialize(payload))
+        return bytes(_serializer().serialize(replace(self.payload, buffers=buffers)))
 
 
 def lower_template(module: nn.Module, values: tuple[Tensor, ...], dynamic: Any) -> Lowered:
@@ -76,7 +73,7 @@ def lower_template(module: nn.Module, values: tuple[Tensor, ...], dynamic: Any) 
 
 def lower(module: nn.Module, values: tuple[Tensor, ...], dynamic: Any) -> Lowered:
     """Lower a module with the weights that it has; `dynamic` marks axes as torch.export does."""
-    with _quiet():
+    with quiet():
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.exir import (
             EdgeCompileConfig,
@@ -103,8 +100,8 @@ def lower(module: nn.Module, values: tuple[Tensor, ...], dynamic: Any) -> Lowere
         made = edge.to_executorch(
             ExecutorchBackendConfig(external_constants=_tag, memory_planning_pass=planning)
         )
-    data = bytes(made._tensor_data[TAG])
-    return Lowered(made.buffer, data, _names(module, data), _operators(made), outside)
+        payload = _serializer().deserialize(made._tensor_data[TAG])
+    return Lowered(made.buffer, payload, _names(module, payload), _operators(made), outside)
 
 
 def _tag(node: torch.fx.Node) -> str | None:
@@ -112,17 +109,12 @@ def _tag(node: torch.fx.Node) -> str | None:
     return None if str(node.target).endswith(STRUCTURE) else TAG
 
 
-def _names(module: nn.Module, data: bytes) -> dict[str, int]:
-    """Find every weight in the data file by its bytes.
+def _names(module: nn.Module, payload: Any) -> dict[str, int]:
+    """Find every weight among the buffers by its bytes.
 
     Raises ExportError when one is missing: ExecuTorch then packs weights in another way.
     """
-    from executorch.exir._serialize._cord import Cord
-
-    places = {
-        bytes(buffer): index
-        for index, buffer in enumerate(_serializer().deserialize(Cord(data)).buffers)
-    }
+    places = {bytes(buffer): index for index, buffer in enumerate(payload.buffers)}
     wanted = _contents(module)
     missing = [name for name, content in wanted.items() if content not in places]
     if missing:
@@ -183,15 +175,3 @@ def _serializer() -> Any:
     )
 
     return FlatTensorSerializer(FlatTensorConfig(segment_alignment=64))
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the lowering's notes off the user's terminal."""
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(logging.NOTSET)

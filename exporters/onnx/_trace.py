@@ -5,11 +5,6 @@ Tracing with the weights as inputs, not constants, is what lets one trace serve 
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +12,7 @@ import onnx_ir as ir
 import torch
 from torch import Tensor, nn
 
+from dsa_edge.exporters._quiet import quiet
 from dsa_edge.exporters.onnx._ops import MICROSOFT, OPSET, translations
 from dsa_edge.kernels.onnx_function import DOMAIN
 
@@ -51,7 +47,7 @@ def trace(
     """Trace a part on example values; `dynamic` marks the axes that vary, as torch.export does."""
     state = dict(module.named_buffers())
     names = tuple(state)
-    with _quiet():
+    with quiet():
         program = torch.onnx.export(
             _Functional(module, names).eval(),
             (values, tuple(state.values())),
@@ -82,17 +78,3 @@ def _inline_constants(graph: ir.Graph) -> None:
         value.replace_all_uses_with(node.outputs[0])
         graph.insert_before(graph[0], node)
     graph.initializers.clear()
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the tracer's progress chatter and deprecation notes off the user's terminal."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

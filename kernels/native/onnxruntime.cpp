@@ -172,10 +172,13 @@ extern "C" __attribute__((visibility("default"))) OrtStatus* RegisterCustomOps(
   api = base->GetApi(ORT_API_VERSION);
   if (!api) return base->GetApi(1)->CreateStatus(ORT_FAIL, "needs ONNX Runtime 1.21 or newer");
   static const OrtCustomOp op = make_op();
-  OrtCustomOpDomain* domain = nullptr;  // lives as long as the process, as sessions refer to it
-  DSA_TRY(api->CreateCustomOpDomain("dsa", &domain));
-  DSA_TRY(api->CustomOpDomain_Add(domain, &op));
-  return api->AddCustomOpDomain(options, domain);
+  // One for all sessions, which refer to it as long as the process lives.
+  static OrtCustomOpDomain* domain = nullptr;
+  static OrtStatus* const failed = [] {
+    OrtStatus* status = api->CreateCustomOpDomain("dsa", &domain);
+    return status ? status : api->CustomOpDomain_Add(domain, &op);
+  }();
+  return failed ? wrong("its domain could not be made") : api->AddCustomOpDomain(options, domain);
 }
 
 extern "C" __attribute__((visibility("default"))) int64_t dsa_abi() { return dsa::kAbi; }

@@ -123,6 +123,10 @@ def test_inspect_and_verify_and_doctor(run: Run, bundle: Path) -> None:
     assert code == 0
     assert json.loads(out)["ready"]["learning and inference"] is True
     assert "runs" in json.loads(out)["bundle"]
+    assert set(json.loads(out)["kernels"]) == {"dsa_kernels", "dsa_onnxruntime", "dsa_executorch"}
+    told = json.loads(run("generate", bundle, "--prompt", "x", "--max-tokens", 1, "--json")[1])
+    assert told["backend"] == "onnx"
+    assert told["kernels"] in ("avx512", "avx2", "neon", "baseline", "standard operators")
 
 
 MISTAKES = {

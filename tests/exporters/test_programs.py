@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from dsa_edge.adapter import AdapterSpec
-from dsa_edge.errors import ExportError
+from dsa_edge.errors import ExportError, MissingDependencyError, UsageError
+from dsa_edge.exporters import _export
 from dsa_edge.exporters.checkpoint import open_checkpoint
 from dsa_edge.exporters.decoder import Linear, build_decoder, quantize
 from dsa_edge.exporters.parts import AdaptedModel
@@ -85,15 +86,28 @@ def test_a_reused_program_equals_its_layer_lowered_for_real_to_the_bit(
     torch.testing.assert_close(ours[0], expected[0], atol=1e-3, rtol=1e-3)
 
 
+def test_a_missing_executorch_is_said_before_anything_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_export, "find_spec", lambda name: None)
+    with pytest.raises(MissingDependencyError, match=r"run `pip install 'dsa-edge\[executorch\]'"):
+        _export.export(tmp_path / "any", tmp_path / "x.dsa", backends=("executorch",))
+
+
+def test_a_rank_beyond_the_kernels_is_refused(
+    tiny_checkpoint: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_export, "MAX_RANK", 3)
+    with pytest.raises(UsageError, match="rank is 4, the kernels take at most 3: lower --rank"):
+        _export._check_rank(AdapterSpec(rank=4), open_checkpoint(tiny_checkpoint("llama")))
+
+
 def test_weights_of_another_form_are_refused(tiny_checkpoint: Callable[[str], Path]) -> None:
     made = model(tiny_checkpoint("llama"))
     layer = BaseProgram(made.decoder.layer(0), None)
     names = {name: 0 for name, _ in layer.named_buffers()}
     from executorch.exir._serialize.data_serializer import DataEntry, DataPayload
 
-    from dsa_edge.exporters.executorch._lower import _serializer
-
     payload = DataPayload([b"\0" * 16], {"x": DataEntry(0, 16, None)})
-    data = bytes(_serializer().serialize(payload))
     with pytest.raises(ExportError, match="has another size than in the program: lower it"):
-        Lowered(b"", data, names, ()).with_weights(layer)
+        Lowered(b"", payload, names, ()).with_weights(layer)

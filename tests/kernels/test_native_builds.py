@@ -67,7 +67,7 @@ def test_the_libraries_build_and_load_from_any_folder(
     monkeypatch.setattr(library, "FOLDER", tmp_path / "lib")
     with pytest.raises(EngineError, match="not built: run `dsa-edge doctor --build`"):
         library.library("dsa_kernels")
-    made = library.build(tmp_path / "lib")
+    made = library.build(tmp_path / "lib", None)
     assert "libdsa_onnxruntime.so" in {path.name for path in made}
     assert library.instruction_set() in ("avx512", "avx2", "neon", "baseline")
 
@@ -101,4 +101,4 @@ def test_a_compiler_that_fails_is_one_sentence(
     monkeypatch.setattr(library, "SOURCES", tmp_path)
     (tmp_path / "CMakeLists.txt").write_text("message(FATAL_ERROR broken)")
     with pytest.raises(EngineError, match="building the kernels failed .*everything runs without"):
-        library.build(tmp_path / "lib")
+        library.build(tmp_path / "lib", None)

@@ -11,8 +11,17 @@ from pathlib import Path
 import numpy as np
 
 from dsa_edge.bundle import Bundle
+from dsa_edge.examples import Example
 from dsa_edge.runtime._engine import Context, Decoded, Floats, Halves, Ints, Prefilled, Prefix
 from dsa_edge.runtime._plan import Chunks
+
+COMMON = "Rain fell on the roof all night, "
+EXAMPLES = [
+    Example(COMMON + "and the garden was", " a", (" a", " b")),
+    Example(COMMON + "and", " b", (" a", " b")),
+    Example(COMMON + "she wrote 12 letters in 2024 and posted", " a", (" a", " b")),
+    Example(COMMON + "warm", " b", (" a", " b")),
+]
 
 
 def fixed_chunks(rows: int = 10_000, cache: int = 2**30, tokens: int = 400) -> Chunks:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from stub import fixed_chunks
+from stub import COMMON, EXAMPLES, fixed_chunks
 
 import dsa_edge
 import dsa_edge.runtime
@@ -29,13 +29,6 @@ from dsa_edge.runtime._encode import Encoder
 from dsa_edge.runtime._objective import Objective, items_of
 from dsa_edge.runtime._onnx_engine import OnnxEngine
 
-COMMON = "Rain fell on the roof all night, "
-EXAMPLES = [
-    Example(COMMON + "and the garden was", " a", (" a", " b")),
-    Example(COMMON + "and", " b", (" a", " b")),
-    Example(COMMON + "she wrote 12 letters in 2024 and posted", " a", (" a", " b")),
-    Example(COMMON + "warm", " b", (" a", " b")),
-]
 FREE = [Example(COMMON + "and", " the garden was green"), Example("He did", " not like it")]
 
 

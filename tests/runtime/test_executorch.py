@@ -12,13 +12,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
+from stub import COMMON, EXAMPLES
 
-from dsa_edge.adapter import AdapterSpec
+from dsa_edge.adapter import Adapter, AdapterSpec, save_adapter
 from dsa_edge.bundle import Bundle
-from dsa_edge.errors import BundleError, EngineError, UsageError
+from dsa_edge.errors import BundleError, EngineError, UsageError, VerifyError
 from dsa_edge.kernels.library import library_path
 from dsa_edge.runtime import Budget, Example, Personalizer
 from dsa_edge.runtime._cache import PromptCache, no_prefix
+from dsa_edge.runtime._compare import compare_engines
 from dsa_edge.runtime._encode import Encoder
 from dsa_edge.runtime._engine import Context, Prefix
 from dsa_edge.runtime._executorch_engine import ExecutorchEngine
@@ -36,13 +39,6 @@ pytestmark = pytest.mark.skipif(
 # layer to 1e-3 is what test_programs.py says.
 SHARE = 0.35  # root mean square of the difference, of the standard deviation
 NATS = 0.3
-COMMON = "Rain fell on the roof all night, "
-EXAMPLES = [
-    Example(COMMON + "and the garden was", " a", (" a", " b")),
-    Example(COMMON + "and", " b", (" a", " b")),
-    Example(COMMON + "she wrote 12 letters in 2024 and posted", " a", (" a", " b")),
-    Example(COMMON + "warm", " b", (" a", " b")),
-]
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +175,7 @@ def test_the_same_fit_on_both_engines_learns_alike(llama: Path) -> None:
     assert {onnx.verdict, executorch.verdict} == {"improved"}
 
 
-def test_generation_gives_the_golden_tokens(both: Bundle) -> None:
+def test_both_engines_begin_to_answer_alike(both: Bundle) -> None:
     golden = both.manifest.golden
     texts = []
     for backend in ("onnx", "executorch"):
@@ -188,14 +184,43 @@ def test_generation_gives_the_golden_tokens(both: Bundle) -> None:
     assert texts[0] == texts[1]
 
 
-def test_an_adapter_learned_on_one_engine_serves_the_other(llama: Path, tmp_path: Path) -> None:
-    examples = EXAMPLES * 8
-    with Personalizer.open(llama, backend="executorch") as me:
-        me._store.add_version(0, me._version(0), "made", 0, {})
-        me.save_adapter(tmp_path / "me.safetensors")
-    with Personalizer.open(llama, backend="onnx") as me:
-        version = me.load_adapter(tmp_path / "me.safetensors")
-        assert me.evaluate(examples[:2], [version])
+def test_an_adapter_of_one_engine_changes_the_answers_of_the_other_alike(
+    llama: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "me.safetensors"
+    bundle = Bundle.open(llama)
+    save_adapter(file, Adapter(lanes(bundle)[0]), bundle.identity, bundle.manifest.adapter)
+    found = {}
+    for backend in ("onnx", "executorch"):
+        with Personalizer.open(llama, backend=backend) as me:
+            base, adapted = me.evaluate(EXAMPLES, [0, me.load_adapter(file)])
+        found[backend] = base.loss, adapted.loss
+    assert abs(found["onnx"][1] - found["onnx"][0]) > 0.02
+    for onnx, executorch in zip(*found.values(), strict=True):
+        assert abs(onnx - executorch) < NATS
+
+
+def test_rows_beyond_what_was_exported_are_an_error_not_a_crash(llama: Path) -> None:
+    bundle = Bundle.open(llama)
+    engine = ExecutorchEngine(bundle)
+    object.__setattr__(engine.info, "rows", 10**6)  # so that the engine does not cut them
+    tokens = np.ones((8, 100), dtype=np.int64)
+    with pytest.raises(EngineError, match="failed in layer 0 on 800 rows .*: pass fewer or"):
+        engine.prefill(no_prefix(bundle.manifest), tokens, tokens[:, :1], np.full(8, 100))
+
+
+def test_engines_are_compared_and_one_that_is_wrong_is_found(llama: Path, spoiled: Path) -> None:
+    compared = compare_engines(Bundle.open(llama))
+    assert compared is not None
+    assert 0 < compared.difference < compared.tolerance
+    assert compared.adapter_correlation > 0.8
+    bundle = Bundle.open(spoiled)
+    assert bundle.manifest.executorch is not None
+    ends = spoiled / bundle.manifest.executorch.ends
+    small = load_file(ends)
+    save_file({**small, "final_norm": -small["final_norm"]}, ends)
+    with pytest.raises(VerifyError, match=r"stage 'engines' .*: export the bundle again"):
+        compare_engines(Bundle.open(spoiled, check_hashes=False))
 
 
 @pytest.fixture

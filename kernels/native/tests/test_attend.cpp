@@ -4,21 +4,9 @@
 #include <vector>
 
 #include "../core/attend.h"
+#include "cases.h"
 
 namespace {
-
-uint64_t state = 7;
-
-float random_value() {  // -1 … 1
-  state = state * 6364136223846793005ull + 1442695040888963407ull;
-  return static_cast<float>(static_cast<int32_t>(state >> 32)) / 2147483648.0f;
-}
-
-std::vector<float> randoms(int64_t count) {
-  std::vector<float> values(count);
-  for (float& value : values) value = random_value();
-  return values;
-}
 
 // Halves whose values are exact, so that no conversion is needed to say what they are.
 struct Halves {
@@ -119,14 +107,5 @@ int main() {
       {9, 3, 1, 3, 1, 20, 8, 0, 33, 0, 0},  {1, 2, 37, 4, 4, 10, 6, 40, 0, 0, 2},
       {2, 2, 5, 4, 2, 64, 64, 3, 9, 4, 0},  {0, 1, 1, 2, 1, 8, 8, 0, 0, 0, 0},
   };
-  const struct {
-    dsa::Isa isa;
-    const char* name;
-  } sets[] = {{dsa::Isa::kBaseline, "baseline"}, {dsa::Isa::kAvx2, "avx2"},
-              {dsa::Isa::kAvx512, "avx512"},     {dsa::Isa::kNeon, "neon"}};
-  int failed = 0;
-  for (const Case& shape : cases)
-    for (const auto& set : sets) failed += run(shape, set.isa, set.name) != 0;
-  std::printf("best instruction set: %s; %d failed\n", dsa::best_isa(), failed);
-  return failed != 0;
+  return run_all(cases, run);
 }

@@ -5,22 +5,9 @@
 #include <cstring>
 #include <vector>
 
-#include "../core/gated_lowrank.h"
+#include "cases.h"
 
 namespace {
-
-uint64_t state = 1;
-
-float random_value() {  // -1 … 1
-  state = state * 6364136223846793005ull + 1442695040888963407ull;
-  return static_cast<float>(static_cast<int32_t>(state >> 32)) / 2147483648.0f;
-}
-
-std::vector<float> randoms(int64_t count) {
-  std::vector<float> values(count);
-  for (float& value : values) value = random_value();
-  return values;
-}
 
 struct Case {
   int64_t lanes, batch, length, n_in, n_out, rank, blocks, chosen;
@@ -117,14 +104,5 @@ int main() {
       {2, 2, 2, 16, 16, 8, 1, 0, false},  {0, 2, 2, 16, 16, 8, 1, 1, false},
       {5, 1, 0, 16, 16, 8, 1, 1, false},  {1, 2, 3, 31, 15, 33, 5, 3, true},
   };
-  const struct {
-    dsa::Isa isa;
-    const char* name;
-  } sets[] = {{dsa::Isa::kBaseline, "baseline"}, {dsa::Isa::kAvx2, "avx2"},
-              {dsa::Isa::kAvx512, "avx512"},     {dsa::Isa::kNeon, "neon"}};
-  int failed = 0;
-  for (const Case& shape : cases)
-    for (const auto& set : sets) failed += run(shape, set.isa, set.name);
-  std::printf("best instruction set: %s; %d failed\n", dsa::best_isa(), failed);
-  return failed != 0;
+  return run_all(cases, run);
 }
