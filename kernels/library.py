@@ -121,8 +121,10 @@ def _moved(path: Path, folder: Path) -> Path:
 def _call(*command: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        lines = [line for line in (done.stdout + done.stderr).splitlines() if "rror" in line]
+        lines = [line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip()]
+        first = next((at for at, line in enumerate(lines) if "rror" in line), 0)
+        why = " ".join(lines[first : first + 2])  # CMake gives the place, then the reason
         raise EngineError(
-            f"building the kernels failed ({lines[0] if lines else done.stderr[-300:]}): install "
+            f"building the kernels failed ({why[:300]}): install "
             "a C++17 compiler (GCC 9, Clang 10 or newer); everything runs without them, slower."
         )
