@@ -29,7 +29,7 @@ __all__ = [
     "TokenizerInfo",
 ]
 
-SCHEMA = 1
+SCHEMA = 2
 MAX_BYTES = 16 * 2**20  # of manifest.json
 # What the runtime computes sizes from.
 _GEOMETRY = (
@@ -114,8 +114,9 @@ class ExecutorchInfo:
     """The ExecuTorch programs of a bundle.
 
     rows: most rows, lanes times examples times tokens, that a layer program takes at once.
-    head_rows: most rows that the head takes. layer_size: numbers of the adapter in one layer.
+    head_rows: most rows that the head takes.
     ends: safetensors with the final norm, the tables' scales and the rotary frequencies.
+    factors: safetensors with u and v of the adapter's blocks.
     operators: what the device must have besides XNNPACK. delegated: share of the base's
     multiply-adds that XNNPACK runs.
     """
@@ -123,10 +124,10 @@ class ExecutorchInfo:
     version: str
     rows: int
     head_rows: int
-    layer_size: int
     layers: tuple[ProgramInfo, ...]
     head: ProgramInfo
     ends: str
+    factors: str
     embedding: TableInfo
     head_table: TableInfo
     operators: tuple[str, ...]
@@ -259,13 +260,14 @@ def _executorch(entry: Any, n_layers: int) -> ExecutorchInfo | None:
     layers = tuple(_program(layer) for layer in entry["layers"])
     if len(layers) != n_layers:
         raise ValueError(f"{len(layers)} layer programs for {n_layers} layers")
-    for name in ("rows", "head_rows", "layer_size"):
+    for name in ("rows", "head_rows"):
         if type(entry[name]) is not int or entry[name] < 1:
             raise ValueError(f"{name} is {entry[name]!r}")
     read = {
         "layers": layers,
         "head": _program(entry["head"]),
         "ends": _inside(entry["ends"]),
+        "factors": _inside(entry["factors"]),
         "embedding": _table(entry["embedding"]),
         "head_table": _table(entry["head_table"]),
         "operators": tuple(entry["operators"]),

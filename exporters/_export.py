@@ -21,7 +21,7 @@ from dsa_edge.errors import DsaEdgeError, ExportError, MissingDependencyError, U
 from dsa_edge.exporters._verify import GOLDEN_TOKENS, Check, golden_tokens, verify
 from dsa_edge.exporters.checkpoint import Checkpoint, open_checkpoint
 from dsa_edge.exporters.decoder import build_decoder
-from dsa_edge.exporters.executorch import write_programs
+from dsa_edge.exporters.executorch import programs_folder, write_programs
 from dsa_edge.exporters.onnx import MethodInfo, write_graphs
 from dsa_edge.exporters.parts import AdaptedModel
 from dsa_edge.kernels.gated_lowrank import MAX_RANK
@@ -63,6 +63,7 @@ def export(
     accuracy_level: int = 4,
     overwrite: bool = False,
     check: bool = True,
+    keep_programs: bool = True,
     on_stage: Callable[[str], object] | None = None,
 ) -> ExportReport:
     """Export a base model with an adapter into a bundle folder.
@@ -73,6 +74,8 @@ def export(
     accuracy_level: 4 rounds activations to int8 inside the products, 0 keeps them float32.
     overwrite: replace an existing bundle, once the new one is complete.
     check: verify the bundle before it is put in place.
+    keep_programs: use ExecuTorch programs that an earlier export lowered for the same geometry,
+        and keep new ones, in this user's cache folder.
     on_stage: called with the name of each stage as it begins.
     Raises UsageError, MissingDependencyError, CheckpointError, or ExportError naming the stage that
     failed.
@@ -96,7 +99,8 @@ def export(
         programs = None
         if "executorch" in backends:
             with stages("programs"):
-                programs = write_programs(model, folder, stages.detail)
+                kept = programs_folder() if keep_programs else None
+                programs = write_programs(model, folder, stages.detail, kept)
         with stages("tokenizer"):
             info = _write_tokenizer(source, folder)
         with stages("golden"):

@@ -17,6 +17,8 @@ axis less. Axes: L lanes, B examples, T rows, N blocks, K chosen blocks, r rank.
     v             (N, n_in, r)       the same dtype, one column a direction of the input
     active        (B, T)             bool
 
+Where a target has no blocks, N = 0, y is base and the route is not read: one program then serves
+layers with any adapter and with none. (ONNX graphs leave the op out there.)
 u and v lie so that a kernel reads whole rows of them, in the order in which it needs them.
 """
 
@@ -53,6 +55,8 @@ def gated_lowrank(
 ) -> Floats:
     """Return y (L, B, T, n_out), float32; shapes as in the module's docstring."""
     y = base.astype(np.float32)
+    if not len(u):
+        return y
     wide_u, wide_v = u.astype(np.float32), v.astype(np.float32)
     for b, (blocks, weights) in enumerate(zip(route_index, route_weight, strict=True)):
         rows = active[b]

@@ -20,6 +20,7 @@ from dsa_edge.kernels.library import instruction_set
 from dsa_edge.manifest import ProgramInfo
 from dsa_edge.runtime._engine import Context, Decoded, Floats, Halves, Ints, Prefilled, Prefix
 from dsa_edge.runtime._executorch_bindings import Bindings
+from dsa_edge.runtime._executorch_blocks import Blocks
 from dsa_edge.runtime._executorch_ends import Ends
 from dsa_edge.runtime._memory import release_freed
 
@@ -54,7 +55,7 @@ class ExecutorchEngine:
         self._kept = min(layers_kept or bundle.manifest.n_layers, bundle.manifest.n_layers)
         self.loaded_mb = self._loaded_mb()
         self._head: Any = None
-        self._ends = Ends(bundle)
+        self._ends, self._blocks = Ends(bundle), Blocks(bundle)
         self._split = bundle.manifest.split_layer
 
     def _loaded_mb(self) -> float:
@@ -202,16 +203,10 @@ class ExecutorchEngine:
             *prefix,
             *cached,
             lengths,
+            *self._blocks.route(batch),
+            np.ones((batch, new), dtype=np.bool_),
+            *self._blocks.of_layer(layer, slots, lanes),
         ]
-        if layer >= self._split:
-            if slots is None:  # the base alone: an adapter that acts nowhere
-                slots = np.zeros((lanes, self.info.layer_size), dtype=np.float32)
-                active = np.zeros((batch, new), dtype=np.bool_)
-            else:
-                active = np.ones((batch, new), dtype=np.bool_)
-            route_index = np.zeros((batch, 1), dtype=np.int64)  # the only block
-            route_weight = np.ones((batch, 1), dtype=np.float32)
-            given += [slots, route_index, route_weight, active]
         y, keys, values = self._bindings.run(self._program(layer), given, f"layer {layer}")
         heads = (lanes, batch, new, *keys.shape[1:])
         return y.reshape(x.shape), keys.reshape(heads), values.reshape(heads)

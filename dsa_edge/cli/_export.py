@@ -52,6 +52,7 @@ def main(argv: Sequence[str]) -> int:
             accuracy_level=arguments.accuracy_level,
             overwrite=arguments.force,
             check=not arguments.no_verify,
+            keep_programs=not arguments.fresh_programs,
             on_stage=on_stage,
         )
     emit(arguments, asdict(report), table(_rows(report)))
@@ -93,6 +94,11 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         default=4,
         help="4: int8 activations in the products, 0: float32 (default: 4)",
+    )
+    made.add_argument(
+        "--fresh-programs",
+        action="store_true",
+        help="lower ExecuTorch programs again, also those kept from earlier exports",
     )
     made.add_argument("--force", action="store_true", help="replace an existing bundle")
     made.add_argument("--no-verify", action="store_true", help="skip the check at the end")

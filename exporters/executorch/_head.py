@@ -6,6 +6,9 @@ table is rounded once more, row by row. The same rows serve as the embedding whe
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -38,6 +41,11 @@ class HeadProgram(nn.Module):
         self.register_buffer("codes8", codes)
         self.register_buffer("row_scale", scales[:, None])
         self.register_buffer("row_zeros", torch.zeros(len(scales), 1, dtype=torch.int8))
+
+    @property
+    def form(self) -> dict[str, Any]:
+        """What decides the program besides the weights' shapes; the same at every depth."""
+        return {**asdict(self.spec), "n_layers": None, "windows": None}
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits over the whole vocabulary."""

@@ -1,17 +1,19 @@
 """One decoder layer as an ExecuTorch program: XNNPACK for the base, our two ops for the rest.
 
-The same program serves prompts, probes and generation, whatever the method: rows of all lanes,
-examples and tokens lie in one axis M = L · B · T, and the ops tell them apart by their other
-arguments. `runtime/_executorch_engine.py` calls it. Shapes:
+The same program serves every layer, with any adapter and with none, and every method: the adapter's
+blocks are inputs, and rows of all lanes, examples and tokens lie in one axis M = L · B · T, which
+the ops tell apart by their other arguments. `runtime/_executorch_engine.py` calls it. Shapes:
 
     x (M, D)   cos, sin (B, T, rotated)   prefix (1, G, X, d)   keys, values (B, G, P, d) float16
-    lengths (B)   with an adapter: slots (L, m)   route_index, route_weight (B, K)   active (B, T)
+    lengths (B)   route_index, route_weight (B, K)   active (B, T)
+    for each target in order: core (L, N, r, r) or (L, N, r)   u (N, r, n_out)   v (N, n_in, r)
     → x (M, D), new_keys (M, G, d), new_values (M, G, d)
 """
 
 from __future__ import annotations
 
-from typing import cast
+from dataclasses import asdict, dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,10 +21,9 @@ from torch import Tensor, nn
 from dsa_edge.adapter import TARGETS
 from dsa_edge.exporters.decoder import ACTIVATE, Layer, Linear
 from dsa_edge.exporters.executorch._linear import GroupSums, XnnLinear, round_activations
-from dsa_edge.exporters.subspace import LayerBlocks, Route
 from dsa_edge.kernels import torch_adapter
 
-__all__ = ["AdaptedProgram", "BaseProgram", "RowNorm"]
+__all__ = ["LayerProgram", "RowNorm"]
 
 
 class RowNorm(nn.Module):
@@ -55,8 +56,24 @@ class _Input(nn.Module):
         return (x, x, x) if self.sums is None else (x, round_activations(x), self.sums(x))
 
 
-class BaseProgram(nn.Module):
-    """A layer without adapter: what lies below the split."""
+@dataclass(frozen=True)
+class _Adapter:
+    """The adapter's inputs, ready to be added to the base's outputs."""
+
+    route: tuple[Tensor, Tensor]
+    active: Tensor
+    blocks: tuple[Tensor, ...]  # core, u, v of every target
+
+    def add(self, target: str, x: Tensor, base: Tensor) -> Tensor:
+        """A target's output `base` (M, n_out) of x (M, n_in), plus what its blocks add."""
+        first = 3 * TARGETS.index(target)
+        core, u, v = self.blocks[first : first + 3]
+        y: Tensor = torch_adapter.gated_lowrank(x, base, core, *self.route, u, v, self.active)
+        return y
+
+
+class LayerProgram(nn.Module):
+    """A layer of the base, and what any adapter adds to it."""
 
     def __init__(self, layer: Layer, window: int | None) -> None:
         super().__init__()
@@ -71,71 +88,45 @@ class BaseProgram(nn.Module):
              for name in ("q", "o", "gate", "down")}
         )  # fmt: skip
 
+    @property
+    def form(self) -> dict[str, Any]:
+        """What decides the program besides the weights' shapes; the same at every depth."""
+        return {**asdict(self.spec), "n_layers": None, "windows": None, "window": self.window}
+
     def forward(
         self, x: Tensor, cos: Tensor, sin: Tensor, prefix_keys: Tensor, prefix_values: Tensor,
-        keys: Tensor, values: Tensor, lengths: Tensor,
+        keys: Tensor, values: Tensor, lengths: Tensor, route_index: Tensor, route_weight: Tensor,
+        active: Tensor, *blocks: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         """See the module's docstring."""
-        caches = prefix_keys, prefix_values, keys, values, lengths
-        return self._run(x, cos, sin, caches, ())
-
-    def _run(
-        self, x: Tensor, cos: Tensor, sin: Tensor, caches: tuple[Tensor, ...],
-        adapter: tuple[Tensor, ...],
-    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         spec, rows = self.spec, x.shape[0]
+        adapter = _Adapter((route_index, route_weight), active, blocks)
         h = self.norms["attention"](x)
         given = self.inputs["q"](h)
         bases = {target: self.linears[target](*given) for target in ("q", "k", "v")}
-        q, k, v = (self._adapted(target, h, bases[target], adapter) for target in ("q", "k", "v"))
+        q, k, v = (adapter.add(target, h, bases[target]) for target in ("q", "k", "v"))
         q = self._normed("q", q.view(rows, spec.n_heads, spec.head_dim))
         k = self._normed("k", k.view(rows, spec.n_kv_heads, spec.head_dim))
         v = v.view(rows, spec.n_kv_heads, spec.head_dim)
         mixed, new_keys = torch_adapter.attend(
-            q, k, v, cos, sin, *caches, spec.scale, spec.attention_softcap or 0.0, self.window
-        )
-        x = (
-            x
-            + self._after("attention_out", self._linear("o", mixed, adapter)) * spec.residual_scale
-        )
+            q, k, v, cos, sin, prefix_keys, prefix_values, keys, values, lengths,
+            spec.scale, spec.attention_softcap or 0.0, self.window,
+        )  # fmt: skip
+        mixed = self._after("attention_out", self._linear("o", mixed, adapter))
+        x = x + mixed * spec.residual_scale
         h = self.norms["mlp"](x)
         given = self.inputs["gate"](h)
         bases = {target: self.linears[target](*given) for target in ("gate", "up")}
-        gate, up = (self._adapted(target, h, bases[target], adapter) for target in ("gate", "up"))
+        gate, up = (adapter.add(target, h, bases[target]) for target in ("gate", "up"))
         gated = ACTIVATE[spec.activation](gate) * up
         down = self._after("mlp_out", self._linear("down", gated, adapter))
         return x + down * spec.residual_scale, new_keys, v
 
-    def _linear(self, target: str, x: Tensor, adapter: tuple[Tensor, ...]) -> Tensor:
-        return self._adapted(target, x, self.linears[target](*self.inputs[target](x)), adapter)
-
-    def _adapted(self, target: str, x: Tensor, base: Tensor, adapter: tuple[Tensor, ...]) -> Tensor:
-        """The base's output plus the adapter's: nothing here."""
-        return base
+    def _linear(self, target: str, x: Tensor, adapter: _Adapter) -> Tensor:
+        return adapter.add(target, x, self.linears[target](*self.inputs[target](x)))
 
     def _normed(self, name: str, x: Tensor) -> Tensor:
         return self.norms[name](x) if self.spec.qk_norm else x
 
     def _after(self, norm: str, x: Tensor) -> Tensor:
         return self.norms[norm](x) if self.spec.sandwich_norms else x
-
-
-class AdaptedProgram(BaseProgram):
-    """A layer from the split up."""
-
-    def __init__(self, layer: Layer, window: int | None, blocks: LayerBlocks) -> None:
-        super().__init__(layer, window)
-        self.blocks = blocks
-
-    def forward(  # type: ignore[override]
-        self, x: Tensor, cos: Tensor, sin: Tensor, prefix_keys: Tensor, prefix_values: Tensor,
-        keys: Tensor, values: Tensor, lengths: Tensor, slots: Tensor, route_index: Tensor,
-        route_weight: Tensor, active: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-        """See the module's docstring."""
-        caches = prefix_keys, prefix_values, keys, values, lengths
-        return self._run(x, cos, sin, caches, (slots, route_index, route_weight, active))
-
-    def _adapted(self, target: str, x: Tensor, base: Tensor, adapter: tuple[Tensor, ...]) -> Tensor:
-        slots, index, weight, active = adapter
-        return self.blocks.lanes(slots, Route(index, weight, active)).add(target, x, base)

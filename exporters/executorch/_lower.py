@@ -48,6 +48,21 @@ class Lowered:
         """The `.ptd` file of the weights that it was lowered with."""
         return bytes(_serializer().serialize(self.payload))
 
+    @classmethod
+    def read(
+        cls, program: bytes, data: bytes, names: dict[str, int], operators: tuple[str, ...],
+        outside: int,
+    ) -> Lowered:  # fmt: skip
+        """What was lowered before, from its files."""
+        return cls(program, _serializer().deserialize(data), names, operators, outside)
+
+    def without_weights(self) -> Lowered:
+        """The same table with zeros in place of the weights: they say nothing, and compress."""
+        buffers = list(self.payload.buffers)
+        for index in self.names.values():
+            buffers[index] = bytes(len(buffers[index]))
+        return replace(self, payload=replace(self.payload, buffers=buffers))
+
     def with_weights(self, module: nn.Module) -> bytes:
         """The `.ptd` file of a module's weights, which has the form of the lowered one."""
         buffers = list(self.payload.buffers)
@@ -88,7 +103,8 @@ def lower(module: nn.Module, values: tuple[Tensor, ...], dynamic: Any) -> Lowere
         traced = torch.export.export(module.eval(), values, dynamic_shapes=dynamic, strict=False)
         unlifted = traced.module()
         delegate_external_constants_pass_unlifted(unlifted, _tag)
-        tagged = torch.export.export(unlifted, values, dynamic_shapes=dynamic, strict=False)
+        flat = _flat(dynamic)  # `*blocks` are arguments like others in what was traced
+        tagged = torch.export.export(unlifted, values, dynamic_shapes=flat, strict=False)
         edge = to_edge_transform_and_lower(
             tagged,
             partitioner=[XnnpackPartitioner()],
@@ -102,6 +118,10 @@ def lower(module: nn.Module, values: tuple[Tensor, ...], dynamic: Any) -> Lowere
         )
         payload = _serializer().deserialize(made._tensor_data[TAG])
     return Lowered(made.buffer, payload, _names(module, payload), _operators(made), outside)
+
+
+def _flat(dynamic: Any) -> tuple[Any, ...]:
+    return tuple(d for each in dynamic for d in (each if isinstance(each, tuple) else (each,)))
 
 
 def _tag(node: torch.fx.Node) -> str | None:

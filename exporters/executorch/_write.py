@@ -1,7 +1,8 @@
 """Write the programs of a model and their weights into a bundle.
 
-Two forms of layer are lowered, with and without adapter (more where windows or weights differ), and
-every layer is a data file for one of them. So the time of an export does not grow with the depth.
+One form of layer is lowered (more where windows or weights differ), and every layer is a data file
+for it. So the time of an export does not grow with the depth, and since the adapter's blocks are
+inputs, another adapter needs no other program.
 """
 
 from __future__ import annotations
@@ -19,79 +20,88 @@ from torch import Tensor, nn
 from dsa_edge.adapter import TARGETS
 from dsa_edge.exporters.executorch._check import can_run, check_program
 from dsa_edge.exporters.executorch._head import HeadProgram, per_row
-from dsa_edge.exporters.executorch._layer import AdaptedProgram, BaseProgram
-from dsa_edge.exporters.executorch._lower import Lowered, lower, lower_template
+from dsa_edge.exporters.executorch._keep import form_of, lowered
+from dsa_edge.exporters.executorch._layer import LayerProgram
+from dsa_edge.exporters.executorch._lower import Lowered
+from dsa_edge.exporters.executorch._values import (
+    HEAD_ROWS,
+    ROWS,
+    head_inputs,
+    layer_inputs,
+    with_blocks,
+)
 from dsa_edge.exporters.parts import AdaptedModel
 from dsa_edge.manifest import ExecutorchInfo, ProgramInfo, TableInfo
 
-__all__ = ["ROWS", "write_programs"]
-
-ROWS = 512  # of a layer program: 32 lanes of 16 examples; every layer keeps memory for so many
-HEAD_ROWS = 64  # logits of so many rows are in memory at once
-EXAMPLES, LANES, TOKENS = 1024, 256, 2**17  # bounds of the other axes; none of them costs memory
+__all__ = ["write_programs"]
 
 
 def write_programs(
-    model: AdaptedModel, folder: Path, on_part: Callable[[str], None]
+    model: AdaptedModel,
+    folder: Path,
+    on_part: Callable[[str], None],
+    kept: Path | None = None,
 ) -> ExecutorchInfo:
     """Write `executorch/` under the bundle `folder`.
 
     on_part: called with the name of each part before it is made.
+    kept: folder of programs that were lowered before, and where new ones are kept.
     Raises ExportError when ExecuTorch does not do what this exporter relies on.
     """
     target = folder / "executorch"
     target.mkdir()
-    writer = _Writer(model, target, on_part)
+    writer = _Writer(model, target, on_part, kept)
     layers = tuple(writer.layer(index) for index in range(model.decoder.spec.n_layers))
     return writer.finish(layers)
 
 
 class _Writer:
-    def __init__(self, model: AdaptedModel, target: Path, on_part: Callable[[str], None]) -> None:
-        self._model, self._target, self._on_part = model, target, on_part
-        self._spec = model.decoder.spec
-        self._lowered: dict[object, tuple[str, Lowered]] = {}
+    def __init__(
+        self, model: AdaptedModel, target: Path, on_part: Callable[[str], None], kept: Path | None
+    ) -> None:
+        self._model, self._target, self._on_part, self._kept = model, target, on_part, kept
+        self._spec, self._kind = model.decoder.spec, model.adapter.kind
+        self._lowered: dict[str, tuple[str, Lowered]] = {}
         self._operators: set[str] = set()
         self._outside = 0  # multiply-adds a row that XNNPACK does not run
         self._check = can_run()
 
     def layer(self, index: int) -> ProgramInfo:
         """One layer: a program of its form, lowered when first needed, and its data file."""
-        program = self._program(index)
-        form = self._form(index, program)
-        if form not in self._lowered:
-            adapted = isinstance(program, AdaptedProgram)
-            name = f"{'adapted' if adapted else 'base'}_layer_{len(self._lowered)}.pte"
-            self._on_part(name.removesuffix(".pte"))
-            values, dynamic = example_values(self._model, adapted)
-            lowered = lower_template(program, values, dynamic)
-            (self._target / name).write_bytes(lowered.program)
-            self._lowered[form] = name, lowered
-            self._operators.update(lowered.operators)
-        name, lowered = self._lowered[form]
-        self._outside += lowered.outside
+        frame = self._spec.frame_of(index)
+        program = LayerProgram(self._model.decoder.layer(index), self._spec.frames[frame][1])
+        traced = layer_inputs(self._spec, self._kind)
         data = f"layer_{index:03}.ptd"
-        (self._target / data).write_bytes(lowered.with_weights(program))
-        made = ProgramInfo(f"executorch/{name}", f"executorch/{data}", self._spec.frame_of(index))
+        made = self._write(f"layer_form_{len(self._lowered)}", data, program, traced, frame)
         if self._check:
-            values, _ = example_values(self._model, isinstance(program, AdaptedProgram))
+            blocks = None if index < self._model.split else self._model.layer_blocks(index)
+            values = with_blocks(self._spec, self._kind, blocks)
             check_program(self._target.parent, made, program, values)
         return made
 
+    def _write(
+        self, name: str, data: str, module: nn.Module, traced: tuple[Any, Any], frame: int = 0
+    ) -> ProgramInfo:
+        """A module's program, unless there is one of its form, and its data file."""
+        form = form_of(module, *traced)
+        if form not in self._lowered:
+            self._on_part(name)
+            made, file = lowered(module, *traced, form, self._kept), f"{name}.pte"
+            (self._target / file).write_bytes(made.program)
+            self._lowered[form] = file, made
+            self._operators.update(made.operators)
+        file, made = self._lowered[form]
+        self._outside += made.outside
+        (self._target / data).write_bytes(made.with_weights(module))
+        return ProgramInfo(f"executorch/{file}", f"executorch/{data}", frame)
+
     def finish(self, layers: tuple[ProgramInfo, ...]) -> ExecutorchInfo:
-        """Head, embedding and the small tables."""
-        self._on_part("head")
+        """Head, embedding, the adapter's factors and the small tables."""
         decoder, spec = self._model.decoder, self._spec
-        head = HeadProgram(decoder.top)
-        x = torch.rand(4, spec.width)
-        lowered = lower(head, (x,), ({0: torch.export.Dim("rows", min=1, max=HEAD_ROWS)},))
-        self._outside += lowered.outside
-        (self._target / "head.pte").write_bytes(lowered.program)
-        (self._target / "head.ptd").write_bytes(lowered.data)
-        self._operators.update(lowered.operators)
-        made = ProgramInfo("executorch/head.pte", "executorch/head.ptd")
+        head, traced = HeadProgram(decoder.top), head_inputs(spec)
+        made = self._write("head", "head.ptd", head, traced)
         if self._check:
-            check_program(self._target.parent, made, head, (x,))
+            check_program(self._target.parent, made, head, traced[0])
         codes, scales = per_row(decoder.top.table)
         table = self._located("head.ptd", codes)
         embedding, embedding_scales = table, scales
@@ -100,14 +110,15 @@ class _Writer:
             (self._target / "embedding.bin").write_bytes(own.numpy().tobytes())
             embedding = self._located("embedding.bin", own)
         self._write_small(scales, embedding_scales)
+        self._write_factors()
         return ExecutorchInfo(
             version=version("executorch"),
             rows=ROWS,
             head_rows=HEAD_ROWS,
-            layer_size=self._model.size // (spec.n_layers - self._model.split),
             layers=layers,
             head=made,
             ends="executorch/ends.safetensors",
+            factors="executorch/factors.safetensors",
             embedding=embedding,
             head_table=table,
             operators=tuple(sorted(self._operators)),
@@ -119,20 +130,6 @@ class _Writer:
         spec = self._spec
         layer = sum(math.prod(spec.target_shape(target)) for target in TARGETS)
         return spec.n_layers * layer + spec.vocab_size * spec.width
-
-    def _program(self, index: int) -> BaseProgram:
-        layer, window = (
-            self._model.decoder.layer(index),
-            self._spec.frames[self._spec.frame_of(index)][1],
-        )
-        if index < self._model.split:
-            return BaseProgram(layer, window)
-        return AdaptedProgram(layer, window, self._model.layer_blocks(index))
-
-    def _form(self, index: int, program: nn.Module) -> object:
-        """Layers of one form run the same program with other weights."""
-        buffers = tuple((k, b.dtype, b.shape) for k, b in program.named_buffers())
-        return self._spec.frames[self._spec.frame_of(index)][1], type(program), buffers
 
     def _located(self, name: str, codes: Tensor) -> TableInfo:
         """Where in a file the rows of a table lie."""
@@ -155,39 +152,18 @@ class _Writer:
             small[f"factor_{index}"] = np.array(factor, dtype=np.float32)
         save_file(small, self._target / "ends.safetensors")
 
+    def _write_factors(self) -> None:
+        """u (N, r, n_out) and v (N, n_in, r) of every block, float16, and of no blocks."""
+        from safetensors.torch import save_file
 
-def example_values(model: AdaptedModel, adapted: bool) -> tuple[tuple[Tensor, ...], Any]:
-    """Values to trace a layer program on, and the bounds of its axes."""
-    spec, lanes, batch, new = model.decoder.spec, 2, 3, 4
-    rotated = round(spec.head_dim * spec.rope.fraction)
-    random = torch.Generator().manual_seed(0)
-
-    def floats(*shape: int) -> Tensor:
-        return torch.rand(shape, generator=random)
-
-    cache = batch, spec.n_kv_heads, 5, spec.head_dim
-    prefix = 1, spec.n_kv_heads, 6, spec.head_dim
-    values = [
-        floats(lanes * batch * new, spec.width),
-        *(floats(batch, new, rotated) for _ in range(2)),
-        *(floats(*prefix).half() for _ in range(2)),
-        *(floats(*cache).half() for _ in range(2)),
-        torch.tensor([5, 2, 0]),
-    ]
-    dim = torch.export.Dim
-    rows = dim("rows", min=1, max=ROWS)
-    examples, tokens = dim("examples", min=1, max=EXAMPLES), dim("tokens", min=1, max=ROWS)
-    shared, past = dim("prefix", min=0, max=TOKENS), dim("past", min=0, max=TOKENS)
-    angle = {0: examples, 1: tokens}
-    dynamic: list[dict[int, Any]] = [
-        {0: rows}, angle, angle, {2: shared}, {2: shared},
-        {0: examples, 2: past}, {0: examples, 2: past}, {0: examples},
-    ]  # fmt: skip
-    if adapted:
-        size = model.size // (spec.n_layers - model.split)
-        values += [
-            floats(lanes, size), torch.zeros(batch, 1, dtype=torch.int64), torch.ones(batch, 1),
-            torch.ones(batch, new, dtype=torch.bool),
-        ]  # fmt: skip
-        dynamic += [{0: dim("lanes", min=1, max=LANES)}, {0: examples}, {0: examples}, angle]
-    return tuple(values), tuple(dynamic)
+        factors = {
+            f"layers.{layer}.{name.removeprefix('blocks.')}": buffer
+            for layer in range(self._model.split, self._spec.n_layers)
+            for name, buffer in self._model.layer_blocks(layer).named_buffers()
+        }
+        for target in TARGETS:
+            n_out, n_in = self._spec.target_shape(target)
+            rank = self._model.adapter.rank
+            factors[f"none.{target}.u"] = torch.empty(0, rank, n_out, dtype=torch.float16)
+            factors[f"none.{target}.v"] = torch.empty(0, n_in, rank, dtype=torch.float16)
+        save_file(factors, self._target / "factors.safetensors")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,10 +20,12 @@ from dsa_edge.exporters.parts import AdaptedModel
 from dsa_edge.kernels.library import library_path
 
 pytest.importorskip("executorch", reason="ExecuTorch is not installed")
-from dsa_edge.exporters.executorch._layer import AdaptedProgram, BaseProgram
+from dsa_edge.exporters.executorch import _keep
+from dsa_edge.exporters.executorch._keep import form_of, lowered
+from dsa_edge.exporters.executorch._layer import LayerProgram
 from dsa_edge.exporters.executorch._linear import GroupSums, XnnLinear
 from dsa_edge.exporters.executorch._lower import Lowered, lower, lower_template
-from dsa_edge.exporters.executorch._write import example_values
+from dsa_edge.exporters.executorch._values import layer_inputs, with_blocks
 
 needs_ops = pytest.mark.skipif(
     library_path("dsa_executorch") is None, reason="the ExecuTorch ops are not built: no compiler"
@@ -70,8 +73,8 @@ def test_a_reused_program_equals_its_layer_lowered_for_real_to_the_bit(
     tiny_checkpoint: Callable[[str], Path], tmp_path: Path
 ) -> None:
     made = model(tiny_checkpoint("llama"))
-    program = AdaptedProgram(made.decoder.layer(2), None, made.layer_blocks(2))
-    values, dynamic = example_values(made, adapted=True)
+    program = LayerProgram(made.decoder.layer(2), None)
+    values, dynamic = layer_inputs(made.decoder.spec, "core")
     reused = lower_template(program, values, dynamic)
     real = lower(program, values, dynamic)
     assert reused.operators == real.operators
@@ -104,10 +107,81 @@ def test_a_rank_beyond_the_kernels_is_refused(
 
 def test_weights_of_another_form_are_refused(tiny_checkpoint: Callable[[str], Path]) -> None:
     made = model(tiny_checkpoint("llama"))
-    layer = BaseProgram(made.decoder.layer(0), None)
+    layer = LayerProgram(made.decoder.layer(0), None)
     names = {name: 0 for name, _ in layer.named_buffers()}
     from executorch.exir._serialize.data_serializer import DataEntry, DataPayload
 
     payload = DataPayload([b"\0" * 16], {"x": DataEntry(0, 16, None)})
     with pytest.raises(ExportError, match="has another size than in the program: lower it"):
         Lowered(b"", payload, names, ()).with_weights(layer)
+
+
+@needs_ops
+@pytest.mark.parametrize("kind", ["core", "diagonal"])
+def test_one_program_serves_every_rank_and_no_blocks_at_all(
+    tiny_checkpoint: Callable[[str], Path], tmp_path: Path, kind: str
+) -> None:
+    source = open_checkpoint(tiny_checkpoint("llama"))
+    decoder = build_decoder(source, "int4")
+    program = LayerProgram(decoder.layer(2), None)
+    made = lower_template(program, *layer_inputs(source.spec, kind))
+    data = made.with_weights(program)
+    specs = [AdapterSpec(kind, rank=5), AdapterSpec(kind, rank=16, targets=("q", "down")), None]
+    for spec in specs:
+        blocks = None
+        if spec:
+            adapted = AdaptedModel(decoder, spec).eval()
+            adapted.add_blocks(2)
+            blocks = adapted.layer_blocks(2)
+        values = with_blocks(source.spec, kind, blocks)
+        with torch.no_grad():
+            expected = program(*values)
+        for ours, theirs in zip(run(tmp_path, made, data, values), expected, strict=True):
+            torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-3)
+
+
+def test_a_kept_program_is_used_again_and_a_damaged_one_is_not(
+    tiny_checkpoint: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = open_checkpoint(tiny_checkpoint("llama")).spec
+    random = torch.rand(48, spec.width)
+    head = _Small(random)
+    values, dynamic = (torch.rand(4, spec.width),), ({0: torch.export.Dim("rows", max=9)},)
+    form = form_of(head, values, dynamic)
+    assert form == form_of(_Small(random * 2), values, dynamic)  # other weights, same program
+    assert form != form_of(_Small(random[:8]), values, dynamic)
+    first = lowered(head, values, dynamic, form, tmp_path)
+    (file,) = tmp_path.glob("*.zip")
+    count = 0
+
+    def counted(*given: Any) -> Lowered:
+        nonlocal count
+        count += 1
+        return lower_template(*given)
+
+    monkeypatch.setattr(_keep, "lower_template", counted)
+    second = lowered(head, values, dynamic, form, tmp_path)
+    assert count == 0
+    assert (second.program, second.operators) == (first.program, first.operators)
+    assert second.with_weights(head) == first.with_weights(head)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 3] ^= 1
+    file.write_bytes(content)
+    third = lowered(head, values, dynamic, form, tmp_path)
+    assert count == 1
+    assert third.with_weights(head) == first.with_weights(head)
+    lowered(head, values, dynamic, form, tmp_path)
+    assert count == 1  # what was damaged has been replaced
+    lowered(head, values, dynamic, form, None)
+    lowered(head, values, dynamic, form, file)  # a folder that cannot be: the export goes on
+    assert count == 3
+
+
+class _Small(torch.nn.Module):
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight)
+        self.form = {"what": "a product"}
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.nn.functional.linear(x, self.get_buffer("weight"))

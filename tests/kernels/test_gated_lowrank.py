@@ -54,6 +54,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "all blocks": {"chosen": 4},
     "no block chosen": {"chosen": 0},
     "no blocks": {"blocks": 0, "chosen": 0},
+    "no blocks to choose from": {"blocks": 0, "chosen": 2},
     "one row": {"lanes": 1, "batch": 1, "length": 1},
     "many rows": {"lanes": 5, "batch": 19, "length": 3},
     "odd rank": {"rank": 5},
@@ -77,6 +78,8 @@ def dense(given: Inputs) -> NDArray[np.float64]:
     y = given["base"].astype(np.float64)
     for lane, b, t in np.ndindex(y.shape[:3]):
         for i, weight in zip(given["route_index"][b], given["route_weight"][b], strict=True):
+            if not len(u):
+                break
             c = np.diag(core[lane, i]) if core.ndim == 3 else core[lane, i]
             w = u[i].T @ c @ v[i].T
             y[lane, b, t] += given["active"][b, t] * weight * (w @ given["x"][lane, b, t])

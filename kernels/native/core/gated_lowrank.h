@@ -20,7 +20,7 @@ struct GatedLowrank {
   const float* base;      // (L, B, T, n_out)
   int64_t base_strides[3];
   const float* core;
-  const int64_t* route_index;  // (B, K), each in 0 … N − 1
+  const int64_t* route_index;  // (B, K), each in 0 … N − 1; not read where N is 0
   const float* route_weight;   // (B, K)
   const void* u;               // (N, r, n_out)
   const void* v;               // (N, n_in, r)
