@@ -32,7 +32,7 @@ __all__ = ["BACKENDS", "ExportReport", "export"]
 
 BACKENDS = ("onnx", "executorch")
 QUANTIZE = ("int4", "int8")
-GOLDEN_PROMPT = "The capital of France is"
+GOLDEN_PROMPT = "2, 4, 6, 8,"  # goes on without a close call in any model that can count
 _PRODUCERS = ("dsa-edge", "torch", "onnx", "onnxruntime", "onnxscript", "executorch", "numpy")
 
 

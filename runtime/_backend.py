@@ -10,7 +10,7 @@ from dsa_edge.runtime._engine import Engine
 from dsa_edge.runtime._executorch_engine import ExecutorchEngine
 from dsa_edge.runtime._onnx_engine import OnnxEngine
 
-__all__ = ["BACKENDS", "open_engine"]
+__all__ = ["BACKENDS", "open_engine", "open_engines"]
 
 BACKENDS = ("auto", "onnx", "executorch")
 
@@ -39,6 +39,15 @@ def open_engine(
             "the ExecuTorch backend."
         )
     return OnnxEngine(bundle, threads)
+
+
+def open_engines(bundle: Bundle) -> list[Engine]:
+    """Every engine that a bundle was exported for, ONNX Runtime first.
+
+    Raises MissingDependencyError when one of them is not installed.
+    """
+    found: list[Engine] = [OnnxEngine(bundle)] if bundle.manifest.methods else []
+    return found if bundle.manifest.executorch is None else [*found, ExecutorchEngine(bundle)]
 
 
 def _onnx_runs(bundle: Bundle) -> bool:

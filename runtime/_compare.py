@@ -6,12 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dsa_edge.bundle import Bundle
 from dsa_edge.errors import VerifyError
-from dsa_edge.runtime._backend import open_engine
 from dsa_edge.runtime._cache import no_prefix
 from dsa_edge.runtime._engine import Context, Engine, Floats
-from dsa_edge.runtime._executorch_engine import ExecutorchEngine
 
 __all__ = ["Comparison", "compare_engines"]
 
@@ -35,23 +32,19 @@ class Comparison:
     tolerance: float = TOLERANCE
 
 
-def compare_engines(bundle: Bundle) -> Comparison | None:
-    """Hold ExecuTorch against ONNX Runtime; None where the bundle has only one of them.
+def compare_engines(one: Engine, other: Engine) -> Comparison:
+    """Hold two engines of one bundle against each other.
 
     Raises VerifyError when they differ by more than `TOLERANCE`, EngineError when one does not run.
     """
-    if bundle.manifest.executorch is None or not bundle.manifest.methods:
-        return None
-    onnx, executorch = (
-        _scores(engine) for engine in (open_engine(bundle, "onnx"), ExecutorchEngine(bundle))
-    )
-    difference = float((np.exp(onnx[0]) * (onnx[0] - executorch[0])).sum(-1).mean())
-    effects = [(scores[1:] - scores[:1]).ravel() for scores in (onnx, executorch)]
-    same = onnx[0].argmax(-1) == executorch[0].argmax(-1)
+    first, second = _scores(one), _scores(other)
+    difference = float((np.exp(first[0]) * (first[0] - second[0])).sum(-1).mean())
+    effects = [(scores[1:] - scores[:1]).ravel() for scores in (first, second)]
+    same = first[0].argmax(-1) == second[0].argmax(-1)
     if not difference <= TOLERANCE:
         raise VerifyError(
-            f"verify failed in stage 'engines' ({difference:.3g} nats between ONNX Runtime and "
-            f"ExecuTorch, tolerance {TOLERANCE}): export the bundle again."
+            f"verify failed in stage 'engines' ({difference:.3g} nats between {one.name} and "
+            f"{other.name}, tolerance {TOLERANCE}): export the bundle again."
         )
     correlation = float(np.corrcoef(effects[0], effects[1])[0, 1])
     return Comparison(difference, correlation, float(same.mean()))

@@ -85,6 +85,7 @@ class Engine(Protocol):
     bundle: Bundle
     name: str  # of the backend
     loaded_mb: float  # memory of the largest method, once loaded
+    from_storage: int  # layers that are loaded anew each time, as memory does not hold them
     kernels: str  # what runs the adapter: an instruction set of our kernels, or a fallback
 
     def prefill(self, prefix: Prefix, prompt: Ints, response: Ints, lengths: Ints) -> Prefilled:
@@ -113,4 +114,8 @@ class Engine(Protocol):
 
     def release(self, *methods: str) -> None:
         """Free the memory of methods that are not needed for now."""
+        ...
+
+    def keep_within(self, mb: float | None) -> None:
+        """Hold no more of the base than mb, where layers can come from storage; None: all of it."""
         ...

@@ -7,7 +7,6 @@ Shapes are those of `_engine.py`; A adapted layers, N all layers, M rows.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,8 +30,8 @@ class ExecutorchEngine:
     """Runs the `executorch/` programs of a bundle.
 
     threads: of ExecuTorch's pool, which all engines of a process share; None takes all cores.
-    layers_kept: layer programs that stay loaded; with fewer than the model has, the others are
-        loaded from storage each time they are needed.
+    layers_kept: layer programs that stay loaded at most; with fewer than the model has, the others
+        are loaded from storage each time they are needed.
     Raises MissingDependencyError without executorch, EngineError when an operator is missing or the
     programs were made for another version, BundleError when the bundle has none.
     """
@@ -50,21 +49,13 @@ class ExecutorchEngine:
         self.bundle, self.info = bundle, bundle.manifest.executorch
         self._bindings = Bindings(self.info, threads)
         self.kernels = instruction_set()
-        self._programs: OrderedDict[int, Any] = OrderedDict()
+        self._programs: dict[int, Any] = {}  # in the order in which they were loaded
         self._geometry = bundle.manifest.decoder
-        self._kept = min(layers_kept or bundle.manifest.n_layers, bundle.manifest.n_layers)
-        self.loaded_mb = self._loaded_mb()
+        self._most = min(layers_kept or bundle.manifest.n_layers, bundle.manifest.n_layers)
+        self.keep_within(None)
         self._head: Any = None
         self._ends, self._blocks = Ends(bundle), Blocks(bundle)
         self._split = bundle.manifest.split_layer
-
-    def _loaded_mb(self) -> float:
-        """Layers that are kept, as mapped, as packed and with the memory planned for their rows."""
-        files, wide = self.bundle.manifest.files, self._geometry
-        layer = max(files[layer.data].bytes for layer in self.info.layers)
-        planned = 4 * self.info.rows * (4 * int(wide["ffn_width"]) + 2 * int(wide["width"]))
-        head = files[self.info.head.data].bytes
-        return 1e-6 * (self._kept * (2.2 * layer + planned) + 2.2 * head)
 
     def prefill(self, prefix: Prefix, prompt: Ints, response: Ints, lengths: Ints) -> Prefilled:
         """See `Engine`."""
@@ -152,6 +143,23 @@ class ExecutorchEngine:
             self._head = None
         release_freed()
 
+    def keep_within(self, mb: float | None) -> None:
+        """See `Engine`. At least one layer is kept."""
+        layer, head = self._held_mb()
+        fits = self._most if mb is None else int((mb - head) / layer)
+        self._kept = max(1, min(self._most, fits))
+        while len(self._programs) > self._kept:
+            self._programs.popitem()
+        self.loaded_mb = self._kept * layer + head
+        self.from_storage = self.bundle.manifest.n_layers - self._kept
+
+    def _held_mb(self) -> tuple[float, float]:
+        """A layer as mapped, as packed and with the memory planned for its rows; the head."""
+        files, wide = self.bundle.manifest.files, self._geometry
+        layer = max(files[layer.data].bytes for layer in self.info.layers)
+        planned = 4 * self.info.rows * (4 * int(wide["ffn_width"]) + 2 * int(wide["width"]))
+        return 1e-6 * (2.2 * layer + planned), 2.2e-6 * files[self.info.head.data].bytes
+
     def _prompt(
         self, layer: int, x: Floats, shared: tuple[Halves, Halves]
     ) -> tuple[Floats, Halves, Halves]:
@@ -212,13 +220,14 @@ class ExecutorchEngine:
         return y.reshape(x.shape), keys.reshape(heads), values.reshape(heads)
 
     def _program(self, layer: int) -> Any:
-        """The program of a layer, loaded when first needed, the longest unused one making room."""
-        if layer in self._programs:
-            self._programs.move_to_end(layer)
-            return self._programs[layer]
-        while len(self._programs) >= self._kept:
-            self._programs.popitem(last=False)
-        self._programs[layer] = self._load(self.info.layers[layer])
+        """The program of a layer, loaded when first needed, the last one loaded making room.
+
+        Layers run in turn: giving up the longest unused one would give up each before it is needed.
+        """
+        if layer not in self._programs:
+            while len(self._programs) >= self._kept:
+                self._programs.popitem()
+            self._programs[layer] = self._load(self.info.layers[layer])
         return self._programs[layer]
 
     def _load(self, entry: ProgramInfo) -> Any:

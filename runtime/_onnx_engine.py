@@ -26,6 +26,7 @@ class OnnxEngine:
     """
 
     name = "onnx"
+    from_storage = 0
 
     def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
         self.bundle = bundle
@@ -75,6 +76,9 @@ class OnnxEngine:
             del self._sessions[method]
         if loaded:
             release_freed()
+
+    def keep_within(self, mb: float | None) -> None:
+        """See `Engine`. A graph is held whole."""
 
     def _run(self, method: str, **feeds: Any) -> list[Any]:
         session = self._sessions.get(method) or self._load(method)

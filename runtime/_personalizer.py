@@ -22,7 +22,7 @@ from dsa_edge.runtime._generate import NOT_NUMBERS, Sampling, generate_ids
 from dsa_edge.runtime._memory import peak_mb, reset_peak
 from dsa_edge.runtime._objective import Objective, items_of
 from dsa_edge.runtime._optimizer import Hyperparameters, replay
-from dsa_edge.runtime._plan import Budget, plan_chunks
+from dsa_edge.runtime._plan import Budget, plan_chunks, room_for_base
 from dsa_edge.runtime._random import order
 from dsa_edge.runtime._report import Evaluation, Progress, Report
 from dsa_edge.runtime._shots import pick_shots
@@ -121,6 +121,7 @@ class Personalizer:
             raise UsageError(f"seed is {seed}, expected 0 ≤ seed < 2^63.")
         budget, started = budget or Budget(), time.perf_counter()
         self._engine.release("probe", "choose", "decode")
+        self._engine.keep_within(room_for_base(budget.memory_mb))
         reset_peak()
         encoded = self._encoder.encode_all(learnable(examples))
         deadline = None
@@ -159,7 +160,7 @@ class Personalizer:
             adapter_size=self.bundle.manifest.adapter_size,
             seed=seed,
             hyperparameters=asdict(hyper),
-            notes=_notes(len(examples), len(objective), len(held_out)),
+            notes=_notes(len(examples), len(objective), len(held_out), self._engine.from_storage),
             curve=tuple(outcome.curve),
         )
 
@@ -373,7 +374,8 @@ class Personalizer:
         return version
 
 
-def _notes(given: int, used: int, held_out: int) -> tuple[str, ...]:
+def _notes(given: int, used: int, held_out: int, from_storage: int) -> tuple[str, ...]:
     late = f"the time allowed was enough for {used} of {given} examples; the others were left out"
     alone = "too few examples to hold any out: the verdict is about the training examples"
-    return (late,) * (used < given) + (alone,) * (held_out == used)
+    slow = f"memory_mb holds the base but for {from_storage} layers, which came from storage"
+    return (late,) * (used < given) + (alone,) * (held_out == used) + (slow,) * (from_storage > 0)

@@ -8,13 +8,14 @@ from dsa_edge.errors import BudgetError, UsageError
 from dsa_edge.manifest import Manifest
 from dsa_edge.runtime._memory import resident_mb
 
-__all__ = ["Budget", "Chunks", "plan_chunks"]
+__all__ = ["Budget", "Chunks", "plan_chunks", "room_for_base"]
 
 MB = 2**20
 DEFAULT_ACTIVATIONS = 48 * MB  # more rows a run do not make a step faster (docs/decisions.md)
 DEFAULT_CACHE = 48 * MB  # prompt caches beyond it go to a file
 DEFAULT_CONTEXT = 24 * MB  # keys and values that one run may read
 ACTIVATIONS = 0.4  # of the memory that a bound leaves
+WORK_MB = 80  # for activations and caches, when layers can make room by coming from storage
 RESERVE_MB = 12  # for Python's own objects and SQLite
 _SIZES = ("ffn_width", "head_dim", "n_heads", "n_kv_heads", "vocab_size", "width")
 SHORT = 64  # keys: what every budget must allow a row to attend to
@@ -63,6 +64,11 @@ class Chunks:
     def prefill_tokens(self, keys: int) -> int:
         """Prompt and response tokens that one prefill may hold."""
         return max(0, self.activations) // (self.prefilled + self.key * keys)
+
+
+def room_for_base(memory_mb: float | None) -> float | None:
+    """MB that a bound leaves for the base, before any of it is loaded; None without a bound."""
+    return None if memory_mb is None else memory_mb - resident_mb() - RESERVE_MB - WORK_MB
 
 
 def plan_chunks(

@@ -23,28 +23,42 @@ def main(argv: Sequence[str]) -> int:
     arguments = made.parse_args(argv)
     from dsa_edge.bundle import Bundle
     from dsa_edge.exporters._verify import STAGES, verify
+    from dsa_edge.runtime._backend import open_engines
+    from dsa_edge.runtime._check_engine import check_engine
     from dsa_edge.runtime._compare import compare_engines
 
-    with progress(len(STAGES), "verify", "stage") as bar:
+    with progress(len(STAGES) + 2, "verify", "stage") as bar:
 
         def on_stage(stage: str) -> None:
             bar.set_description(stage)
             bar.update()
 
         checks = verify(arguments.bundle, on_stage)
-        engines = compare_engines(Bundle.open(arguments.bundle, check_hashes=False))
+        on_stage("golden on every engine")
+        bundle = Bundle.open(arguments.bundle, check_hashes=False)
+        engines = open_engines(bundle)
+        runs = [check_engine(engine) for engine in engines]
+        on_stage("engines")
+        compared = compare_engines(*engines) if len(engines) == 2 else None
     rows = [(c.stage, f"ok  {c.measured:.3g} (tolerance {c.tolerance:.3g})") for c in checks]
-    if engines:
+    for run in runs:
         text = (
-            f"ok  {engines.difference:.3g} nats (tolerance {engines.tolerance:.3g}), adapters' "
-            f"effects correlate {engines.adapter_correlation:.3f}, same choice at "
-            f"{engines.same_choices:.0%}"
+            f"ok  {run.same} of {run.tokens} tokens, the worst {run.margin:.3g} nats below the "
+            f"likeliest (tolerance {run.tolerance:.3g})"
+        )
+        rows.append((f"golden on {run.engine}", text))
+    if compared:
+        text = (
+            f"ok  {compared.difference:.3g} nats (tolerance {compared.tolerance:.3g}), adapters' "
+            f"effects correlate {compared.adapter_correlation:.3f}, same choice at "
+            f"{compared.same_choices:.0%}"
         )
         rows.append(("engines", text))
     data = {
         "ok": True,
         "checks": [asdict(check) for check in checks],
-        "engines": asdict(engines) if engines else None,
+        "golden": [asdict(run) for run in runs],
+        "engines": asdict(compared) if compared else None,
     }
     emit(arguments, data, table(rows))
     return 0

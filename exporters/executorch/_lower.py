@@ -189,9 +189,10 @@ def _operators(made: Any) -> tuple[str, ...]:
 
 
 def _serializer() -> Any:
-    from executorch.extension.flat_tensor.serialize.serialize import (
-        FlatTensorConfig,
-        FlatTensorSerializer,
-    )
+    with quiet():
+        from executorch.extension.flat_tensor.serialize.serialize import (
+            FlatTensorConfig,
+            FlatTensorSerializer,
+        )
 
     return FlatTensorSerializer(FlatTensorConfig(segment_alignment=64))

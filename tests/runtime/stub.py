@@ -32,7 +32,7 @@ def fixed_chunks(rows: int = 10_000, cache: int = 2**30, tokens: int = 400) -> C
 class StubEngine:
     """Stands in for an engine; `broken` makes every loss NaN."""
 
-    name, kernels, loaded_mb = "stub", "none", 0.0
+    name, kernels, loaded_mb, from_storage = "stub", "none", 0.0, 0
 
     def __init__(self, bundle: Path, broken: bool = False) -> None:
         self.bundle = Bundle.open(bundle, check_hashes=False)
@@ -70,4 +70,7 @@ class StubEngine:
         raise AssertionError("learning does not decode")
 
     def release(self, *methods: str) -> None:
+        return
+
+    def keep_within(self, mb: float | None) -> None:
         return

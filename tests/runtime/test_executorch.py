@@ -19,8 +19,10 @@ from dsa_edge.adapter import Adapter, AdapterSpec, save_adapter
 from dsa_edge.bundle import Bundle
 from dsa_edge.errors import BundleError, EngineError, UsageError, VerifyError
 from dsa_edge.kernels.library import library_path
-from dsa_edge.runtime import Budget, Example, Personalizer
+from dsa_edge.runtime import Budget, Example, Personalizer, _personalizer
+from dsa_edge.runtime._backend import open_engines
 from dsa_edge.runtime._cache import PromptCache, no_prefix
+from dsa_edge.runtime._check_engine import check_engine
 from dsa_edge.runtime._compare import compare_engines
 from dsa_edge.runtime._encode import Encoder
 from dsa_edge.runtime._engine import Context, Prefix
@@ -142,6 +144,45 @@ def test_layers_that_come_and_go_give_the_same_bits(llama: Path) -> None:
         Personalizer.open(llama, layers_kept=2)
 
 
+def test_a_memory_bound_takes_layers_from_storage(
+    llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = Bundle.open(llama)
+    engine, layers = ExecutorchEngine(bundle), bundle.manifest.n_layers
+    layer, head = engine._held_mb()
+    for mb, kept in ((head + 2.5 * layer, 2), (0, 1), (1e6, layers), (None, layers)):
+        engine.keep_within(mb)
+        assert engine.from_storage == layers - kept
+        assert engine.loaded_mb == pytest.approx(head + kept * layer)
+    vectors, reports = [], []
+    for room in (None, head):
+        monkeypatch.setattr(_personalizer, "room_for_base", lambda mb, room=room: room)
+        with Personalizer.open(llama, backend="executorch") as me:
+            reports.append(me.fit(EXAMPLES, Budget(steps=2)))
+            vectors.append(me.replay([2])[0].vector)
+    np.testing.assert_array_equal(*vectors)
+    assert not [note for note in reports[0].notes if "storage" in note]
+    slow = f"memory_mb holds the base but for {layers - 1} layers, which came from storage"
+    assert slow in reports[1].notes
+
+
+def test_each_engine_knows_its_golden_text_and_a_wrong_one_is_found(
+    both: Bundle, spoiled: Path
+) -> None:
+    for engine in open_engines(both):
+        found = check_engine(engine)
+        assert found.tokens == len(both.manifest.golden.expected_ids)
+        assert found.margin <= found.tolerance
+        assert found.moved > 1e-5
+    path = spoiled / "manifest.json"
+    content = json.loads(path.read_text())
+    golden = content["golden"]
+    golden["expected_ids"] = [(i + 7) % 300 for i in golden["expected_ids"]]
+    path.write_text(json.dumps(content))
+    with pytest.raises(VerifyError, match="stage 'golden on executorch' .*below the likeliest"):
+        check_engine(ExecutorchEngine(Bundle.open(spoiled, check_hashes=False)))
+
+
 def test_decoding_continues_what_prefill_began(both: Bundle) -> None:
     """Prompt and tokens in one prefill, or token by token on a growing cache."""
     engine, split = ExecutorchEngine(both), both.manifest.split_layer
@@ -210,8 +251,7 @@ def test_rows_beyond_what_was_exported_are_an_error_not_a_crash(llama: Path) -> 
 
 
 def test_engines_are_compared_and_one_that_is_wrong_is_found(llama: Path, spoiled: Path) -> None:
-    compared = compare_engines(Bundle.open(llama))
-    assert compared is not None
+    compared = compare_engines(*open_engines(Bundle.open(llama)))
     assert 0 < compared.difference < compared.tolerance
     assert compared.adapter_correlation > 0.8
     bundle = Bundle.open(spoiled)
@@ -220,7 +260,7 @@ def test_engines_are_compared_and_one_that_is_wrong_is_found(llama: Path, spoile
     small = load_file(ends)
     save_file({**small, "final_norm": -small["final_norm"]}, ends)
     with pytest.raises(VerifyError, match=r"stage 'engines' .*: export the bundle again"):
-        compare_engines(Bundle.open(spoiled, check_hashes=False))
+        compare_engines(*open_engines(Bundle.open(spoiled, check_hashes=False)))
 
 
 @pytest.fixture
