@@ -1,5 +1,8 @@
 """ExecuTorch export against depth: SmolLM2's layers repeated to 12, 30 and 60, each in a process.
 
+Each depth lowers its own programs; then the last one is exported again with another adapter (rank 8
+on q, v and down), with the programs that were kept.
+
 python benchmarks/export.py --json
 python benchmarks/export.py --depths 12
 """
@@ -26,19 +29,24 @@ def main() -> None:
     )
     made.add_argument("--json", action="store_true", help="print one JSON object")
     made.add_argument("--depths", default="12,30,60", help="layers, by comma")
-    made.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    made.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     arguments = made.parse_args()
     if arguments.one:
-        print(json.dumps(export(arguments.one)))
+        depth, rank, kept = arguments.one
+        print(json.dumps(export(int(depth), int(rank), Path(kept))))
         return
-    runs = [run(depth) for depth in arguments.depths.split(",")]
-    result = {"machine": f"{platform.machine()}, {os.cpu_count()} cores", "runs": runs}
+    depths = arguments.depths.split(",")
+    with tempfile.TemporaryDirectory() as folder:
+        runs = [run(depth, "16", f"{folder}/{depth}") for depth in depths]
+        again = run(depths[-1], "8", f"{folder}/{depths[-1]}")
+    machine = f"{platform.machine()}, {os.cpu_count()} cores"
+    result = {"machine": machine, "runs": runs, "another_adapter": again}
     print(json.dumps(result) if arguments.json else text(result))
 
 
-def run(depth: str) -> dict[str, Any]:
+def run(depth: str, rank: str, kept: str) -> dict[str, Any]:
     """One export in its own process, so that its peak memory is its own."""
-    command = [sys.executable, __file__, "--one", depth]
+    command = [sys.executable, __file__, "--one", depth, rank, kept]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"the export of {depth} layers failed:\n{done.stderr[-2000:]}")
@@ -46,7 +54,7 @@ def run(depth: str) -> dict[str, Any]:
     return found
 
 
-def export(depth: int) -> dict[str, Any]:
+def export(depth: int, rank: int, kept: Path) -> dict[str, Any]:
     """Build the decoder, its factors and its programs; seconds of each."""
     from dsa_edge.adapter import AdapterSpec
     from dsa_edge.demo import find_model
@@ -56,13 +64,14 @@ def export(depth: int) -> dict[str, Any]:
     from dsa_edge.exporters.parts import AdaptedModel
 
     started = time.perf_counter()
+    adapter = AdapterSpec() if rank == 16 else AdapterSpec(rank=rank, targets=("q", "v", "down"))
     source = Repeated(open_checkpoint(find_model()), depth)
-    model = AdaptedModel(build_decoder(source, "int4"), AdapterSpec()).eval()
+    model = AdaptedModel(build_decoder(source, "int4"), adapter).eval()
     for layer in range(model.split, depth):
         model.add_blocks(layer)
     prepared = time.perf_counter() - started
     with tempfile.TemporaryDirectory() as folder:
-        info = write_programs(model, Path(folder), lambda _: None)
+        info = write_programs(model, Path(folder), lambda _: None, kept)
         size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
     return {
         "layers": depth,
@@ -99,7 +108,7 @@ class Repeated:
 
 def text(result: dict[str, Any]) -> str:
     lines = [result["machine"]]
-    for run_ in result["runs"]:
+    for run_ in (*result["runs"], result["another_adapter"]):
         lines.append(", ".join(f"{k} {v:.4g}" for k, v in run_.items()))
     return "\n".join(lines)
 
