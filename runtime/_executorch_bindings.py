@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsa_edge.errors import EngineError, MissingDependencyError
+from dsa_edge.kernels.executorch_pool import start_pool
 from dsa_edge.kernels.library import library
 from dsa_edge.manifest import ExecutorchInfo
 
@@ -43,8 +44,7 @@ class Bindings:
                 f"ExecuTorch lacks the operator {', '.join(sorted(missing))}: run `dsa-edge doctor "
                 "--build` for ours, or install an ExecuTorch built with it."
             )
-        if threads:
-            self._module._unsafe_reset_threadpool(threads)
+        start_pool(self._module, threads)
 
     def load(self, program: Path, data: Path) -> Any:
         """A program with its weights, mapped from storage."""

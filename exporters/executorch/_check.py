@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from dsa_edge.errors import ExportError
+from dsa_edge.kernels.executorch_pool import start_pool
 from dsa_edge.kernels.library import library, library_path
 from dsa_edge.manifest import ProgramInfo
 
@@ -51,6 +52,7 @@ def _run(folder: Path, entry: ProgramInfo, values: tuple[Tensor, ...]) -> list[T
     from executorch.extension.pybindings import portable_lib
 
     library("dsa_executorch")
+    start_pool(portable_lib)
     try:
         program: Any = portable_lib._load_for_executorch(
             str(folder / entry.program), str(folder / entry.data)
