@@ -29,6 +29,7 @@ __all__ = [
     "Adapter",
     "AdapterSpec",
     "Slot",
+    "compatibility",
     "load_adapter",
     "make_slots",
     "read_adapter_info",
@@ -174,6 +175,29 @@ def load_adapter(path: str | Path, identity: str, size: int) -> Adapter:
             "the file is damaged; save the adapter again."
         )
     return Adapter(vector, _labels(file, metadata.get("labels", "{}")))
+
+
+def compatibility(path: str | Path, identity: str, spec: AdapterSpec, size: int) -> tuple[str, ...]:
+    """Why an adapter file does not suit a bundle, one reason a difference; empty when it does.
+
+    Raises AdapterError when it is not an adapter of ours.
+    """
+    info, reasons = read_adapter_info(path), []
+    theirs, ours = info["spec"], json.loads(json.dumps(asdict(spec)))
+    if isinstance(theirs, dict):
+        for name, value in ours.items():
+            if theirs.get(name) != value:
+                reasons.append(f"{name} is {theirs.get(name)}, this bundle's is {value}")
+    if info["numbers"] != size:
+        reasons.append(f"it has {info['numbers']} numbers, this bundle's adapters have {size}")
+    if not np.isfinite(float(str(info["norm"]))):
+        reasons.append("not all of its numbers are finite")
+    if info["bundle"] != identity and not reasons:
+        reasons.append(
+            f"it was trained on another base or tokenizer (bundle {str(info['bundle'])[:12]}…, "
+            f"this one is {identity[:12]}…)"
+        )
+    return tuple(reasons)
 
 
 def _labels(file: Path, text: str) -> dict[str, float]:

@@ -13,6 +13,8 @@ DsaEdgeError
 ├── EngineError             the inference engine refused or failed
 ├── BudgetError             the work cannot fit the memory, time or disk allowed
 └── StoreError              the user's store cannot be read or written
+    ├── WrongKeyError       it is sealed with another key
+    └── TamperError         something without its key changed it
 ```
 """
 
@@ -29,8 +31,10 @@ __all__ = [
     "ExportError",
     "MissingDependencyError",
     "StoreError",
+    "TamperError",
     "UsageError",
     "VerifyError",
+    "WrongKeyError",
 ]
 
 
@@ -86,3 +90,11 @@ class BudgetError(DsaEdgeError):
 
 class StoreError(DsaEdgeError):
     """The user's store cannot be read or written."""
+
+
+class WrongKeyError(StoreError):
+    """The store is sealed, and this is not its key."""
+
+
+class TamperError(StoreError):
+    """Something that does not have the store's key has changed what it holds."""

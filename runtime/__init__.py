@@ -9,11 +9,13 @@ from dsa_edge.adapter import Adapter
 from dsa_edge.examples import Example, Labels, read_examples
 from dsa_edge.runtime._engine import Engine
 from dsa_edge.runtime._generate import Sampling
+from dsa_edge.runtime._keys import FileKey, KeyProvider, KeyringKey, PassphraseKey
 from dsa_edge.runtime._optimizer import Hyperparameters
 from dsa_edge.runtime._personalizer import Choice, Personalizer
 from dsa_edge.runtime._plan import Budget
 from dsa_edge.runtime._report import Evaluation, Progress, Report
-from dsa_edge.runtime._store import Version
+from dsa_edge.runtime._store import Run, Version
+from dsa_edge.runtime._versions import Forgotten
 
 __all__ = [
     "Adapter",
@@ -22,11 +24,17 @@ __all__ = [
     "Engine",
     "Evaluation",
     "Example",
+    "FileKey",
+    "Forgotten",
     "Hyperparameters",
+    "KeyProvider",
+    "KeyringKey",
     "Labels",
+    "PassphraseKey",
     "Personalizer",
     "Progress",
     "Report",
+    "Run",
     "Sampling",
     "Version",
     "read_examples",

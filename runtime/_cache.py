@@ -4,7 +4,8 @@ Prompts from one template often begin alike, with instructions or worked example
 all of them share are run and kept once.
 
 Everything lies in one arena of bytes: in memory up to a bound, in a memory-mapped file beyond it.
-The file is unlinked as soon as it exists, so no prompt outlives the process.
+The file is unlinked as soon as it exists, so no prompt outlives the process; for a sealed store it
+is encrypted as well, with a key that exists in this process alone.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from dsa_edge.manifest import Manifest
 from dsa_edge.runtime._encode import Item
 from dsa_edge.runtime._engine import Context, Engine, Halves, Ints, Prefix
 from dsa_edge.runtime._plan import Chunks
+from dsa_edge.runtime._vault import PageCipher
 
 __all__ = ["PromptCache", "no_prefix"]
 
@@ -40,7 +42,7 @@ class PromptCache:
     keys and values (A, kv, P, d) float16 each of the rest of its prompt.
     chunks: what may stay in memory, more goes to an unlinked file in `folder`; and what a prefill
     may hold. deadline: `perf_counter` after which no further group of items is begun; the first
-    one, of at least `least` items, is cached whenever that is.
+    one, of at least `least` items, is cached whenever that is. sealed: encrypt what goes to a file.
     ready: items that are cached, the first so many.
     Raises BudgetError when neither memory nor disk has room, or a prompt is too long for its bound.
     """
@@ -54,6 +56,7 @@ class PromptCache:
         on_item: Callable[[int], object] = lambda _: None,
         deadline: float | None = None,
         least: int = 1,
+        sealed: bool = False,
     ) -> None:
         self._shape = _Shape(engine.bundle.manifest)
         shared = _shared(items)
@@ -69,6 +72,7 @@ class PromptCache:
             if self._file is None
             else np.frombuffer(self._file, dtype=np.uint8)
         )
+        self._cipher = PageCipher() if sealed and self.spilled else None
         self.ready = 0
         for group in _groups(len(items), deadline, least):
             for batch in _batches(self._items, group, chunks, shared):
@@ -87,7 +91,7 @@ class PromptCache:
         keys = np.zeros((shape.layers, len(items), shape.kv, past, shape.dim), dtype=np.float16)
         values = np.zeros_like(keys)
         for at, (index, item) in enumerate(zip(indices, items, strict=True)):
-            states, k, v = self._views(int(index))
+            states, k, v = self._views(int(index), self._read(int(index)))
             hidden[at, : len(item.tail)] = states
             keys[:, at, :, : len(item.prompt)] = k
             values[:, at, :, : len(item.prompt)] = v
@@ -108,15 +112,25 @@ class PromptCache:
         result = engine.prefill(self._prefix, prompts, tails, lengths)
         first = self._shape.first
         for at, index in enumerate(batch):
-            states, keys, values = self._views(index)
+            raw = np.empty(self._offsets[index + 1] - self._offsets[index], dtype=np.uint8)
+            states, keys, values = self._views(index, raw)
             states[:] = result.hidden[at, : len(states)]
             keys[:] = result.keys[first:, at, :, : keys.shape[2]]
             values[:] = result.values[first:, at, :, : values.shape[2]]
+            if self._cipher is not None:
+                raw = self._cipher.apply(raw, index)
+            self._arena[self._offsets[index] : self._offsets[index + 1]] = raw
 
-    def _views(self, index: int) -> tuple[NDArray[np.float32], Halves, Halves]:
-        """Writable views of one item's hidden states, keys and values in the arena."""
-        item, shape = self._items[index], self._shape
+    def _read(self, index: int) -> NDArray[np.uint8]:
+        """The bytes of one item."""
         raw = self._arena[self._offsets[index] : self._offsets[index + 1]]
+        return raw if self._cipher is None else self._cipher.apply(raw, index)
+
+    def _views(
+        self, index: int, raw: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.float32], Halves, Halves]:
+        """Views of one item's hidden states, keys and values in its bytes."""
+        item, shape = self._items[index], self._shape
         split = len(item.tail) * shape.width * 4
         half = split + (len(raw) - split) // 2
         cache = (shape.layers, shape.kv, len(item.prompt), shape.dim)

@@ -10,7 +10,7 @@ from types import TracebackType
 
 import numpy as np
 
-from dsa_edge.adapter import Adapter, load_adapter, save_adapter
+from dsa_edge.adapter import Adapter
 from dsa_edge.bundle import Bundle
 from dsa_edge.errors import EngineError, ExampleError, UsageError
 from dsa_edge.examples import Example, Labels, Row
@@ -19,15 +19,17 @@ from dsa_edge.runtime._cache import PromptCache
 from dsa_edge.runtime._encode import Encoded, Encoder, learnable
 from dsa_edge.runtime._engine import Engine, Floats, Ints
 from dsa_edge.runtime._generate import NOT_NUMBERS, Sampling, generate_ids
+from dsa_edge.runtime._keys import KeyProvider
 from dsa_edge.runtime._memory import peak_mb, reset_peak
 from dsa_edge.runtime._objective import Objective, items_of
-from dsa_edge.runtime._optimizer import Hyperparameters, replay
+from dsa_edge.runtime._optimizer import Hyperparameters
 from dsa_edge.runtime._plan import Budget, plan_chunks, room_for_base
 from dsa_edge.runtime._random import order
 from dsa_edge.runtime._report import Evaluation, Progress, Report
 from dsa_edge.runtime._shots import pick_shots
-from dsa_edge.runtime._store import Store, Version
+from dsa_edge.runtime._store import Store
 from dsa_edge.runtime._trainer import Outcome, Trainer, evaluation, hold_out
+from dsa_edge.runtime._versions import Versions
 from dsa_edge.tokenizer import Tokenizer
 
 __all__ = ["BACKENDS", "Choice", "Personalizer"]
@@ -46,12 +48,12 @@ class Choice:
     probabilities: tuple[float, ...]
 
 
-class Personalizer:
+class Personalizer(Versions):
     """One user's model: a bundle, the user's store, and the adapter version in use."""
 
     def __init__(self, engine: Engine, store: Store) -> None:
-        self._engine, self._store = engine, store
-        self.bundle = engine.bundle
+        super().__init__(engine.bundle, store)
+        self._engine = engine
         self._tokenizer = Tokenizer.of(self.bundle)
         self._encoder = Encoder(self._tokenizer, self.bundle.manifest)
 
@@ -64,6 +66,7 @@ class Personalizer:
         threads: int | None = None,
         check_hashes: bool = True,
         layers_kept: int | None = None,
+        key: KeyProvider | None = None,
     ) -> Personalizer:
         """Open a bundle for one user.
 
@@ -72,23 +75,15 @@ class Personalizer:
         check_hashes: read the whole bundle once to be sure that it is the exported one.
         layers_kept: layers that ExecuTorch keeps in memory; the others come from storage each time
             they are needed, so that a base larger than memory runs, slower. None keeps all.
+        key: seals a new store, and opens a sealed one: `KeyringKey()`, `PassphraseKey("…")`,
+            `FileKey("…")`, or an app's own.
         Raises BundleError, AdapterError, StoreError, EngineError or UsageError.
         """
         opened = Bundle.open(bundle, check_hashes)
         folder = None if store is None else Path(store)
         return cls(
-            open_engine(opened, backend, threads, layers_kept), Store(folder, opened.identity)
+            open_engine(opened, backend, threads, layers_kept), Store(folder, opened.identity, key)
         )
-
-    @property
-    def adapter(self) -> Adapter:
-        """The adapter in use."""
-        return self._version(self._store.active)
-
-    @property
-    def version(self) -> int:
-        """The version in use; 0 is the bundle's initial adapter."""
-        return self._store.active
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text in the base's vocabulary."""
@@ -106,6 +101,7 @@ class Personalizer:
         hyperparameters: Hyperparameters | None = None,
         seed: int = 0,
         on_prefill: Callable[[int], object] | None = None,
+        remember: bool = False,
     ) -> Report:
         """Learn from examples, starting from the adapter in use.
 
@@ -114,12 +110,24 @@ class Personalizer:
         on_step: called after every step; on_prefill: with the number of prompts just cached.
         hyperparameters: by default those that suit choices, or free responses.
         seed: of the perturbations and the order of examples.
+        remember: keep the examples in the store; without it the store knows only their ids.
         Raises ExampleError for examples that cannot be learned from, BudgetError when the budget
-        is too small for this model.
+        is too small for this model, StoreError when another program is changing the store.
         """
+        with self._store.writing():
+            return self._fit(
+                examples, budget or Budget(), on_step or (lambda _: None),
+                hyperparameters, seed, on_prefill, remember,
+            )  # fmt: skip
+
+    def _fit(
+        self, examples: Sequence[Example], budget: Budget, on_step: Callable[[Progress], object],
+        hyperparameters: Hyperparameters | None, seed: int,
+        on_prefill: Callable[[int], object] | None, remember: bool,
+    ) -> Report:  # fmt: skip
         if not 0 <= seed < 2**63:  # what the generator and the journal can hold
             raise UsageError(f"seed is {seed}, expected 0 ≤ seed < 2^63.")
-        budget, started = budget or Budget(), time.perf_counter()
+        started = time.perf_counter()
         self._engine.release("probe", "choose", "decode")
         self._engine.keep_within(room_for_base(budget.memory_mb))
         reset_peak()
@@ -135,10 +143,10 @@ class Personalizer:
         parent, old = self.version, self.adapter
         objective.bias = old.bias(objective.choices)
         train, held_out = hold_out(len(objective), seed)
-        run = self._store.start_run(parent, seed, asdict(hyper))
+        run = self._start_run(parent, seed, hyper, examples, remember)
         trainer = Trainer(
             objective, train, held_out, hyper, seed,
-            lambda step: self._store.append(run, step), on_step or (lambda _: None), started,
+            lambda step: self._store.append(run, step), on_step, started,
         )  # fmt: skip
         outcome = trainer.run(old.vector, budget.steps or DEFAULT_STEPS, budget)
         version = self._keep(run, parent, old, objective.choices, outcome)
@@ -270,49 +278,10 @@ class Personalizer:
         )  # fmt: skip
         return self._tokenizer.stream(tokens)
 
-    def replay(self, steps: Sequence[int], run: int | None = None) -> list[Adapter]:
-        """Rebuild the adapter after each number of steps from the journal alone, to the bit.
-
-        run: which fit, by default the last one. Label biases are those of the version it made.
-        Raises StoreError when there is no such fit.
-        """
-        found = self._store.run(run)
-        start = self._version(found.parent)
-        hyper = Hyperparameters.from_dict(found.hyper)
-        labels = (self._version(found.version) if found.version else start).labels
-        states = replay(start.vector, found.seed, hyper, self._store.journal(found), steps)
-        return [Adapter(theta, labels) for theta in states]
-
-    def history(self) -> list[Version]:
-        """All saved versions, oldest first."""
-        return self._store.versions()
-
-    def rollback(self, version: int) -> None:
-        """Use an earlier version again; 0 is the bundle's initial adapter."""
-        self._store.activate(version)
-
-    def forget(self) -> None:
-        """Delete all that was learned and go back to the initial adapter."""
-        self._store.forget()
-
-    def save_adapter(self, path: str | Path) -> None:
-        """Write the adapter in use to a file."""
-        save_adapter(path, self.adapter, self.bundle.identity, self.bundle.manifest.adapter)
-
-    def load_adapter(self, path: str | Path) -> int:
-        """Use an adapter from a file as a new version; returns its id."""
-        adapter = load_adapter(path, self.bundle.identity, self.bundle.manifest.adapter_size)
-        return self._store.add_version(self.version, adapter, "loaded", 0, {})
-
     @property
     def engine(self) -> dict[str, str]:
         """What runs the model: `backend`, and `kernels`, which run the adapter."""
         return {"backend": self._engine.name, "kernels": self._engine.kernels}
-
-    @property
-    def store_bytes(self) -> int:
-        """What this user takes on disk."""
-        return self._store.bytes
 
     def close(self) -> None:
         """Release the engine and close the store."""
@@ -330,14 +299,6 @@ class Personalizer:
     ) -> None:
         self.close()
 
-    def _version(self, version: int) -> Adapter:
-        manifest = self.bundle.manifest
-        if version:
-            return self._store.adapter(version)
-        return load_adapter(
-            self.bundle.path / "adapter.safetensors", self.bundle.identity, manifest.adapter_size
-        )
-
     def _objective(
         self,
         encoded: Sequence[Encoded],
@@ -352,26 +313,34 @@ class Personalizer:
         counts = [len(example.items) for example in encoded]
         cache = PromptCache(
             self._engine, items_of(encoded), chunks, self._store.folder,
-            on_prefill or (lambda _: None), deadline, max(counts),
+            on_prefill or (lambda _: None), deadline, max(counts), self._store.sealed,
         )  # fmt: skip
         ends = np.cumsum(counts)
         return Objective(self._engine, encoded[: int((ends <= cache.ready).sum())], cache, chunks)
+
+    def _start_run(
+        self, parent: int, seed: int, hyper: Hyperparameters, examples: Sequence[Example],
+        remember: bool,
+    ) -> int:  # fmt: skip
+        ids = {self.example_id(example): example for example in examples}
+        if remember:
+            self._remember(ids)
+        return self._store.start_run(parent, seed, asdict(hyper), list(ids))
 
     def _keep(
         self, run: int, parent: int, old: Adapter, choices: tuple[str, ...], outcome: Outcome
     ) -> int:
         """Save the outcome as a version if it improved; returns the version in use."""
         if outcome.verdict != "improved":
-            self._store.end_run(run, None, None)
+            self._store.end_run(run, outcome.verdict)
             return parent
         summary = {"before": asdict(outcome.before), "after": asdict(outcome.after)}
         learned = (
             {} if outcome.bias is None else dict(zip(choices, outcome.bias.tolist(), strict=True))
         )
         adapter = Adapter(outcome.adapter, {**old.labels, **learned})
-        version = self._store.add_version(parent, adapter, outcome.verdict, outcome.kept, summary)
-        self._store.end_run(run, version, outcome.kept)
-        return version
+        made = self._store.end_run(run, outcome.verdict, (adapter, outcome.kept, summary))
+        return parent if made is None else made
 
 
 def _notes(given: int, used: int, held_out: int, from_storage: int) -> tuple[str, ...]:

@@ -1,15 +1,17 @@
-"""The user's store: one SQLite file that holds versions of the adapter and the journal of steps.
+"""The user's store: versions of the adapter, the journal of steps, and examples if they are kept.
 
-SQLite in WAL mode is the crash-safe log; we write none of our own. Nothing here holds text.
+Everything that could say something of the user is packed by `_vault.py`, and sealed where the store
+has a key. Each step is durable before the next one begins.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-import sqlite3
+import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,25 +19,18 @@ from typing import Any
 import numpy as np
 
 from dsa_edge.adapter import Adapter
-from dsa_edge.errors import AdapterError, StoreError
+from dsa_edge.errors import AdapterError, StoreError, TamperError
+from dsa_edge.runtime._database import Database, store_errors
+from dsa_edge.runtime._keys import KeyProvider
 from dsa_edge.runtime._optimizer import Step
+from dsa_edge.runtime._schema import MIGRATIONS, TABLES
+from dsa_edge.runtime._sealing import open_vault, rekey
 
 __all__ = ["Run", "Store", "Version"]
 
-SCHEMA = 1
-FLUSH = 16  # steps a transaction: what a power cut can cost
-_TABLES = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE versions (
-    id INTEGER PRIMARY KEY, parent INTEGER NOT NULL, created REAL NOT NULL, verdict TEXT NOT NULL,
-    steps INTEGER NOT NULL, summary TEXT NOT NULL, adapter BLOB NOT NULL,
-    labels TEXT NOT NULL);
-CREATE TABLE runs (
-    id INTEGER PRIMARY KEY, parent INTEGER NOT NULL, seed INTEGER NOT NULL, hyper TEXT NOT NULL,
-    version INTEGER, kept INTEGER);
-CREATE TABLE journal (run INTEGER NOT NULL, first INTEGER NOT NULL, steps BLOB NOT NULL,
-    PRIMARY KEY (run, first)) WITHOUT ROWID;
-"""
+Blob = bytes  # `Store.bytes` would hide the type inside the class
+
+ID_BYTES = 8  # of an example: a keyed hash of its content
 
 
 @dataclass(frozen=True)
@@ -53,7 +48,10 @@ class Version:
 
 @dataclass(frozen=True)
 class Run:
-    """One fit as the journal has it: version = adapter of `parent` after the first `kept` steps."""
+    """One fit as the journal has it: version = adapter of `parent` after the first `kept` steps.
+
+    verdict: None for a fit that was interrupted. examples: ids of those it could learn from.
+    """
 
     id: int
     parent: int
@@ -61,6 +59,9 @@ class Run:
     hyper: dict[str, float]
     version: int | None
     kept: int | None
+    created: float | None = None
+    verdict: str | None = None
+    examples: tuple[str, ...] = ()
 
 
 class Store:
@@ -68,127 +69,172 @@ class Store:
 
     folder: created when missing; None keeps everything in memory.
     identity: of the bundle; a store belongs to one bundle for good.
-    Raises StoreError when the file cannot be used, AdapterError when it is another bundle's.
+    key: seals a new store, and opens one that is sealed.
+    Raises StoreError when the file cannot be used, WrongKeyError when the key is another one or
+    missing, AdapterError when the store is another bundle's.
     """
 
-    def __init__(self, folder: Path | None, identity: str) -> None:
+    def __init__(self, folder: Path | None, identity: str, key: KeyProvider | None = None) -> None:
         self.folder = folder
-        self._pending: list[Step] = []
-        with _errors(folder):
-            if folder is not None:
-                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            path = ":memory:" if folder is None else str(folder / "user.db")
-            self._db = sqlite3.connect(path, isolation_level=None, timeout=2)
-            self._open(identity)
+        self._db = Database(folder, (*TABLES, *_settings(identity)), MIGRATIONS)
+        try:
+            self._check_bundle(identity)
+            self._vault = open_vault(self._db, key)
+        except BaseException:
+            self._db.close()
+            raise
+
+    @property
+    def sealed(self) -> bool:
+        """Whether a key is needed to read it."""
+        return self._vault.sealed
 
     @property
     def bytes(self) -> int:
         """Size of the store on disk; 0 in memory."""
-        if self.folder is None:
-            return 0
-        with _errors(self.folder):
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        files = [self.folder / "user.db", self.folder / "user.db-wal"]
-        return sum(file.stat().st_size for file in files if file.exists())
+        return self._db.bytes
 
     @property
     def active(self) -> int:
         """The version in use."""
-        with _errors(self.folder):
-            return int(self._meta("active"))
+        with store_errors(self.folder):
+            return int(self._db.get("active"))
+
+    def writing(self) -> AbstractContextManager[None]:
+        """Be the one process that changes the store; StoreError when another one is."""
+        return self._db.writing()
 
     def versions(self) -> list[Version]:
         """All versions, oldest first."""
         query = "SELECT id, parent, created, verdict, steps, summary FROM versions ORDER BY id"
-        with _errors(self.folder):
-            active = self.active
+        active = self.active
+        with store_errors(self.folder):
             return [
-                Version(
-                    row[0], row[1], row[2], row[3], row[4], row[0] == active, json.loads(row[5])
-                )
-                for row in self._db.execute(query)
+                Version(row, parent, created, verdict, steps, row == active, json.loads(summary))
+                for row, parent, created, verdict, steps, summary in self._db.rows(query)
             ]
 
     def adapter(self, version: int) -> Adapter:
         """The adapter of a version other than 0.
 
-        Raises StoreError for a version that does not exist.
+        Raises StoreError for a version that does not exist or is damaged.
         """
-        known = [0, *(v.id for v in self.versions())]
+        known = [0, *(row for (row,) in self._db.rows("SELECT id FROM versions ORDER BY id"))]
         if version not in known:
             raise StoreError(
                 f"no version {version} in this store (there are {', '.join(map(str, known))}): "
                 "`dsa-edge history` lists them."
             )
-        with _errors(self.folder):
-            query = "SELECT adapter, labels FROM versions WHERE id = ?"
-            vector, labels = self._db.execute(query, (version,)).fetchone()
+        query = "SELECT adapter, labels FROM versions WHERE id = ?"
+        with store_errors(self.folder):
+            ((vector, labels),) = self._db.rows(query, version)
+            place = f"versions/{version}"
             return Adapter(
-                np.frombuffer(vector, dtype="<f4").astype(np.float32), json.loads(labels)
+                self._vault.unpack_floats(vector, f"{place}/adapter"),
+                json.loads(self._vault.unpack(labels, f"{place}/labels")),
             )
+
+    def newest_whole(self) -> tuple[int, Adapter | None, tuple[int, ...]]:
+        """The version in use, or its nearest ancestor that is not damaged.
+
+        Returns its id, its adapter (None for version 0), and the damaged versions passed over.
+        """
+        parents = {version.id: version.parent for version in self.versions()}
+        version, damaged = self.active, list[int]()
+        while version:
+            try:
+                return version, self.adapter(version), tuple(damaged)
+            except TamperError:
+                raise
+            except StoreError:
+                if version not in parents:
+                    raise
+                damaged.append(version)
+                version = parents[version] if parents[version] < version else 0
+        return 0, None, tuple(damaged)
 
     def activate(self, version: int) -> None:
         """Make a version the one in use; 0 is the initial adapter."""
         if version:
             self.adapter(version)
-        with _errors(self.folder):
-            self._set("active", str(version))
+        self._db.set("active", str(version))
 
     def add_version(
         self, parent: int, adapter: Adapter, verdict: str, steps: int, summary: dict[str, Any]
     ) -> int:
         """Save an adapter and make it the one in use, in one transaction; returns its id."""
-        with _errors(self.folder), self._transaction():
-            cursor = self._db.execute(
-                "INSERT INTO versions (parent, created, verdict, steps, summary, adapter, labels) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (
-                    parent,
-                    time.time(),
-                    verdict,
-                    steps,
-                    json.dumps(summary),
-                    _blob(adapter.vector),
-                    json.dumps(adapter.labels),
-                ),
-            )
-            version = int(cursor.lastrowid or 0)
-            self._set("active", str(version))
+        with self._db.transaction():
+            return self._add_version(parent, adapter, verdict, steps, summary)
+
+    def _add_version(
+        self, parent: int, adapter: Adapter, verdict: str, steps: int, summary: dict[str, Any]
+    ) -> int:
+        version = self._db.insert(
+            "INSERT INTO versions (parent, created, verdict, steps, summary, adapter, labels) "
+            "VALUES (?, ?, ?, ?, ?, x'', x'')",
+            parent, time.time(), verdict, steps, json.dumps(summary),
+        )  # fmt: skip
+        place = f"versions/{version}"
+        self._db.rows(
+            "UPDATE versions SET adapter = ?, labels = ? WHERE id = ?",
+            self._vault.pack_floats(adapter.vector, f"{place}/adapter"),
+            self._vault.pack(json.dumps(adapter.labels).encode(), f"{place}/labels"),
+            version,
+        )
+        self._db.set("active", str(version))
         return version
 
-    def start_run(self, parent: int, seed: int, hyper: dict[str, float]) -> int:
+    def start_run(
+        self, parent: int, seed: int, hyper: dict[str, float], examples: Sequence[str] = ()
+    ) -> int:
         """Open the journal of a new fit; returns its id."""
-        with _errors(self.folder):
-            cursor = self._db.execute(
-                "INSERT INTO runs (parent, seed, hyper) VALUES (?, ?, ?)",
-                (parent, seed, json.dumps(hyper)),
-            )
-        self._pending, self._next = [], 0
-        return int(cursor.lastrowid or 0)
+        with self._db.transaction():
+            for (interrupted,) in self._db.rows("SELECT id FROM runs WHERE verdict IS NULL"):
+                self._compact(interrupted)
+            run = self._db.insert(
+                "INSERT INTO runs (parent, seed, hyper, created) VALUES (?, ?, ?, ?)",
+                parent, seed, json.dumps(hyper), time.time(),
+            )  # fmt: skip
+            ids = self._vault.pack(bytes.fromhex("".join(examples)), f"runs/{run}/examples")
+            self._db.rows("UPDATE runs SET examples = ? WHERE id = ?", ids, run)
+        self._next = 0
+        return run
 
     def append(self, run: int, step: Step) -> None:
-        """Journal one step; every `FLUSH` steps become durable together."""
-        self._pending.append(step)
-        if len(self._pending) >= FLUSH:
-            self.flush(run)
+        """Journal one step; it is durable when this returns."""
+        row = np.array([step.rate, *step.slopes], dtype=np.float32)
+        blob = self._vault.pack_floats(row, f"journal/{run}/{self._next}")
+        self._db.insert("INSERT INTO journal VALUES (?, ?, ?)", run, self._next, blob)
+        self._next += 1
 
-    def flush(self, run: int) -> None:
-        """Make all journalled steps durable."""
-        if not self._pending:
-            return
-        rows = np.array([[s.rate, *s.slopes] for s in self._pending], dtype="<f4")
-        with _errors(self.folder):
-            self._db.execute("INSERT INTO journal VALUES (?, ?, ?)", (run, self._next, _blob(rows)))
-        self._next += len(self._pending)
-        self._pending = []
+    def end_run(
+        self, run: int, verdict: str, made: tuple[Adapter, int, dict[str, Any]] | None = None
+    ) -> int | None:
+        """Close a journal, and save what came of it, in one transaction.
 
-    def end_run(self, run: int, version: int | None, kept: int | None) -> None:
-        """Close a journal: `version` is its adapter after `kept` steps, None if none was kept."""
-        self.flush(run)
-        with _errors(self.folder):
-            self._db.execute(
-                "UPDATE runs SET version = ?, kept = ? WHERE id = ?", (version, kept, run)
-            )
+        made: the adapter after so many steps, and the summary, of a run that is worth keeping.
+        Returns the id of the version that this makes, which is then the one in use.
+        """
+        version = kept = None
+        with self._db.transaction():
+            self._compact(run)
+            if made is not None:
+                adapter, kept, summary = made
+                parent = self.run(run).parent
+                version = self._add_version(parent, adapter, verdict, kept, summary)
+            self._db.rows(
+                "UPDATE runs SET version = ?, kept = ?, verdict = ? WHERE id = ?",
+                version, kept, verdict, run,
+            )  # fmt: skip
+        return version
+
+    def _compact(self, run: int) -> None:
+        """One row for all steps of a fit: a row for each takes three times the room."""
+        rows = self._steps(run)
+        if len(rows) > 1:
+            blob = self._vault.pack_floats(np.concatenate(rows), f"journal/{run}/0")
+            self._db.rows("DELETE FROM journal WHERE run = ?", run)
+            self._db.rows("INSERT INTO journal VALUES (?, 0, ?)", run, blob)
 
     def run(self, run: int | None = None) -> Run:
         """One fit by its id, or the last one.
@@ -202,99 +248,122 @@ class Store:
 
     def runs(self) -> list[Run]:
         """All fits that were started."""
-        query = "SELECT id, parent, seed, hyper, version, kept FROM runs ORDER BY id"
-        with _errors(self.folder):
-            rows = self._db.execute(query)
-            return [Run(r[0], r[1], r[2], json.loads(r[3]), r[4], r[5]) for r in rows]
+        query = (
+            "SELECT id, parent, seed, hyper, version, kept, created, verdict, examples "
+            "FROM runs ORDER BY id"
+        )
+        with store_errors(self.folder):
+            return [self._run(*row) for row in self._db.rows(query)]
+
+    def _run(
+        self, run: int, parent: int, seed: int, hyper: str, version: int | None, kept: int | None,
+        created: float | None, verdict: str | None, examples: Blob | None,
+    ) -> Run:  # fmt: skip
+        ids = self._ids(examples, run)
+        return Run(run, parent, seed, json.loads(hyper), version, kept, created, verdict, ids)
 
     def journal(self, run: Run) -> list[Step]:
         """The steps of one fit."""
-        query = "SELECT steps FROM journal WHERE run = ? ORDER BY first"
-        with _errors(self.folder):
+        with store_errors(self.folder):
             width = int(run.hyper["queries"]) + 1
-            rows = [np.frombuffer(r[0], dtype="<f4") for r in self._db.execute(query, (run.id,))]
-            return [Step(float(row[0]), row[1:]) for r in rows for row in r.reshape(-1, width)]
+            rows = [row for part in self._steps(run.id) for row in part.reshape(-1, width)]
+            return [Step(float(row[0]), row[1:]) for row in rows]
+
+    def _steps(self, run: int) -> list[np.ndarray]:
+        query = "SELECT first, steps FROM journal WHERE run = ? ORDER BY first"
+        with store_errors(self.folder):
+            return [
+                self._vault.unpack_floats(blob, f"journal/{run}/{first}")
+                for first, blob in self._db.rows(query, run)
+            ]
+
+    def _ids(self, blob: Blob | None, run: int) -> tuple[str, ...]:
+        if blob is None:  # of a fit from before ids were kept
+            return ()
+        text = self._vault.unpack(blob, f"runs/{run}/examples").hex()
+        return tuple(text[i : i + 2 * ID_BYTES] for i in range(0, len(text), 2 * ID_BYTES))
+
+    def example_id(self, content: str) -> str:
+        """Hex id of an example in this store; in another store the same text has another."""
+        key = bytes.fromhex(self._db.get("id"))
+        return hashlib.blake2b(content.encode(), digest_size=ID_BYTES, key=key).hexdigest()
+
+    def remember(self, contents: dict[str, str]) -> None:
+        """Keep examples by their ids; those that are known already stay as they are."""
+        with self._db.transaction():
+            for example, content in contents.items():
+                blob = self._vault.pack(content.encode(), f"examples/{example}/content")
+                given = bytes.fromhex(example), time.time(), blob
+                self._db.rows("INSERT OR IGNORE INTO examples VALUES (?, ?, ?)", *given)
+
+    def remembered(self) -> dict[str, str]:
+        """The examples that are kept: id → content, oldest first."""
+        query = "SELECT id, content FROM examples ORDER BY added, id"
+        with store_errors(self.folder):
+            return {
+                row.hex(): self._vault.unpack(blob, f"examples/{row.hex()}/content").decode()
+                for row, blob in self._db.rows(query)
+            }
 
     def forget(self) -> None:
-        """Delete all versions and journals; freed pages are overwritten."""
-        with _errors(self.folder):
-            with self._transaction():
-                for table in ("versions", "runs", "journal"):
-                    self._db.execute(f"DELETE FROM {table}")
-                self._set("active", "0")
-            self._db.execute("VACUUM")
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        """Delete all versions, journals and examples; freed pages are overwritten."""
+        with self._db.transaction():
+            for table in ("versions", "runs", "journal", "examples"):
+                self._db.rows(f"DELETE FROM {table}")
+            self._db.set("active", "0")
+        self._db.shrink()
+
+    def forget_examples(self, ids: Sequence[str]) -> tuple[int, ...]:
+        """Delete examples and every version that learned from them, or from such a version.
+
+        The version in use becomes its nearest ancestor that did not. Returns the deleted versions.
+        """
+        gone = set(ids)
+        with self._db.transaction():
+            runs = [run for run in self.runs() if gone & set(run.examples)]
+            versions = _with_descendants({r.version for r in runs if r.version}, self.versions())
+            parents = {version.id: version.parent for version in self.versions()}
+            active = self.active
+            while active in versions:
+                active = parents[active]
+            runs += [run for run in self.runs() if run.parent in versions and run not in runs]
+            for run in runs:
+                self._db.rows("DELETE FROM journal WHERE run = ?", run.id)
+                self._db.rows("DELETE FROM runs WHERE id = ?", run.id)
+            for version in versions:
+                self._db.rows("DELETE FROM versions WHERE id = ?", version)
+            for example in gone:
+                self._db.rows("DELETE FROM examples WHERE id = ?", bytes.fromhex(example))
+            self._db.set("active", str(active))
+        self._db.shrink()
+        return tuple(sorted(versions))
+
+    def rekey(self, key: KeyProvider | None) -> None:
+        """Pack everything again under another key, or without one, in one transaction."""
+        self._vault = rekey(self._db, self._vault, key)
 
     def close(self) -> None:
         """Fold the write-ahead log into the database and close it."""
         self._db.close()
 
-    def _open(self, identity: str) -> None:
-        for pragma in (
-            "page_size=1024",
-            "journal_mode=WAL",
-            "synchronous=FULL",
-            "secure_delete=ON",
-        ):
-            self._db.execute(f"PRAGMA {pragma}")
-        version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            with self._transaction():
-                for statement in _TABLES.split(";\n"):
-                    self._db.execute(statement)
-                self._set("bundle", identity)
-                self._set("active", "0")
-                self._db.execute(f"PRAGMA user_version = {SCHEMA}")
-        elif version != SCHEMA:
-            raise StoreError(
-                f"{self.folder} has store version {version}, this dsa-edge reads {SCHEMA}: "
-                "use the dsa-edge that wrote it."
-            )
-        if self._meta("bundle") != identity:
+    def _check_bundle(self, identity: str) -> None:
+        if self._db.get("bundle") != identity:
             raise AdapterError(
-                f"{self.folder} belongs to bundle {self._meta('bundle')[:12]}…, this one is "
+                f"{self.folder} belongs to bundle {self._db.get('bundle')[:12]}…, this one is "
                 f"{identity[:12]}…: open the bundle it belongs to, or use another store folder."
             )
 
-    def _meta(self, key: str) -> str:
-        with _errors(self.folder):
-            (value,) = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-            return str(value)
 
-    def _set(self, key: str, value: str) -> None:
-        self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
+def _settings(identity: str) -> tuple[str, ...]:
+    """Statements that fill the settings of a new store."""
+    settings = {"bundle": identity, "active": "0", "id": os.urandom(16).hex()}
+    return tuple(f"INSERT INTO meta VALUES ('{k}', '{v}')" for k, v in settings.items())
 
 
-@contextmanager
-def _errors(folder: Path | None) -> Iterator[None]:
-    """Turn SQLite's and the system's errors into ours."""
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        raise StoreError(
-            f"the store {folder} cannot be used ({error}): check free space and permissions, close "
-            "other programs that use it, or choose another folder; what it held is unchanged."
-        ) from error
-    except (ValueError, TypeError, LookupError) as error:  # rows that we did not write so
-        raise StoreError(
-            f"the store {folder} is damaged ({type(error).__name__}: {error}): restore it from a "
-            "backup, or choose another folder."
-        ) from error
-    except OSError as error:
-        raise StoreError(
-            f"the store {folder} cannot be made ({error.strerror}): choose another folder."
-        ) from error
-
-
-def _blob(array: np.ndarray) -> bytes:
-    return np.ascontiguousarray(array, dtype="<f4").tobytes()
+def _with_descendants(versions: set[int], known: Sequence[Version]) -> set[int]:
+    """Versions, and all that were learned from them; parents come before their children."""
+    found = set(versions)
+    for version in known:
+        if version.parent in found:
+            found.add(version.id)
+    return found

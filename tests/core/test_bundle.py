@@ -51,7 +51,7 @@ def test_a_missing_and_a_shortened_file_are_found(bundle_copy: Path, name: str) 
 
 def test_another_schema_version_is_refused_with_both(bundle_copy: Path) -> None:
     change(bundle_copy / "manifest.json", lambda m: m.update(schema=99))
-    with pytest.raises(BundleError, match=r"99.*version 1"):
+    with pytest.raises(BundleError, match=r"99.*version 2"):
         Bundle.open(bundle_copy)
 
 

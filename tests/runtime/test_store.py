@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from stub import StubEngine
 
-from dsa_edge.adapter import Adapter
+from dsa_edge.adapter import Adapter, AdapterSpec, save_adapter
 from dsa_edge.errors import AdapterError, DsaEdgeError, StoreError, UsageError
 from dsa_edge.runtime import Budget, Example, Hyperparameters, Personalizer, Progress
 from dsa_edge.runtime._optimizer import Step
-from dsa_edge.runtime._store import FLUSH, Store
+from dsa_edge.runtime._store import Store
 
 IDENTITY = "a" * 64
 CHOICES = (" a", " b")
@@ -63,35 +63,40 @@ def test_versions_and_the_one_in_use_survive_reopening(tmp_path: Path) -> None:
     again.close()
 
 
-def test_a_journal_is_durable_without_being_closed(tmp_path: Path) -> None:
-    """What a crash after 2 × FLUSH + 5 steps leaves: all but the last five."""
+def test_a_journal_is_durable_step_by_step(tmp_path: Path) -> None:
+    """What a crash leaves is all steps but the one that was being taken."""
     crashed = Store(tmp_path, IDENTITY)
     run = crashed.start_run(0, seed=2**63 - 1, hyper=HYPER)
-    for number in range(2 * FLUSH + 5):
+    for number in range(37):
         crashed.append(run, step(number))
-    survivor = Store(tmp_path, IDENTITY)  # the first one never flushed its rest
+    survivor = Store(tmp_path, IDENTITY)  # the first one was never closed
     (found,) = survivor.runs()
-    assert (found.seed, found.version, found.kept) == (2**63 - 1, None, None)
+    assert (found.seed, found.version, found.kept, found.verdict) == (2**63 - 1, None, None, None)
     journal = survivor.journal(found)
-    assert [s.slopes.tolist() for s in journal] == [[i, -i] for i in range(2 * FLUSH)]
+    assert [s.slopes.tolist() for s in journal] == [[i, -i] for i in range(37)]
     assert {s.rate for s in journal} == {0.5}
-    crashed.end_run(run, None, None)
-    assert len(survivor.journal(found)) == 2 * FLUSH + 5
+    survivor.start_run(0, 1, HYPER)  # which also packs what was interrupted
+    assert [s.slopes.tolist() for s in survivor.journal(found)] == [[i, -i] for i in range(37)]
     crashed.close()
     survivor.close()
 
 
 def test_journals_of_several_fits_do_not_mix(tmp_path: Path) -> None:
     store = Store(tmp_path, IDENTITY)
-    for count in (3, FLUSH + 1):
+    for count in (3, 17):
         run = store.start_run(0, 1, HYPER)
         for number in range(count):
             store.append(run, step(number))
-        store.end_run(run, None, None)
-    assert [len(store.journal(run)) for run in store.runs()] == [3, FLUSH + 1]
+        store.end_run(run, "no improvement")
+    assert [len(store.journal(run)) for run in store.runs()] == [3, 17]
     with pytest.raises(StoreError, match="no such fit"):
         store.run(9)
     store.close()
+
+
+def store_blobs(folder: Path, query: str) -> list[bytes]:
+    with sqlite3.connect(folder / "user.db") as database:
+        return [bytes(row[0]) for row in database.execute(query)]
 
 
 def test_forgetting_leaves_no_byte_of_what_was_learned(tmp_path: Path) -> None:
@@ -99,15 +104,16 @@ def test_forgetting_leaves_no_byte_of_what_was_learned(tmp_path: Path) -> None:
     run = store.start_run(0, 1, HYPER)
     for number in range(40):
         store.append(run, step(number + 1000))
-    store.add_version(0, LEARNED, "improved", 40, {})
-    store.end_run(run, 1, 40)
+    assert store.end_run(run, "improved", (LEARNED, 40, {})) == 1
     store.close()
-    traces = [LEARNED.vector[i : i + 8].tobytes() for i in range(0, 300, 8)]
-    traces += [b"zebra", b"quokka", step(1001).slopes.tobytes(), b"improved"]
+    blobs = [
+        *store_blobs(tmp_path, "SELECT adapter FROM versions UNION SELECT labels FROM versions"),
+        *store_blobs(tmp_path, "SELECT steps FROM journal"),
+    ]
     before = contents(tmp_path)
-    traces = [trace for trace in traces if trace in before]  # a few are cut by the ends of pages
-    assert len(traces) > 35
-    assert {b"zebra", b"quokka"} < set(traces)
+    traces = [blob[i : i + 24] for blob in blobs for i in range(0, len(blob) - 24, 24)]
+    traces = [trace for trace in [*traces, b"improved"] if trace in before]
+    assert len(traces) > 20  # a few are cut by the ends of pages
     store = Store(tmp_path, IDENTITY)
     store.forget()
     for _ in range(2):
@@ -167,7 +173,7 @@ def test_a_store_that_another_program_holds_is_a_clear_error(tmp_path: Path) -> 
     store.add_version(0, LEARNED, "improved", 1, {})
     other = sqlite3.connect(tmp_path / "user.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    store._db.execute("PRAGMA busy_timeout = 50")  # ms; two seconds would only slow this test
+    store._db.rows("PRAGMA busy_timeout = 50")  # ms; two seconds would only slow this test
     with pytest.raises(StoreError, match=r"locked.*close other programs"):
         store.activate(0)
     assert store.active == 1
@@ -183,8 +189,8 @@ def test_a_full_disk_loses_the_new_version_alone(bundle: Path, tmp_path: Path) -
     me = personalizer(bundle, tmp_path)
     assert me.fit(examples(), Budget(steps=40)).version == 1
     good = me.adapter.vector
-    (pages,) = me._store._db.execute("PRAGMA page_count").fetchone()
-    me._store._db.execute(f"PRAGMA max_page_count = {pages}")
+    ((pages,),) = me._store._db.rows("PRAGMA page_count")
+    me._store._db.rows(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(StoreError, match=r"full.*free space.*unchanged"):
         me.fit(examples(), Budget(steps=40), seed=1)
     me.close()
@@ -198,7 +204,7 @@ def test_a_fit_that_is_interrupted_changes_nothing_and_can_be_repeated(
     bundle: Path, tmp_path: Path
 ) -> None:
     def interrupt(event: Progress) -> None:
-        if event.step == FLUSH + 3:
+        if event.step == 19:
             raise KeyboardInterrupt
 
     me = personalizer(bundle, tmp_path)
@@ -211,9 +217,10 @@ def test_a_fit_that_is_interrupted_changes_nothing_and_can_be_repeated(
     me.close()
     with personalizer(bundle, tmp_path) as again:
         broken, whole = again._store.runs()
-        assert len(again._store.journal(broken)) == FLUSH
+        assert len(again._store.journal(broken)) == 19
         assert (broken.version, whole.version) == (None, 1)
-        prefix, same = (again.replay([FLUSH], run.id)[0].vector for run in (broken, whole))
+        assert (broken.verdict, whole.verdict) == (None, "improved")
+        prefix, same = (again.replay([19], run.id)[0].vector for run in (broken, whole))
         np.testing.assert_array_equal(prefix, same)  # the same seed took the same steps
 
 
@@ -261,9 +268,9 @@ def test_stores_of_another_bundle_and_of_a_newer_program_are_refused(tmp_path: P
     with pytest.raises(AdapterError, match=r"a{12}….*b{12}…"):
         Store(tmp_path, "b" * 64)
     assert store.active == 1
-    store._db.execute("PRAGMA user_version = 2")
+    store._db.rows("PRAGMA user_version = 3")
     store.close()
-    with pytest.raises(StoreError, match=r"version 2, this dsa-edge reads 1"):
+    with pytest.raises(StoreError, match=r"version 3, this dsa-edge reads 2"):
         Store(tmp_path, IDENTITY)
 
 
@@ -363,3 +370,126 @@ def test_damaged_pages_give_answers_or_store_errors_and_no_traceback(
         (folder / "user.db").write_bytes(raw)
         refusals += use(bundle, folder) > 0
     assert refusals >= 20  # whole pages and cut files are noticed
+
+
+def test_one_program_changes_a_store_and_others_read(bundle: Path, tmp_path: Path) -> None:
+    with personalizer(bundle, tmp_path) as writer, personalizer(bundle, tmp_path) as reader:
+        refused: list[str] = []
+
+        def meanwhile(event: Progress) -> None:
+            if event.step != 3:
+                return
+            assert reader.version == 0
+            assert reader.choose("say rain", CHOICES).text in CHOICES
+            assert [run.verdict for run in reader.fits()] == [None]
+            for change in (
+                lambda: reader.fit(examples(), Budget(steps=1)),
+                lambda: reader.rollback(0),
+                lambda: reader.forget(),
+            ):
+                with pytest.raises(StoreError, match="another program is changing .*wait until"):
+                    change()
+                refused.append("refused")
+
+        writer.fit(examples(), Budget(steps=40), meanwhile)
+        assert len(refused) == 3
+        assert reader.version == 1
+        reader.rollback(0)
+        assert writer.version == 0
+
+
+def three_versions(folder: Path) -> tuple[Store, list[list[str]]]:
+    """A store whose versions 1, 2 and 3 were learned one from the other, of other examples each."""
+    store, groups = Store(folder, IDENTITY), []
+    for number in range(3):
+        texts = [f"text {number}.{i}" for i in range(5)]
+        ids = {store.example_id(text): text for text in texts}
+        store.remember(ids)
+        run = store.start_run(store.active, 1, HYPER, list(ids))
+        store.append(run, step(number))
+        learned = Adapter(LEARNED.vector + np.float32(number))
+        assert store.end_run(run, "improved", (learned, 1, {})) == number + 1
+        groups.append(list(ids))
+    return store, groups
+
+
+def test_forgetting_examples_takes_what_was_learned_from_them(tmp_path: Path) -> None:
+    store, groups = three_versions(tmp_path)
+    assert store.forget_examples([groups[1][2]]) == (2, 3)
+    assert store.active == 1
+    assert [run.version for run in store.runs()] == [1]
+    np.testing.assert_array_equal(store.adapter(1).vector, LEARNED.vector)
+    assert len(store.remembered()) == 14
+    assert "text 1.2" not in store.remembered().values()
+    assert store.forget_examples(["00" * 8]) == ()
+    store.close()
+
+
+def test_the_personalizer_forgets_by_id(bundle: Path, tmp_path: Path) -> None:
+    with personalizer(bundle, tmp_path) as me:
+        assert me.fit(examples(), Budget(steps=40), remember=True).version == 1
+        assert len(me.remembered()) == len(set(examples()))
+        gone = me.forget([me.example_id(examples()[3])])
+        assert (gone.versions, gone.active, me.version) == ((1,), 0, 0)
+        assert examples()[3] not in me.remembered().values()
+        with pytest.raises(UsageError, match="'xyz' is no id of an example, expected 16 hex"):
+            me.forget(["xyz"])
+
+
+def test_a_damaged_version_gives_way_to_the_one_before(tmp_path: Path) -> None:
+    store, _ = three_versions(tmp_path)
+    with sqlite3.connect(tmp_path / "user.db") as database:
+        database.execute("UPDATE versions SET adapter = x'0011223344556677aabb' WHERE id = 3")
+    version, adapter, damaged = store.newest_whole()
+    assert (version, damaged) == (2, (3,))
+    assert adapter is not None
+    np.testing.assert_array_equal(adapter.vector, LEARNED.vector + np.float32(1))
+    store.close()
+
+
+def test_a_store_of_the_first_version_is_migrated(tmp_path: Path) -> None:
+    rows = np.array([[0.5, 1, -1], [0.5, 2, -2]], dtype="<f4")
+    with sqlite3.connect(tmp_path / "user.db") as old:
+        old.executescript(
+            """CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+            CREATE TABLE versions (id INTEGER PRIMARY KEY, parent INTEGER NOT NULL,
+                created REAL NOT NULL, verdict TEXT NOT NULL, steps INTEGER NOT NULL,
+                summary TEXT NOT NULL, adapter BLOB NOT NULL, labels TEXT NOT NULL);
+            CREATE TABLE runs (id INTEGER PRIMARY KEY, parent INTEGER NOT NULL,
+                seed INTEGER NOT NULL, hyper TEXT NOT NULL, version INTEGER, kept INTEGER);
+            CREATE TABLE journal (run INTEGER NOT NULL, first INTEGER NOT NULL, steps BLOB NOT NULL,
+                PRIMARY KEY (run, first)) WITHOUT ROWID;
+            PRAGMA user_version = 1;"""
+        )
+        old.executemany("INSERT INTO meta VALUES (?, ?)", [("bundle", IDENTITY), ("active", "1")])
+        vector, labels = LEARNED.vector.tobytes(), json.dumps(LEARNED.labels)
+        old.execute(
+            "INSERT INTO versions VALUES (1, 0, 1.5, 'improved', 2, '{}', ?, ?)", (vector, labels)
+        )
+        old.execute("INSERT INTO runs VALUES (1, 0, 7, ?, 1, 2)", (json.dumps(HYPER),))
+        old.execute("INSERT INTO journal VALUES (1, 0, ?)", (rows.tobytes(),))
+    for _ in range(2):
+        store = Store(tmp_path, IDENTITY)
+        assert store.active == 1
+        np.testing.assert_array_equal(store.adapter(1).vector, LEARNED.vector)
+        assert store.adapter(1).labels == LEARNED.labels
+        (run,) = store.runs()
+        assert (run.seed, run.verdict, run.examples) == (7, "improved", ())
+        assert [s.slopes.tolist() for s in store.journal(run)] == [[1, -1], [2, -2]]
+        store.close()
+
+
+def test_an_adapter_of_another_bundle_is_refused_with_reasons(bundle: Path, tmp_path: Path) -> None:
+    with personalizer(bundle, None) as me:
+        manifest, file = me.bundle.manifest, tmp_path / "a.safetensors"
+        me.save_adapter(file)
+        assert me.is_compatible(file) == ()
+        other = AdapterSpec(rank=3, split=0.9)
+        save_adapter(file, Adapter(np.zeros(9, dtype=np.float32)), "c" * 64, other)
+        reasons = " ".join(me.is_compatible(file))
+        assert f"rank is 3, this bundle's is {manifest.adapter.rank}" in reasons
+        assert f"9 numbers, this bundle's adapters have {manifest.adapter_size}" in reasons
+        vector = np.zeros(manifest.adapter_size, dtype=np.float32)
+        save_adapter(file, Adapter(vector), "c" * 64, manifest.adapter)
+        (reason,) = me.is_compatible(file)
+        assert "trained on another base or tokenizer" in reason

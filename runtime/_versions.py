@@ -1,0 +1,165 @@
+"""What a user has learned: versions, their history, and the way back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dsa_edge.adapter import (
+    Adapter,
+    compatibility,
+    load_adapter,
+    save_adapter,
+)
+from dsa_edge.bundle import Bundle
+from dsa_edge.errors import StoreError, UsageError
+from dsa_edge.examples import Example
+from dsa_edge.runtime._keys import KeyProvider
+from dsa_edge.runtime._optimizer import Hyperparameters, replay
+from dsa_edge.runtime._store import ID_BYTES, Run, Store, Version
+
+__all__ = ["Forgotten", "Versions"]
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What `forget` deleted: versions, which are gone for good, and the version now in use."""
+
+    versions: tuple[int, ...]
+    active: int
+
+
+class Versions:
+    """The adapters of one user on one bundle."""
+
+    def __init__(self, bundle: Bundle, store: Store) -> None:
+        self.bundle, self._store = bundle, store
+
+    @property
+    def adapter(self) -> Adapter:
+        """The adapter in use; a damaged one gives way to the nearest version it came from."""
+        return self._newest_whole()[1]
+
+    @property
+    def version(self) -> int:
+        """The version in use; 0 is the bundle's initial adapter."""
+        return self._newest_whole()[0]
+
+    @property
+    def damaged(self) -> tuple[int, ...]:
+        """Versions that should be in use and cannot be read; an older one is used instead."""
+        return self._newest_whole()[2]
+
+    def history(self) -> list[Version]:
+        """All saved versions, oldest first."""
+        return self._store.versions()
+
+    def fits(self) -> list[Run]:
+        """All fits that were begun, oldest first, those that were interrupted among them."""
+        return self._store.runs()
+
+    def rollback(self, version: int) -> None:
+        """Use an earlier version again; 0 is the bundle's initial adapter."""
+        with self._store.writing():
+            self._store.activate(version)
+
+    def forget(self, examples: Sequence[str] | None = None) -> Forgotten:
+        """Delete all that was learned, or all that was learned from some examples.
+
+        examples: their ids. Every version that may have learned from one of them is deleted, with
+            what was learned on top of it; the nearest version before is then in use. To learn the
+            others again, `fit` on them.
+        """
+        with self._store.writing():
+            if examples is None:
+                gone = tuple(version.id for version in self.history())
+                self._store.forget()
+            else:
+                gone = self._store.forget_examples([_id(example) for example in examples])
+        return Forgotten(gone, self.version)
+
+    def example_id(self, example: Example) -> str:
+        """The id of an example in this store: 16 hex digits that say nothing without the store."""
+        return self._store.example_id(_content(example))
+
+    def remembered(self) -> dict[str, Example]:
+        """The examples that `fit(…, remember=True)` kept, by id, oldest first."""
+        return {key: _example(content) for key, content in self._store.remembered().items()}
+
+    def save_adapter(self, path: str | Path) -> None:
+        """Write the adapter in use to a file."""
+        save_adapter(path, self.adapter, self.bundle.identity, self.bundle.manifest.adapter)
+
+    def load_adapter(self, path: str | Path) -> int:
+        """Use an adapter from a file as a new version; returns its id."""
+        adapter = load_adapter(path, self.bundle.identity, self.bundle.manifest.adapter_size)
+        with self._store.writing():
+            return self._store.add_version(self.version, adapter, "loaded", 0, {})
+
+    def is_compatible(self, path: str | Path) -> tuple[str, ...]:
+        """Why an adapter file cannot be used here; empty when it can.
+
+        Raises AdapterError when it is not an adapter of ours.
+        """
+        manifest = self.bundle.manifest
+        return compatibility(path, manifest.identity, manifest.adapter, manifest.adapter_size)
+
+    def replay(self, steps: Sequence[int], run: int | None = None) -> list[Adapter]:
+        """Rebuild the adapter after each number of steps from the journal alone, to the bit.
+
+        run: which fit, by default the last one. Label biases are those of the version it made.
+        Raises StoreError when there is no such fit.
+        """
+        found = self._store.run(run)
+        start = self._version(found.parent)
+        hyper = Hyperparameters.from_dict(found.hyper)
+        labels = (self._version(found.version) if found.version else start).labels
+        states = replay(start.vector, found.seed, hyper, self._store.journal(found), steps)
+        return [Adapter(theta, labels) for theta in states]
+
+    def rekey(self, key: KeyProvider | None) -> None:
+        """Seal the store under another key, or unseal it; all of it, or nothing changes."""
+        if self._store.folder is None:
+            raise StoreError("this store is in memory alone: open one with a folder to seal it.")
+        with self._store.writing():
+            self._store.rekey(key)
+
+    @property
+    def store_bytes(self) -> int:
+        """What this user takes on disk."""
+        return self._store.bytes
+
+    def _remember(self, examples: dict[str, Example]) -> None:
+        self._store.remember({key: _content(example) for key, example in examples.items()})
+
+    def _newest_whole(self) -> tuple[int, Adapter, tuple[int, ...]]:
+        version, adapter, damaged = self._store.newest_whole()
+        return version, adapter or self._version(0), damaged
+
+    def _version(self, version: int) -> Adapter:
+        if version:
+            return self._store.adapter(version)
+        size = self.bundle.manifest.adapter_size
+        return load_adapter(self.bundle.path / "adapter.safetensors", self.bundle.identity, size)
+
+
+def _content(example: Example) -> str:
+    """An example as text, the same for the same example."""
+    fields = [example.prompt, example.response, list(example.choices), example.ends]
+    return json.dumps(fields, ensure_ascii=False)
+
+
+def _example(content: str) -> Example:
+    prompt, response, choices, ends = json.loads(content)
+    return Example(prompt, response, tuple(choices), ends)
+
+
+def _id(text: str) -> str:
+    if len(text) != 2 * ID_BYTES or set(text) - set("0123456789abcdef"):
+        raise UsageError(
+            f"{text!r} is no id of an example, expected {2 * ID_BYTES} hex digits: `example_id` "
+            "tells it."
+        )
+    return text
