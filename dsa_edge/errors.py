@@ -12,6 +12,7 @@ DsaEdgeError
 ├── ExampleError            examples malformed, empty, or unusable
 ├── EngineError             the inference engine refused or failed
 ├── BudgetError             the work cannot fit the memory, time or disk allowed
+├── PrivacyError            a privacy guarantee cannot be kept
 └── StoreError              the user's store cannot be read or written
     ├── WrongKeyError       it is sealed with another key
     └── TamperError         something without its key changed it
@@ -30,6 +31,7 @@ __all__ = [
     "ExampleError",
     "ExportError",
     "MissingDependencyError",
+    "PrivacyError",
     "StoreError",
     "TamperError",
     "UsageError",
@@ -86,6 +88,10 @@ class EngineError(DsaEdgeError):
 
 class BudgetError(DsaEdgeError):
     """The work cannot fit the memory, time or disk that was allowed."""
+
+
+class PrivacyError(DsaEdgeError):
+    """The privacy guarantee that was asked for cannot be kept."""
 
 
 class StoreError(DsaEdgeError):

@@ -7,20 +7,25 @@ report = me.fit(examples, budget=Budget(seconds=120))
 
 from dsa_edge.adapter import Adapter
 from dsa_edge.examples import Example, Labels, read_examples
+from dsa_edge.runtime._conditions import Conditions, Device, DeviceState, LinuxDevice
 from dsa_edge.runtime._engine import Engine
 from dsa_edge.runtime._generate import Sampling
 from dsa_edge.runtime._keys import FileKey, KeyProvider, KeyringKey, PassphraseKey
 from dsa_edge.runtime._optimizer import Hyperparameters
 from dsa_edge.runtime._personalizer import Choice, Personalizer
 from dsa_edge.runtime._plan import Budget
+from dsa_edge.runtime._privacy import Privacy, Spent
+from dsa_edge.runtime._records import Run, Version
 from dsa_edge.runtime._report import Evaluation, Progress, Report
-from dsa_edge.runtime._store import Run, Version
 from dsa_edge.runtime._versions import Forgotten
 
 __all__ = [
     "Adapter",
     "Budget",
     "Choice",
+    "Conditions",
+    "Device",
+    "DeviceState",
     "Engine",
     "Evaluation",
     "Example",
@@ -30,12 +35,15 @@ __all__ = [
     "KeyProvider",
     "KeyringKey",
     "Labels",
+    "LinuxDevice",
     "PassphraseKey",
     "Personalizer",
+    "Privacy",
     "Progress",
     "Report",
     "Run",
     "Sampling",
+    "Spent",
     "Version",
     "read_examples",
 ]

@@ -17,6 +17,8 @@ __all__ = ["Database", "Migration", "store_errors"]
 
 FILE = "user.db"
 PRAGMAS = ("page_size=1024", "journal_mode=WAL", "synchronous=FULL", "secure_delete=ON")
+# What reading rows that we did not write so can raise: NULL has no `hex`, JSON nests too deep.
+_NOT_OURS = (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError)
 # Turns a database of one schema version into one of the next, inside a transaction.
 Migration = Callable[["Database"], None]
 
@@ -162,7 +164,7 @@ def store_errors(folder: Path | None) -> Iterator[None]:
             f"the store {folder} cannot be used ({error}): check free space and permissions, close "
             "other programs that use it, or choose another folder; what it held is unchanged."
         ) from error
-    except (ValueError, TypeError, LookupError) as error:  # rows that we did not write so
+    except _NOT_OURS as error:
         raise StoreError(
             f"the store {folder} is damaged ({type(error).__name__}: {error}): restore it from a "
             "backup, or choose another folder."

@@ -54,6 +54,7 @@ class Objective:
         self._candidates = np.array(sorted(tokens), dtype=np.int64)
         sets = {example.choices for example in examples}
         self.choices = sets.pop() if len(sets) == 1 else ()  # empty unless all share one set
+        self.all_choices = all(example.choices for example in examples)
         self.answers: Ints = np.array([example.answer for example in examples], dtype=np.int64)
         self.bias: Floats | None = None
 

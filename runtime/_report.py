@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from dsa_edge.runtime._privacy import Spent
+
 __all__ = ["Evaluation", "Progress", "Report"]
 
 
@@ -44,6 +46,7 @@ class Report:
     verdict: `improved` (a new version is active), `no improvement` or `diverged` (the old one is).
     calibrated: the held-out examples with label biases alone, before any step; None if no choices.
     before, after: the held-out examples with the adapter that was, and that is now, active.
+    privacy: what the fit took of it; then before and after are noised, and the curve has no losses.
     """
 
     verdict: str
@@ -63,6 +66,7 @@ class Report:
     adapter_size: int
     seed: int
     hyperparameters: dict[str, float]
+    privacy: Spent | None = None
     notes: tuple[str, ...] = ()
     curve: tuple[Progress, ...] = field(default=(), repr=False)
 

@@ -19,7 +19,8 @@ TABLES = (
         adapter BLOB NOT NULL, labels BLOB NOT NULL)""",
     """CREATE TABLE runs (
         id INTEGER PRIMARY KEY, parent INTEGER NOT NULL, seed INTEGER NOT NULL, hyper TEXT NOT NULL,
-        version INTEGER, kept INTEGER, created REAL, verdict TEXT, examples BLOB)""",
+        version INTEGER, kept INTEGER, created REAL, verdict TEXT, examples BLOB,
+        privacy TEXT)""",
     """CREATE TABLE journal (run INTEGER NOT NULL, first INTEGER NOT NULL, steps BLOB NOT NULL,
         PRIMARY KEY (run, first)) WITHOUT ROWID""",
     """CREATE TABLE examples (
@@ -29,7 +30,7 @@ TABLES = (
 
 def _to_2(database: Database) -> None:
     """Fits know their verdict and their examples; blobs are packed and checked."""
-    for column in ("created REAL", "verdict TEXT", "examples BLOB"):
+    for column in ("created REAL", "verdict TEXT", "examples BLOB", "privacy TEXT"):
         database.rows(f"ALTER TABLE runs ADD COLUMN {column}")
     database.rows(TABLES[-1])
     database.set("id", os.urandom(16).hex())

@@ -12,7 +12,6 @@ import os
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,45 +22,16 @@ from dsa_edge.errors import AdapterError, StoreError, TamperError
 from dsa_edge.runtime._database import Database, store_errors
 from dsa_edge.runtime._keys import KeyProvider
 from dsa_edge.runtime._optimizer import Step
+from dsa_edge.runtime._privacy import Spent
+from dsa_edge.runtime._records import Run, Version, spent_json, spent_of
 from dsa_edge.runtime._schema import MIGRATIONS, TABLES
 from dsa_edge.runtime._sealing import open_vault, rekey
 
-__all__ = ["Run", "Store", "Version"]
+__all__ = ["Store"]
 
 Blob = bytes  # `Store.bytes` would hide the type inside the class
 
 ID_BYTES = 8  # of an example: a keyed hash of its content
-
-
-@dataclass(frozen=True)
-class Version:
-    """One saved adapter. id 0 is the bundle's initial adapter; created is in Unix seconds."""
-
-    id: int
-    parent: int
-    created: float
-    verdict: str
-    steps: int
-    active: bool
-    summary: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Run:
-    """One fit as the journal has it: version = adapter of `parent` after the first `kept` steps.
-
-    verdict: None for a fit that was interrupted. examples: ids of those it could learn from.
-    """
-
-    id: int
-    parent: int
-    seed: int
-    hyper: dict[str, float]
-    version: int | None
-    kept: int | None
-    created: float | None = None
-    verdict: str | None = None
-    examples: tuple[str, ...] = ()
 
 
 class Store:
@@ -185,15 +155,19 @@ class Store:
         return version
 
     def start_run(
-        self, parent: int, seed: int, hyper: dict[str, float], examples: Sequence[str] = ()
-    ) -> int:
-        """Open the journal of a new fit; returns its id."""
+        self, parent: int, seed: int, hyper: dict[str, float], examples: Sequence[str] = (),
+        spent: Spent | None = None,
+    ) -> int:  # fmt: skip
+        """Open the journal of a new fit; returns its id.
+
+        spent: the privacy that it takes if it is never ended.
+        """
         with self._db.transaction():
             for (interrupted,) in self._db.rows("SELECT id FROM runs WHERE verdict IS NULL"):
                 self._compact(interrupted)
             run = self._db.insert(
-                "INSERT INTO runs (parent, seed, hyper, created) VALUES (?, ?, ?, ?)",
-                parent, seed, json.dumps(hyper), time.time(),
+                "INSERT INTO runs (parent, seed, hyper, created, privacy) VALUES (?, ?, ?, ?, ?)",
+                parent, seed, json.dumps(hyper), time.time(), spent_json(spent),
             )  # fmt: skip
             ids = self._vault.pack(bytes.fromhex("".join(examples)), f"runs/{run}/examples")
             self._db.rows("UPDATE runs SET examples = ? WHERE id = ?", ids, run)
@@ -208,11 +182,13 @@ class Store:
         self._next += 1
 
     def end_run(
-        self, run: int, verdict: str, made: tuple[Adapter, int, dict[str, Any]] | None = None
-    ) -> int | None:
+        self, run: int, verdict: str, made: tuple[Adapter, int, dict[str, Any]] | None = None,
+        spent: Spent | None = None,
+    ) -> int | None:  # fmt: skip
         """Close a journal, and save what came of it, in one transaction.
 
         made: the adapter after so many steps, and the summary, of a run that is worth keeping.
+        spent: the privacy that it took.
         Returns the id of the version that this makes, which is then the one in use.
         """
         version = kept = None
@@ -223,8 +199,8 @@ class Store:
                 parent = self.run(run).parent
                 version = self._add_version(parent, adapter, verdict, kept, summary)
             self._db.rows(
-                "UPDATE runs SET version = ?, kept = ?, verdict = ? WHERE id = ?",
-                version, kept, verdict, run,
+                "UPDATE runs SET version = ?, kept = ?, verdict = ?, privacy = ? WHERE id = ?",
+                version, kept, verdict, spent_json(spent), run,
             )  # fmt: skip
         return version
 
@@ -249,7 +225,7 @@ class Store:
     def runs(self) -> list[Run]:
         """All fits that were started."""
         query = (
-            "SELECT id, parent, seed, hyper, version, kept, created, verdict, examples "
+            "SELECT id, parent, seed, hyper, version, kept, created, verdict, examples, privacy "
             "FROM runs ORDER BY id"
         )
         with store_errors(self.folder):
@@ -257,10 +233,12 @@ class Store:
 
     def _run(
         self, run: int, parent: int, seed: int, hyper: str, version: int | None, kept: int | None,
-        created: float | None, verdict: str | None, examples: Blob | None,
+        created: float | None, verdict: str | None, examples: Blob | None, privacy: str | None,
     ) -> Run:  # fmt: skip
-        ids = self._ids(examples, run)
-        return Run(run, parent, seed, json.loads(hyper), version, kept, created, verdict, ids)
+        return Run(
+            run, parent, seed, json.loads(hyper), version, kept, created, verdict,
+            self._ids(examples, run), spent_of(privacy),
+        )  # fmt: skip
 
     def journal(self, run: Run) -> list[Step]:
         """The steps of one fit."""
@@ -285,7 +263,8 @@ class Store:
 
     def example_id(self, content: str) -> str:
         """Hex id of an example in this store; in another store the same text has another."""
-        key = bytes.fromhex(self._db.get("id"))
+        with store_errors(self.folder):
+            key = bytes.fromhex(self._db.get("id"))
         return hashlib.blake2b(content.encode(), digest_size=ID_BYTES, key=key).hexdigest()
 
     def remember(self, contents: dict[str, str]) -> None:

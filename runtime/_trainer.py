@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from dsa_edge.runtime._calibration import Calibration, centred_slopes
 from dsa_edge.runtime._engine import Floats, Ints
 from dsa_edge.runtime._objective import Objective, Scores
 from dsa_edge.runtime._optimizer import Hyperparameters, State, Step, lanes, scalars, update
-from dsa_edge.runtime._plan import Budget
+from dsa_edge.runtime._pace import Pace
 from dsa_edge.runtime._random import order
 from dsa_edge.runtime._report import Evaluation, Progress
 
@@ -97,7 +96,7 @@ class Trainer:
     """Runs zeroth-order steps on an objective.
 
     train, held_out: example indices; where none can be held out they are the same.
-    record: called with each step before the next begins. started: `perf_counter` of the fit.
+    record: called with each step before the next begins. pace: the clock of the fit.
     """
 
     def __init__(
@@ -109,37 +108,38 @@ class Trainer:
         seed: int,
         record: Callable[[Step], None],
         on_step: Callable[[Progress], object],
-        started: float,
+        pace: Pace,
     ) -> None:
         self.objective, self.train, self.held_out = objective, train, held_out
         self.hyper, self.seed = hyper, seed
-        self._record, self._on_step, self._started = record, on_step, started
-        self._tokens, self._first = 0, 0.0  # seconds of the fit before the first step
+        self._record, self._on_step, self._pace = record, on_step, pace
+        self._tokens = 0
         choices = len(objective.choices)
         self._calibration = Calibration(choices) if choices else None
 
-    def run(self, adapter: Floats, steps: int, budget: Budget) -> Outcome:
-        """Learn from `adapter` (n,) for at most `steps` steps and within the budget's time."""
+    def run(self, adapter: Floats) -> Outcome:
+        """Learn from `adapter` (n,) for as long as the pace allows."""
         state = State(adapter)
         before, old_bias = self._check(state), self.objective.bias
         reference = self._calibrate(adapter)
         start = self._check(state)
         looks = _Looks(before, _Look(start, state.theta, 0, self.objective.bias))
         batches, curve, times = self._batches(), list[Progress](), list[float]()
-        self._first = self._elapsed()
+        self._pace.begin()
         verdict = None
-        for index in range(steps):
-            began = time.perf_counter()
-            progress = self._progress(index, steps, budget)
+        for index in range(self._pace.steps):
+            self._pace.pause()
+            began = self._pace.elapsed()
+            progress = self._pace.progress(index)
             if progress >= 1:
                 break
             batch = next(batches)
             loss, losses = self._step(state, batch, progress)
             if self._is_new(index, len(batch)):
                 looks.see(losses, *reference[:, np.searchsorted(self.train, batch)])
-            times.append(time.perf_counter() - began)
-            event = Progress(state.step, loss, self._elapsed(), self._tokens)
-            if self._due(index, steps, budget):
+            times.append(self._pace.elapsed() - began)
+            event = Progress(state.step, loss, self._pace.elapsed(), self._tokens)
+            if self._due(index):
                 scores = self._check(state)
                 event = self._with(event, scores)
                 looks.add(_Look(scores, state.theta, state.step, self.objective.bias))
@@ -212,29 +212,22 @@ class Trainer:
 
     def _with(self, event: Progress, scores: Scores) -> Progress:
         result = _summary(scores)
-        return Progress(
-            event.step, event.loss, self._elapsed(), self._tokens, result.loss, result.accuracy
+        return replace(
+            event,
+            seconds=self._pace.elapsed(),
+            tokens=self._tokens,
+            held_out_loss=result.loss,
+            held_out_accuracy=result.accuracy,
         )
 
-    def _due(self, index: int, steps: int, budget: Budget) -> bool:
-        last = index + 1 == steps or self._progress(index + 1, steps, budget) >= 1
-        return last or (index + 1) % self._every(steps) == 0
+    def _due(self, index: int) -> bool:
+        """Whether to look at the held-out examples after a step."""
+        last = index + 1 == self._pace.steps or self._pace.progress(index + 1) >= 1
+        return last or (index + 1) % max(1, self._pace.steps // CHECKS) == 0
 
-    @staticmethod
-    def _every(steps: int) -> int:
-        """Steps between two looks at the held-out examples."""
-        return max(1, steps // CHECKS)
-
-    def _progress(self, index: int, steps: int, budget: Budget) -> float:
-        """Share of the run that is over, by steps or by the time that was left at its beginning."""
-        if budget.seconds is None:
-            return index / steps
-        left = budget.seconds - self._first
-        spent = (self._elapsed() - self._first) / left if left > 0 else 1.0
-        return max(index / steps, spent)
-
-    def _elapsed(self) -> float:
-        return time.perf_counter() - self._started
+    def first_batch(self) -> Ints:
+        """The examples of the first step."""
+        return next(self._batches())
 
     def _batches(self) -> Iterator[Ints]:
         """Shuffled passes over the training examples; fewer than a batch are all used."""

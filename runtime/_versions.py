@@ -18,7 +18,8 @@ from dsa_edge.errors import StoreError, UsageError
 from dsa_edge.examples import Example
 from dsa_edge.runtime._keys import KeyProvider
 from dsa_edge.runtime._optimizer import Hyperparameters, replay
-from dsa_edge.runtime._store import ID_BYTES, Run, Store, Version
+from dsa_edge.runtime._records import Run, Version
+from dsa_edge.runtime._store import ID_BYTES, Store
 
 __all__ = ["Forgotten", "Versions"]
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from dsa_edge.runtime._calibration import Calibration, centred_slopes, fit_bias, softmax
-from dsa_edge.runtime._optimizer import Hyperparameters, State, Step, lanes, scalars, update
+from dsa_edge.runtime._optimizer import Hyperparameters, State, Step, lanes, replay, scalars, update
 from dsa_edge.runtime._random import order, signs, words
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -32,19 +33,77 @@ def test_words_are_philox_blocks_with_the_counter_incremented_first() -> None:
     assert words(seed=7, step=11, query=3, purpose=2, count=8).tolist() == expected
 
 
-def test_golden_vectors_for_other_languages() -> None:
-    golden = json.loads((GOLDEN / "steps.json").read_text())
+def floats(text: str) -> np.ndarray:
+    """Float32 numbers from the hex of their little-endian bytes."""
+    return np.frombuffer(bytes.fromhex(text), dtype="<f4").astype(np.float32)
+
+
+def bits(numbers: np.ndarray) -> str:
+    return numbers.astype("<f4").tobytes().hex()
+
+
+def strict(constant: str) -> float:
+    raise ValueError(f"{constant} is no JSON")
+
+
+@pytest.fixture(scope="module")
+def golden() -> dict[str, Any]:
+    """Vectors for other languages; JSON that every parser reads."""
+    text = (GOLDEN / "steps.json").read_text()
+    return dict(json.loads(text, parse_constant=strict))
+
+
+def test_every_golden_vector_has_a_test_and_a_word_in_the_readme(golden: dict[str, Any]) -> None:
+    assert set(golden) == {"about", "words", "signs", "order", "lanes", "adam", "replay"}
+    readme = (GOLDEN / "README.md").read_text()
+    assert [name for name in golden if name != "about" and f"`{name}`" not in readme] == []
+
+
+def test_golden_words_signs_and_orders(golden: dict[str, Any]) -> None:
+    for case in golden["words"]:
+        expected = [int(word, 16) for word in case["words"]]
+        stream = (int(case["seed"]), case["step"], case["query"], case["purpose"])
+        assert words(*stream, len(expected)).tolist() == expected
+        blocks = range(1, 1 + -(-len(expected) // 4))
+        own = [word for b in blocks for word in philox([stream[0], 0], [b, *stream[1:]])]
+        assert own[: len(expected)] == expected
     for case in golden["signs"]:
-        z = signs(case["seed"], case["step"], case["query"], case["size"])
+        z = signs(int(case["seed"]), case["step"], case["query"], case["size"])
         assert "".join("+" if v > 0 else "-" for v in z) == case["signs"]
     for case in golden["order"]:
-        assert order(case["seed"], case["epoch"], case["count"]).tolist() == case["order"]
+        assert order(int(case["seed"]), case["epoch"], case["count"]).tolist() == case["order"]
+
+
+def test_golden_lanes(golden: dict[str, Any]) -> None:
+    case = golden["lanes"]
+    state = State(floats(case["theta_hex"]), step=case["step"])
+    hyper = Hyperparameters(queries=case["queries"], epsilon=case["epsilon"])
+    assert [bits(lane) for lane in lanes(state, int(case["seed"]), hyper)] == case["lanes_hex"]
+
+
+def test_golden_adam_steps(golden: dict[str, Any]) -> None:
     case = golden["adam"]
     state = State(np.array(case["theta"], dtype=np.float32))
-    hyper = Hyperparameters(queries=2)
+    hyper = Hyperparameters(case["queries"], beta1=case["beta1"], beta2=case["beta2"])
     for rate, *slopes in case["steps"]:
-        update(state, case["seed"], hyper, Step(rate, np.array(slopes, dtype=np.float32)))
-    assert state.theta.astype("<f4").tobytes().hex() == case["theta_after_hex"]
+        known = [np.nan if slope is None else slope for slope in slopes]
+        update(state, int(case["seed"]), hyper, Step(rate, np.array(known, dtype=np.float32)))
+    assert bits(state.theta) == case["theta_after_hex"]
+
+
+def test_golden_replay_of_journal_rows(golden: dict[str, Any]) -> None:
+    """Lost pairs, a step that lost them all, and rates that change."""
+    case = golden["replay"]
+    hyper = Hyperparameters(case["queries"], beta1=case["beta1"], beta2=case["beta2"])
+    rows = [floats(row) for row in case["rows_hex"]]
+    assert {len(row) for row in rows} == {1 + hyper.queries}
+    lost = np.isnan(rows)[:, 1:].sum(1)
+    assert {0, 1, hyper.queries} <= set(lost.tolist())
+    assert len({float(row[0]) for row in rows}) > 3
+    journal = [Step(float(row[0]), row[1:]) for row in rows]
+    at = [int(count) for count in case["theta_after_hex"]]
+    found = replay(floats(case["theta_hex"]), int(case["seed"]), hyper, journal, at)
+    assert [bits(theta) for theta in found] == list(case["theta_after_hex"].values())
 
 
 def test_signs_are_fair_and_directions_differ() -> None:

@@ -228,8 +228,10 @@ def test_the_runtime_imports_neither_torch_nor_the_exporters() -> None:
 def test_the_public_names_are_pinned() -> None:
     assert dsa_edge.runtime.__all__ == sorted(dsa_edge.runtime.__all__)
     assert set(dsa_edge.runtime.__all__) == {
-        "Adapter", "Budget", "Choice", "Engine", "Evaluation", "Example", "FileKey", "Forgotten",
-        "Hyperparameters", "KeyProvider", "KeyringKey", "Labels", "PassphraseKey",
-        "Personalizer", "Progress", "Report", "Run", "Sampling", "Version", "read_examples",
+        "Adapter", "Budget", "Choice", "Conditions", "Device", "DeviceState", "Engine",
+            "Evaluation", "Example", "FileKey", "Forgotten",
+        "Hyperparameters", "KeyProvider", "KeyringKey", "Labels", "LinuxDevice", "PassphraseKey",
+        "Personalizer", "Privacy", "Progress", "Report", "Run", "Sampling", "Spent", "Version",
+            "read_examples",
     }  # fmt: skip
     assert dsa_edge.__all__ == ["__version__", "export"]

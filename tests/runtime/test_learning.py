@@ -94,7 +94,10 @@ def test_prompts_beyond_the_memory_go_to_disk_and_none_stays_there(
         ((size, folder),) = on_disk
         assert size > 0.15 * 48 * 2**20
         assert folder == tmp_path
-        assert {path.name.split("-")[0] for path in tmp_path.iterdir()} <= {"user.db", "writer.lock"}
+        assert {path.name.split("-")[0] for path in tmp_path.iterdir()} <= {
+            "user.db",
+            "writer.lock",
+        }
 
 
 @pytest.mark.parametrize("length", [8, 24])

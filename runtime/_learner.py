@@ -1,0 +1,214 @@
+"""Learning: a fit from its examples to its verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+
+from dsa_edge.adapter import Adapter
+from dsa_edge.errors import UsageError
+from dsa_edge.examples import Example
+from dsa_edge.runtime._conditions import Conditions, Device, Gate, LinuxDevice
+from dsa_edge.runtime._course import Course, OpenCourse, PrivateCourse
+from dsa_edge.runtime._encode import learnable
+from dsa_edge.runtime._measured import Measured
+from dsa_edge.runtime._memory import peak_mb, reset_peak
+from dsa_edge.runtime._objective import Objective
+from dsa_edge.runtime._optimizer import Hyperparameters
+from dsa_edge.runtime._pace import Pace
+from dsa_edge.runtime._plan import Budget, room_for_base
+from dsa_edge.runtime._privacy import Privacy, Spent
+from dsa_edge.runtime._random import order
+from dsa_edge.runtime._report import Progress, Report
+from dsa_edge.runtime._trainer import Outcome
+
+__all__ = ["Learner"]
+
+DEFAULT_STEPS = 100
+PROMPT_SHARE = 0.5  # of the allowed seconds, for caching prompts; the rest is for steps
+PROMPTS, OLD = 2**33, 2**34  # epoch numbers that no run reaches
+
+
+@dataclass(frozen=True)
+class _Wish:
+    """What `fit` was asked for."""
+
+    budget: Budget
+    on_step: Callable[[Progress], object]
+    hyperparameters: Hyperparameters | None
+    seed: int
+    on_prefill: Callable[[int], object]
+    remember: bool
+    replay: int
+    privacy: Privacy | None
+
+
+class Learner(Measured):
+    """Learns adapters of one user from examples.
+
+    device: what `conditions` are read from; None is this Linux system.
+    """
+
+    device: Device | None = None
+
+    def fit(
+        self,
+        examples: Sequence[Example],
+        budget: Budget | None = None,
+        on_step: Callable[[Progress], object] | None = None,
+        hyperparameters: Hyperparameters | None = None,
+        seed: int = 0,
+        on_prefill: Callable[[int], object] | None = None,
+        remember: bool = False,
+        replay: int = 0,
+        privacy: Privacy | None = None,
+        conditions: Conditions | None = None,
+        on_pause: Callable[[tuple[str, ...]], object] | None = None,
+    ) -> Report:
+        """Learn from examples, starting from the adapter in use.
+
+        A part of the examples is held out. Unless the loss on them, and on those that the first
+        pass had not learned from yet, improves, the adapter stays as it was.
+        on_step: called after every step; on_prefill: with the number of prompts just cached.
+        hyperparameters: by default those that suit choices, or free responses.
+        seed: of the perturbations and the order of examples.
+        remember: keep the examples in the store; without it the store knows only their ids.
+        replay: remembered examples of earlier fits, at most so many, to learn from beside the new
+            ones so that what they taught is not forgotten.
+        privacy: bounds what one example may reveal, over all fits of this store.
+        conditions: pause whenever they are not met; on_pause: called with what is not met, and
+            with nothing when the fit goes on. Pauses do not count as time of the budget.
+        Raises ExampleError for examples that cannot be learned from, BudgetError when the budget
+        is too small for this model, StoreError when another program is changing the store,
+        PrivacyError when the guarantee cannot be kept.
+        """
+        if not 0 <= seed < 2**63:  # what the generator and the journal can hold
+            raise UsageError(f"seed is {seed}, expected 0 ≤ seed < 2^63.")
+        if replay < 0:
+            raise UsageError(f"replay is {replay}, expected 0 or more examples.")
+        wish = _Wish(
+            budget or Budget(), on_step or _ignore, hyperparameters, seed,
+            on_prefill or _ignore, remember, replay, privacy,
+        )  # fmt: skip
+        wait = self._waiting(conditions, on_pause or _ignore)
+        with self._store.writing():
+            pace = Pace(wish.budget.steps or DEFAULT_STEPS, wish.budget, wait)
+            return self._fit(examples, wish, pace)
+
+    def _fit(self, examples: Sequence[Example], wish: _Wish, pace: Pace) -> Report:
+        self._engine.release("probe", "choose", "decode")
+        self._engine.keep_within(room_for_base(wish.budget.memory_mb))
+        reset_peak()
+        known = self._known(examples, wish)
+        ids = [key for key, _ in known]
+        objective = self._cached([example for _, example in known], wish, pace)
+        prefill_seconds = pace.elapsed()
+        parent, old = self.version, self.adapter
+        objective.bias = old.bias(objective.choices)
+        course = self._course(objective, old, ids[: len(objective)], wish, pace.steps)
+        if wish.remember:
+            self._remember(dict(known))
+        run = self._store.start_run(
+            parent, wish.seed, asdict(course.hyper), ids, course.spent(pace.steps)
+        )
+        outcome = course.run(
+            old.vector, lambda step: self._store.append(run, step), wish.on_step, pace
+        )
+        spent = course.spent(outcome.steps)
+        version = self._keep(run, parent, old, objective.choices, outcome, spent)
+        return Report(
+            verdict=outcome.verdict,
+            version=version,
+            steps=outcome.steps,
+            examples=len(objective),
+            held_out=0 if len(course.held_out) == len(objective) else len(course.held_out),
+            before=outcome.before,
+            calibrated=outcome.calibrated if objective.choices else None,
+            after=outcome.after,
+            fit_seconds=pace.elapsed(),
+            prefill_seconds=prefill_seconds,
+            step_seconds=outcome.step_seconds,
+            tokens=outcome.tokens,
+            peak_mb=peak_mb(),
+            adapter_bytes=4 * self.bundle.manifest.adapter_size,
+            adapter_size=self.bundle.manifest.adapter_size,
+            seed=wish.seed,
+            hyperparameters=asdict(course.hyper),
+            privacy=spent,
+            notes=_notes(len(known), len(objective), course, self._engine.from_storage),
+            curve=tuple(outcome.curve),
+        )
+
+    def _known(self, examples: Sequence[Example], wish: _Wish) -> list[tuple[str, Example]]:
+        """Examples and their ids, in the order to cache them: the new ones and some of the old."""
+        known = [(self.example_id(example), example) for example in learnable(examples)]
+        if wish.replay:
+            new = {key for key, _ in known}
+            old = [pair for pair in self.remembered().items() if pair[0] not in new]
+            known += [old[i] for i in order(wish.seed, OLD, len(old))[: wish.replay]]
+        if wish.privacy:  # an example that comes twice would be hidden half as well
+            known = list(dict(known).items())
+        if wish.budget.seconds:  # not all may be cached in time, so any part must be a fair one
+            known = [known[i] for i in order(wish.seed, PROMPTS, len(known))]
+        return known
+
+    def _cached(self, examples: Sequence[Example], wish: _Wish, pace: Pace) -> Objective:
+        """The loss over the examples, as many as there is time for."""
+
+        def on_prefill(count: int) -> None:
+            wish.on_prefill(count)
+            pace.pause()
+
+        encoded = self._encoder.encode_all(examples)
+        pace.pause()
+        deadline = pace.deadline(PROMPT_SHARE)
+        objective = self._objective(encoded, wish.budget, on_prefill, deadline)
+        self._engine.release("prefill")
+        return objective
+
+    def _course(
+        self, objective: Objective, old: Adapter, ids: Sequence[str], wish: _Wish, steps: int
+    ) -> Course:
+        hyper = wish.hyperparameters or Hyperparameters.suited(objective.all_choices)
+        if wish.privacy is None:
+            return OpenCourse(objective, old.vector, hyper, wish.seed)
+        return PrivateCourse(objective, ids, hyper, wish.seed, wish.privacy, steps, self.fits())
+
+    def _waiting(
+        self, conditions: Conditions | None, on_pause: Callable[[tuple[str, ...]], object]
+    ) -> Callable[[], float]:
+        if conditions is None:
+            return lambda: 0.0
+        return Gate(conditions, self.device or LinuxDevice(), on_pause).wait
+
+    def _keep(
+        self, run: int, parent: int, old: Adapter, choices: tuple[str, ...], outcome: Outcome,
+        spent: Spent | None,
+    ) -> int:  # fmt: skip
+        """Save the outcome as a version if it improved; returns the version in use."""
+        if outcome.verdict != "improved":
+            self._store.end_run(run, outcome.verdict, spent=spent)
+            return parent
+        summary = {"before": asdict(outcome.before), "after": asdict(outcome.after)}
+        learned = (
+            {} if outcome.bias is None else dict(zip(choices, outcome.bias.tolist(), strict=True))
+        )
+        adapter = Adapter(outcome.adapter, {**old.labels, **learned})
+        made = self._store.end_run(run, outcome.verdict, (adapter, outcome.kept, summary), spent)
+        return parent if made is None else made
+
+
+def _ignore(_: object) -> None:
+    """Nobody wants to know."""
+
+
+def _notes(given: int, used: int, course: Course, from_storage: int) -> tuple[str, ...]:
+    late = f"the time allowed was enough for {used} of {given} examples; the others were left out"
+    alone = "too few examples to hold any out: the verdict is about the training examples"
+    slow = f"memory_mb holds the base but for {from_storage} layers, which came from storage"
+    return (
+        *course.notes,
+        *(late,) * (used < given),
+        *(alone,) * (len(course.held_out) == used),
+        *(slow,) * (from_storage > 0),
+    )

@@ -1,0 +1,113 @@
+"""Measuring versions of the adapter on examples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from dsa_edge.adapter import Adapter
+from dsa_edge.errors import ExampleError
+from dsa_edge.examples import Example, Labels, Row
+from dsa_edge.runtime._cache import PromptCache
+from dsa_edge.runtime._encode import Encoded, Encoder
+from dsa_edge.runtime._engine import Engine, Floats, Ints
+from dsa_edge.runtime._objective import Objective, items_of
+from dsa_edge.runtime._plan import Budget, plan_chunks
+from dsa_edge.runtime._report import Evaluation
+from dsa_edge.runtime._shots import pick_shots
+from dsa_edge.runtime._store import Store
+from dsa_edge.runtime._trainer import evaluation
+from dsa_edge.runtime._versions import Versions
+from dsa_edge.tokenizer import Tokenizer
+
+__all__ = ["Measured"]
+
+EVALUATED = 128  # examples whose prompts are cached at a time while evaluating
+
+
+class Measured(Versions):
+    """The adapters of one user, and the engine that runs them."""
+
+    def __init__(self, engine: Engine, store: Store) -> None:
+        super().__init__(engine.bundle, store)
+        self._engine = engine
+        self._tokenizer = Tokenizer.of(self.bundle)
+        self._encoder = Encoder(self._tokenizer, self.bundle.manifest)
+
+    def pick_shots(
+        self,
+        labels: Labels,
+        rows: Sequence[Row],
+        shots: int = 4,
+        tries: int = 24,
+        judges: int = 96,
+        seed: int = 0,
+        on_judged: Callable[[int, int], object] = lambda done, total: None,
+    ) -> tuple[Labels, list[Row]]:
+        """Put the best worked examples out of labelled rows, (text, label) each, into the prompt.
+
+        tries: sets that are drawn; the best are measured on `judges` other rows, at most half.
+        on_judged: called with how many prompts have been run, and of how many.
+        Returns the labels to make prompts with from now on, and the rows that are left to learn.
+        Raises ExampleError when there are too few rows of each label, UsageError for no tries.
+        """
+
+        def score(examples: Sequence[Example]) -> tuple[Floats, Ints]:
+            objective = self._objective(self._encoder.encode_all(examples), Budget())
+            lanes = self.adapter.vector[None]
+            scores = objective.choice_scores(np.arange(len(examples)), lanes)[0]
+            return scores, objective.answers
+
+        return pick_shots(labels, rows, score, shots, tries, judges, seed, on_judged)
+
+    def evaluate(
+        self,
+        examples: Sequence[Example],
+        versions: Sequence[int | Adapter] | None = None,
+        on_example: Callable[[int], object] | None = None,
+    ) -> list[Evaluation]:
+        """Loss and accuracy of versions or adapters on examples, by default of the one in use.
+
+        All of them share the cached prompts: comparing two costs little more than one.
+        on_example: called with the number of examples just done.
+        """
+        if not examples:
+            raise ExampleError("there are no examples to evaluate on: give at least one.")
+        chosen = [self.version] if versions is None else versions
+        adapters = [a if isinstance(a, Adapter) else self._version(a) for a in chosen]
+        lanes = np.stack([adapter.vector for adapter in adapters])
+        encoded = self._encoder.encode_all(examples)
+        losses, right = [], []
+        by_length = sorted(range(len(encoded)), key=lambda i: len(encoded[i].items[0].prompt))
+        for start in range(0, len(by_length), EVALUATED):
+            part = [encoded[i] for i in by_length[start : start + EVALUATED]]
+            objective = self._objective(part, Budget())
+            if objective.choices:
+                objective.bias = np.stack([a.bias(objective.choices) for a in adapters])
+            scores = objective(np.arange(len(part)), lanes)
+            losses.append(scores.losses)
+            right.append(scores.right)
+            if on_example:
+                on_example(len(part))
+        pairs = zip(np.concatenate(losses, 1), np.concatenate(right, 1), strict=True)
+        return [evaluation(*pair) for pair in pairs]
+
+    def _objective(
+        self,
+        encoded: Sequence[Encoded],
+        budget: Budget,
+        on_prefill: Callable[[int], object] | None = None,
+        deadline: float | None = None,
+    ) -> Objective:
+        """The loss over examples whose prompts are now cached, fewer of them after a deadline."""
+        full_head = any(example.tokens is None for example in encoded)
+        loaded = self._engine.loaded_mb
+        chunks = plan_chunks(self.bundle.manifest, budget.memory_mb, full_head, loaded)
+        counts = [len(example.items) for example in encoded]
+        cache = PromptCache(
+            self._engine, items_of(encoded), chunks, self._store.folder,
+            on_prefill or (lambda _: None), deadline, max(counts), self._store.sealed,
+        )  # fmt: skip
+        ends = np.cumsum(counts)
+        return Objective(self._engine, encoded[: int((ends <= cache.ready).sum())], cache, chunks)
