@@ -12,6 +12,7 @@ user's examples ───────────▶ probes (forward passes) ─
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["__version__", "export"]
 
 __version__ = "0.1.0"
+
+# ONNX Runtime decides once, when it is imported, whether it reports to its makers: it must not.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 # In a source checkout the sibling folders are our sub-packages; once installed they lie inside.
 _here = Path(__file__).resolve().parent

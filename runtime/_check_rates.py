@@ -14,7 +14,7 @@ import numpy as np
 from dsa_edge.runtime._engine import Floats, Ints
 from dsa_edge.runtime._objective import Objective
 from dsa_edge.runtime._optimizer import Hyperparameters, State, lanes, scalars
-from dsa_edge.runtime._random import signs
+from dsa_edge.runtime._signed_sum import signed_sum
 
 __all__ = ["checked"]
 
@@ -70,10 +70,7 @@ def _safe_rate(
     losses: Floats, start: float,
 ) -> float:  # fmt: skip
     """The first of the rates, each half the one before, after whose steps the loss is no worse."""
-    slopes = scalars(losses, hyper)
-    gradient = np.zeros_like(theta)
-    for query, slope in enumerate(slopes):
-        gradient += slope * signs(seed, 0, query, theta.size)
+    gradient = signed_sum(scalars(losses, hyper), seed, 0, theta.size)
     rates = [hyper.rate / 2**i for i in range(HALVINGS)]
     # Adam's first steps are the rate long in every coordinate, and later ones shorter.
     moved = np.stack([theta - np.float32(AHEAD * rate) * np.sign(gradient) for rate in rates])

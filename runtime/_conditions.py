@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from dsa_edge.errors import UsageError
 from dsa_edge.runtime._device import HOTTEST, Device, DeviceState, LinuxDevice
 
-__all__ = ["Conditions", "Device", "DeviceState", "Gate", "LinuxDevice", "unmet"]
+__all__ = ["Conditions", "Device", "DeviceState", "Gate", "LinuxDevice", "never_met", "unmet"]
 
+UNKNOWN = "is not known on this system"
 COOLER, FULLER = 5.0, 5.0  # °C below and percent above the bound, at which a pause ends
 
 
@@ -97,29 +98,37 @@ def unmet(conditions: Conditions, state: DeviceState) -> tuple[str, ...]:
     return tuple(_failed(conditions, state).values())
 
 
+def never_met(conditions: Conditions, device: Device) -> tuple[str, ...]:
+    """What a device cannot tell, so that a run which asks for it would wait for good."""
+    state = device.read()
+    if conditions.idle is not None:
+        state = device.read()  # what others take shows between two reads
+    return tuple(reason for reason in unmet(conditions, state) if reason.endswith(UNKNOWN))
+
+
 def _failed(
     conditions: Conditions, state: DeviceState, strict: Collection[str] = ()
 ) -> dict[str, str]:
     """The conditions that are not met, each with its phrase; strict: those with a margin."""
     failed = {}
     if conditions.charging and not state.charging:
-        unknown = "whether it charges is not known on this system"
+        unknown = f"whether it charges {UNKNOWN}"
         failed["charging"] = unknown if state.charging is None else "it is not on external power"
     if conditions.battery is not None:
         least = min(100.0, conditions.battery + FULLER * ("battery" in strict))
         if state.battery is None:
-            failed["battery"] = "the battery is not known on this system"
+            failed["battery"] = f"the battery {UNKNOWN}"
         elif state.battery < least:
             failed["battery"] = f"battery {state.battery:.0f} %, expected at least {least:.0f} %"
     if conditions.celsius is not None:
         most = conditions.celsius - COOLER * ("celsius" in strict)
         if state.celsius is None:
-            failed["celsius"] = "the temperature is not known on this system"
+            failed["celsius"] = f"the temperature {UNKNOWN}"
         elif state.celsius > most:
             failed["celsius"] = f"{state.celsius:.1f} °C, expected at most {most:.0f} °C"
     if conditions.idle is not None:
         if state.busy is None:
-            failed["idle"] = "what other programs take is not known on this system"
+            failed["idle"] = f"what other programs take {UNKNOWN}"
         elif state.busy > conditions.idle:
             percent = f"{100 * state.busy:.0f} %, expected at most {100 * conditions.idle:.0f} %"
             failed["idle"] = f"other programs take {percent}"

@@ -109,9 +109,21 @@ class Database:
             lock.release()
 
     def shrink(self) -> None:
-        """Give freed pages back, and leave nothing of what they held in the log."""
-        self.rows("VACUUM")
-        self.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+        """Give freed pages back, and leave nothing of what they held in the log.
+
+        Raises StoreError when that cannot be done now; what was committed before stays committed.
+        """
+        try:
+            self._db.execute("VACUUM")
+            ((busy, _, _),) = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            if busy:
+                raise sqlite3.OperationalError("another program is reading it")
+        except sqlite3.DatabaseError as error:
+            raise StoreError(
+                f"the store {self.folder} was changed as asked, but its files may still hold bytes "
+                f"of what is gone ({error}): free some space, close other programs that use it, and "
+                "do the same again."
+            ) from error
 
     @property
     def bytes(self) -> int:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from dsa_edge.adapter import Adapter
 from dsa_edge.errors import UsageError
 from dsa_edge.examples import Example
-from dsa_edge.runtime._conditions import Conditions, Device, Gate, LinuxDevice
+from dsa_edge.runtime._conditions import Conditions, Device, Gate, LinuxDevice, never_met
 from dsa_edge.runtime._course import Course, OpenCourse, PrivateCourse
 from dsa_edge.runtime._encode import learnable
 from dsa_edge.runtime._measured import Measured
@@ -179,7 +179,14 @@ class Learner(Measured):
     ) -> Callable[[], float]:
         if conditions is None:
             return lambda: 0.0
-        return Gate(conditions, self.device or LinuxDevice(), on_pause).wait
+        device = self.device or LinuxDevice()
+        unknown = never_met(conditions, device)
+        if unknown:
+            raise UsageError(
+                f"the conditions can never be met: {', '.join(unknown)}. Leave them out, or set "
+                "`device` to one that knows."
+            )
+        return Gate(conditions, device, on_pause).wait
 
     def _keep(
         self, run: int, parent: int, old: Adapter, choices: tuple[str, ...], outcome: Outcome,

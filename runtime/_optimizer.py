@@ -19,6 +19,7 @@ import numpy as np
 from dsa_edge.errors import UsageError
 from dsa_edge.runtime._engine import Floats
 from dsa_edge.runtime._random import signs
+from dsa_edge.runtime._signed_sum import signed_sum
 
 __all__ = ["Hyperparameters", "State", "Step", "lanes", "replay", "scalars", "update"]
 
@@ -128,13 +129,11 @@ def scalars(losses: Floats, hyper: Hyperparameters) -> Floats:
 
 def update(state: State, seed: int, hyper: Hyperparameters, step: Step) -> None:
     """Apply one step's scalars to the state; pairs that are NaN are left out."""
-    slopes = step.slopes
-    usable = [j for j, slope in enumerate(slopes) if np.isfinite(slope)]
-    if usable:
-        gradient = np.zeros_like(state.theta)
-        for query in usable:
-            gradient += slopes[query] * signs(seed, state.step, query, state.theta.size)
-        _adam(state, gradient / np.float32(len(usable)), hyper, np.float32(step.rate))
+    usable = np.isfinite(step.slopes)
+    if usable.any():
+        slopes = np.where(usable, step.slopes, np.float32(0))  # a 0 changes no bit of the sum
+        gradient = signed_sum(slopes, seed, state.step, state.theta.size)
+        _adam(state, gradient / np.float32(usable.sum()), hyper, np.float32(step.rate))
     state.step += 1
 
 

@@ -41,7 +41,10 @@ def open_vault(db: Database, key: KeyProvider | None) -> Vault:
 
 
 def rekey(db: Database, old: Vault, key: KeyProvider | None) -> Vault:
-    """Pack everything again under another key, or without one, in one transaction."""
+    """Pack everything again under another key, or without one, in one transaction.
+
+    What it returns must be used from then on, whatever fails afterwards.
+    """
     with db.transaction():
         new = _sealed(db, key)
         for table, column, row, place, blob in _blobs(db):
@@ -49,7 +52,6 @@ def rekey(db: Database, old: Vault, key: KeyProvider | None) -> Vault:
                 fresh = new.pack(old.unpack(blob, place), place)
             where = " AND ".join(f"{name} = ?" for name in row)
             db.rows(f"UPDATE {table} SET {column} = ? WHERE {where}", fresh, *row.values())
-    db.shrink()
     return new
 
 

@@ -320,6 +320,7 @@ class Store:
     def rekey(self, key: KeyProvider | None) -> None:
         """Pack everything again under another key, or without one, in one transaction."""
         self._vault = rekey(self._db, self._vault, key)
+        self._db.shrink()
 
     def close(self) -> None:
         """Fold the write-ahead log into the database and close it."""

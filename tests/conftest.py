@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # tests use no network
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 # Tiny matrices gain nothing from threads, and on a busy machine wait for them: 600 ms against 6.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 for folder in ("exporters", "runtime"):  # for `from tiny import …`, `from stub import …`

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import struct
 from dataclasses import replace
@@ -25,7 +26,11 @@ def test_an_adapter_file_is_a_length_a_header_and_the_numbers(tmp_path: Path) ->
     raw = (tmp_path / "a").read_bytes()
     (length,) = struct.unpack("<Q", raw[:8])
     assert length % 8 == 0  # the numbers are aligned
-    assert json.loads(raw[8 : 8 + length]) == {
+    header, numbers = json.loads(raw[8 : 8 + length]), raw[8 + length :]
+    checksum = header["__metadata__"].pop("checksum")
+    said = json.dumps(header["__metadata__"], sort_keys=True).encode()
+    assert checksum == hashlib.sha256(said + numbers).hexdigest()
+    assert header == {
         "__metadata__": {
             "format": "dsa-edge adapter 1",
             "bundle": "c" * 64,
@@ -34,7 +39,7 @@ def test_an_adapter_file_is_a_length_a_header_and_the_numbers(tmp_path: Path) ->
         },
         "adapter": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]},
     }
-    assert raw[8 + length :] == struct.pack("<4f", *VECTOR.tolist())
+    assert numbers == struct.pack("<4f", *VECTOR.tolist())
 
 
 def test_an_adapter_file_tells_about_itself(tmp_path: Path) -> None:

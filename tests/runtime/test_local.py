@@ -110,7 +110,6 @@ def test_everything_works_without_a_network(bundle: Path, tmp_path: Path) -> Non
     assert learned(bundle, tmp_path, before)["steps"] == [3, 2]
 
 
-@pytest.mark.xfail(strict=True, reason="the exporter imports ONNX Runtime with telemetry on")
 def test_the_exporter_keeps_no_identifier_and_no_events(tmp_path: Path) -> None:
     run("import dsa_edge.exporters.onnx._session", tmp_path / "home")
     assert [path.name for path in (tmp_path / "home").rglob("deviceid")] == []
