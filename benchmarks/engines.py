@@ -20,7 +20,7 @@ from _common import interleaved, parser
 from dsa_edge.bundle import Bundle
 from dsa_edge.cli._demo import demo_bundle
 from dsa_edge.demo import LABELS, review_sentences
-from dsa_edge.runtime import Personalizer
+from dsa_edge.runtime import Budget, Personalizer
 from dsa_edge.runtime._backend import open_engine
 from dsa_edge.runtime._cache import PromptCache, no_prefix
 from dsa_edge.runtime._encode import Encoder
@@ -64,7 +64,7 @@ def methods(engine: Engine, bundle: Bundle) -> dict[str, Any]:
     encoded = Encoder(me._tokenizer, bundle.manifest).encode_all(
         [LABELS.example(*row) for row in rows[:BATCH]]
     )
-    cache = PromptCache(engine, items_of(encoded), plan_chunks(bundle.manifest, None, False))
+    cache = PromptCache(engine, items_of(encoded), plan_chunks(bundle.manifest, Budget(), False))
     context = cache.context(np.arange(BATCH))
     random = np.random.default_rng(0)
     signs = random.choice([-0.1, 0.1], (LANES, bundle.manifest.adapter_size)).astype(np.float32)

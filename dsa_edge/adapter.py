@@ -7,6 +7,7 @@ Files are safetensors with the tensor `adapter` (n,) and the hash of the bundle 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -146,6 +147,7 @@ def save_adapter(path: str | Path, adapter: Adapter, identity: str, spec: Adapte
         "labels": json.dumps(adapter.labels),
     }
     vector = np.ascontiguousarray(adapter.vector, dtype=np.float32)
+    metadata["checksum"] = _checksum(metadata, vector)
     write_atomic(Path(path), save({"adapter": vector}, metadata))
 
 
@@ -268,9 +270,19 @@ def _read(file: Path) -> tuple[dict[str, str], NDArray[np.float32] | None]:
     try:
         with safe_open(file, framework="numpy") as opened:
             vector = opened.get_tensor("adapter") if "adapter" in opened.keys() else None  # noqa: SIM118
-            return opened.metadata() or {}, vector
+            metadata = opened.metadata() or {}
     # numpy has no bfloat16 and no float8: TypeError, AttributeError
     except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
         raise AdapterError(
             f"{file} cannot be read as safetensors ({error}): save the adapter again."
         ) from error
+    told = metadata.get("checksum")  # files from before there was one have none
+    if vector is not None and told is not None and told != _checksum(metadata, vector):
+        raise AdapterError(f"{file} was damaged after it was saved: save the adapter again.")
+    return metadata, vector
+
+
+def _checksum(metadata: dict[str, str], vector: NDArray[np.float32]) -> str:
+    """Over the numbers and all that is said of them, in hex."""
+    said = {name: text for name, text in metadata.items() if name != "checksum"}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode() + vector.tobytes()).hexdigest()

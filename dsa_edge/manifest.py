@@ -31,6 +31,7 @@ __all__ = [
 
 SCHEMA = 2
 MAX_BYTES = 16 * 2**20  # of manifest.json
+MAX_NAME = 250  # bytes of a file's path inside the bundle
 # What the runtime computes sizes from.
 _GEOMETRY = (
     "n_layers", "width", "n_heads", "n_kv_heads", "head_dim", "ffn_width", "vocab_size",
@@ -303,7 +304,9 @@ def _tensors(entries: Any) -> tuple[TensorInfo, ...]:
 
 
 def _inside(path: str) -> str:
-    """A path that stays inside the bundle."""
+    """A path that stays inside the bundle, and that a file system can hold."""
+    if len(path.encode("utf-8", "surrogatepass")) > MAX_NAME:
+        raise ValueError(f"file path {path[:40]!r}… is longer than {MAX_NAME} bytes")
     parts = Path(path).parts
     if Path(path).is_absolute() or ".." in parts or not parts or "\\" in path:
         raise ValueError(f"file path {path!r} leaves the bundle")

@@ -14,6 +14,7 @@ from dsa_edge.runtime._keys import FileKey, KeyProvider, KeyringKey, PassphraseK
 from dsa_edge.runtime._optimizer import Hyperparameters
 from dsa_edge.runtime._personalizer import Choice, Personalizer
 from dsa_edge.runtime._plan import Budget
+from dsa_edge.runtime._planner import Plan
 from dsa_edge.runtime._privacy import Privacy, Spent
 from dsa_edge.runtime._records import Run, Version
 from dsa_edge.runtime._report import Evaluation, Progress, Report
@@ -38,6 +39,7 @@ __all__ = [
     "LinuxDevice",
     "PassphraseKey",
     "Personalizer",
+    "Plan",
     "Privacy",
     "Progress",
     "Report",

@@ -26,10 +26,10 @@ from dsa_edge.errors import BudgetError
 from dsa_edge.manifest import Manifest
 from dsa_edge.runtime._encode import Item
 from dsa_edge.runtime._engine import Context, Engine, Halves, Ints, Prefix
-from dsa_edge.runtime._plan import Chunks
+from dsa_edge.runtime._plan import Chunks, spills
 from dsa_edge.runtime._vault import PageCipher
 
-__all__ = ["PromptCache", "no_prefix"]
+__all__ = ["PromptCache", "cache_size", "no_prefix"]
 
 GROUP = 32  # items cached between two looks at the clock
 SHARED_LEAST = 4  # shorter beginnings are not worth a run of their own
@@ -65,7 +65,7 @@ class PromptCache:
         sizes = [self._shape.item_bytes(item) for item in self._items]
         self._offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         self.bytes = int(self._offsets[-1])
-        self.spilled = self.bytes > chunks.cache
+        self.spilled = spills(self.bytes, chunks)
         self._file = _reserved_file(self.bytes, folder) if self.spilled else None
         self._arena = (
             np.zeros(self.bytes, dtype=np.uint8)
@@ -159,6 +159,14 @@ class _Shape:
     def item_bytes(self, item: Item) -> int:
         cache = 2 * self.layers * self.kv * len(item.prompt) * self.dim * 2
         return len(item.tail) * self.width * 4 + cache
+
+
+def cache_size(manifest: Manifest, items: Sequence[Item]) -> tuple[int, int]:
+    """Bytes of a cache of these items, and the tokens that are run for it."""
+    shape, shared = _Shape(manifest), _shared(items)
+    own = [replace(item, prompt=item.prompt[shared:]) for item in items]
+    tokens = shared + sum(len(item.prompt) + len(item.tail) for item in own)
+    return sum(map(shape.item_bytes, own)), tokens
 
 
 def no_prefix(manifest: Manifest) -> Prefix:

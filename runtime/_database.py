@@ -121,8 +121,8 @@ class Database:
         except sqlite3.DatabaseError as error:
             raise StoreError(
                 f"the store {self.folder} was changed as asked, but its files may still hold bytes "
-                f"of what is gone ({error}): free some space, close other programs that use it, and "
-                "do the same again."
+                f"of what is gone ({error}): free some space, close other programs that use it, "
+                "and do the same again."
             ) from error
 
     @property

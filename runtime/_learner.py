@@ -8,15 +8,17 @@ from dataclasses import asdict, dataclass
 from dsa_edge.adapter import Adapter
 from dsa_edge.errors import UsageError
 from dsa_edge.examples import Example
+from dsa_edge.runtime._cache import cache_size
 from dsa_edge.runtime._conditions import Conditions, Device, Gate, LinuxDevice, never_met
 from dsa_edge.runtime._course import Course, OpenCourse, PrivateCourse
 from dsa_edge.runtime._encode import learnable
 from dsa_edge.runtime._measured import Measured
 from dsa_edge.runtime._memory import peak_mb, reset_peak
-from dsa_edge.runtime._objective import Objective
+from dsa_edge.runtime._objective import Objective, items_of
 from dsa_edge.runtime._optimizer import Hyperparameters
 from dsa_edge.runtime._pace import Pace
-from dsa_edge.runtime._plan import Budget, room_for_base
+from dsa_edge.runtime._plan import MB, Budget, room_for_base, spills, store_growth
+from dsa_edge.runtime._planner import Plan, Trial, trial_set
 from dsa_edge.runtime._privacy import Privacy, Spent
 from dsa_edge.runtime._random import order
 from dsa_edge.runtime._report import Progress, Report
@@ -95,6 +97,48 @@ class Learner(Measured):
             pace = Pace(wish.budget.steps or DEFAULT_STEPS, wish.budget, wait)
             return self._fit(examples, wish, pace)
 
+    def plan(
+        self,
+        examples: Sequence[Example],
+        budget: Budget | None = None,
+        hyperparameters: Hyperparameters | None = None,
+        seed: int = 0,
+    ) -> Plan:
+        """What `fit` would take, from a trial on some of the examples; nothing is learned.
+
+        Raises ExampleError and BudgetError as `fit`.
+        """
+        budget = budget or Budget()
+        steps = budget.steps or DEFAULT_STEPS
+        self._engine.release("probe", "choose", "decode")
+        self._engine.keep_within(room_for_base(budget.memory_mb))
+        reset_peak()
+        encoded = self._encoder.encode_all(learnable(examples))
+        hyper = hyperparameters or Hyperparameters.suited(all(e.choices for e in encoded))
+        growth = self._growth(steps, hyper, len(encoded))
+        chunks = self._chunks(encoded, budget, growth)
+        size, tokens = cache_size(self.bundle.manifest, items_of(encoded))
+        spilled = size if spills(size, chunks) else 0
+        trial = Trial.run(
+            trial_set(encoded, seed), lambda some: self._objective(some, budget, growth=growth),
+            self._engine, self.adapter.vector, hyper,
+        )  # fmt: skip
+        before = trial.until_first_step(tokens, len(encoded), seed)
+        step = trial.a_step(len(encoded), steps, seed)
+        if budget.seconds is not None:
+            steps = min(steps, max(0, int((budget.seconds - before) / step)))
+        return Plan(
+            peak_mb=trial.peak + (0 if spilled else size) / MB,
+            disk_mb=(spilled + growth) / MB,
+            spill_mb=spilled / MB,
+            seconds=before + steps * step,
+            prefill_seconds=before,
+            step_seconds=step,
+            steps=steps,
+            examples=len(encoded),
+            tokens=tokens,
+        )
+
     def _fit(self, examples: Sequence[Example], wish: _Wish, pace: Pace) -> Report:
         self._engine.release("probe", "choose", "decode")
         self._engine.keep_within(room_for_base(wish.budget.memory_mb))
@@ -160,11 +204,20 @@ class Learner(Measured):
             pace.pause()
 
         encoded = self._encoder.encode_all(examples)
+        hyper = wish.hyperparameters or Hyperparameters.suited(all(e.choices for e in encoded))
+        growth = self._growth(pace.steps, hyper, len(encoded))
         pace.pause()
         deadline = pace.deadline(PROMPT_SHARE)
-        objective = self._objective(encoded, wish.budget, on_prefill, deadline)
+        objective = self._objective(encoded, wish.budget, on_prefill, deadline, growth)
         self._engine.release("prefill")
         return objective
+
+    def _growth(self, steps: int, hyper: Hyperparameters, examples: int) -> int:
+        """Bytes that a fit adds to the store at most; none to one in memory."""
+        if self._store.folder is None:
+            return 0
+        size = self.bundle.manifest.adapter_size
+        return store_growth(steps, size, hyper.queries, examples)
 
     def _course(
         self, objective: Objective, old: Adapter, ids: Sequence[str], wish: _Wish, steps: int

@@ -13,7 +13,7 @@ from dsa_edge.runtime._cache import PromptCache
 from dsa_edge.runtime._encode import Encoded, Encoder
 from dsa_edge.runtime._engine import Engine, Floats, Ints
 from dsa_edge.runtime._objective import Objective, items_of
-from dsa_edge.runtime._plan import Budget, plan_chunks
+from dsa_edge.runtime._plan import Budget, Chunks, plan_chunks
 from dsa_edge.runtime._report import Evaluation
 from dsa_edge.runtime._shots import pick_shots
 from dsa_edge.runtime._store import Store
@@ -99,11 +99,10 @@ class Measured(Versions):
         budget: Budget,
         on_prefill: Callable[[int], object] | None = None,
         deadline: float | None = None,
+        growth: int = 0,
     ) -> Objective:
         """The loss over examples whose prompts are now cached, fewer of them after a deadline."""
-        full_head = any(example.tokens is None for example in encoded)
-        loaded = self._engine.loaded_mb
-        chunks = plan_chunks(self.bundle.manifest, budget.memory_mb, full_head, loaded)
+        chunks = self._chunks(encoded, budget, growth)
         counts = [len(example.items) for example in encoded]
         cache = PromptCache(
             self._engine, items_of(encoded), chunks, self._store.folder,
@@ -111,3 +110,9 @@ class Measured(Versions):
         )  # fmt: skip
         ends = np.cumsum(counts)
         return Objective(self._engine, encoded[: int((ends <= cache.ready).sum())], cache, chunks)
+
+    def _chunks(self, encoded: Sequence[Encoded], budget: Budget, growth: int) -> Chunks:
+        """What one run of the engine, and the prompt cache, may hold."""
+        full_head = any(example.tokens is None for example in encoded)
+        loaded = self._engine.loaded_mb
+        return plan_chunks(self.bundle.manifest, budget, full_head, loaded, growth)

@@ -88,6 +88,11 @@ class Objective:
         """Scores (L, B, K) with the bias added."""
         return scores if self.bias is None else scores + self.bias[..., None, :]
 
+    @property
+    def memory(self) -> int:
+        """Bytes of prompt cache that are held in memory."""
+        return 0 if self._cache.spilled else self._cache.bytes
+
     def tokens(self, batch: Ints) -> int:
         """Response tokens that one lane runs for these examples."""
         return sum(len(item.tail) for i in batch for item in self._examples[i].items)

@@ -8,7 +8,7 @@ from dsa_edge.errors import BudgetError, UsageError
 from dsa_edge.manifest import Manifest
 from dsa_edge.runtime._memory import resident_mb
 
-__all__ = ["Budget", "Chunks", "plan_chunks", "room_for_base"]
+__all__ = ["MB", "Budget", "Chunks", "plan_chunks", "room_for_base", "spills", "store_growth"]
 
 MB = 2**20
 DEFAULT_ACTIVATIONS = 48 * MB  # more rows a run do not make a step faster (docs/decisions.md)
@@ -16,6 +16,7 @@ DEFAULT_CACHE = 48 * MB  # prompt caches beyond it go to a file
 DEFAULT_CONTEXT = 24 * MB  # keys and values that one run may read
 ACTIVATIONS = 0.4  # of the memory that a bound leaves
 WORK_MB = 80  # for activations and caches, when layers can make room by coming from storage
+LOG = 1_100_000  # bytes to which SQLite lets its write-ahead log grow (1,000 pages)
 RESERVE_MB = 12  # for Python's own objects and SQLite
 _SIZES = ("ffn_width", "head_dim", "n_heads", "n_kv_heads", "vocab_size", "width")
 SHORT = 64  # keys: what every budget must allow a row to attend to
@@ -25,12 +26,14 @@ SHORT = 64  # keys: what every budget must allow a row to attend to
 class Budget:
     """Bounds on one `fit`; None leaves a bound to the defaults.
 
-    seconds: wall-clock time; steps: zeroth-order steps; memory_mb: peak memory of the process.
+    seconds: wall-clock time; steps: zeroth-order steps; memory_mb: peak memory of the process;
+    disk_mb: what the fit may add on disk, prompt caches that memory has no room for among it.
     """
 
     seconds: float | None = None
     steps: int | None = None
     memory_mb: float | None = None
+    disk_mb: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse bounds that allow nothing."""
@@ -46,7 +49,8 @@ class Chunks:
     activations: of a run. context: keys and values that a run may read. cache: of prompts, beyond
     which it goes to a file. probed, prefilled: what a row of a probe and a token of a prefill keep
     alive, and key: what each adds for every key it attends to.
-    strict: the user set a bound, so what cannot fit is an error.
+    strict: the user set a bound, so what cannot fit is an error. disk: bytes that the cache's file
+    may have, None for any number.
     """
 
     activations: int
@@ -56,6 +60,7 @@ class Chunks:
     prefilled: int
     key: int
     strict: bool = False
+    disk: int | None = None
 
     def probe_rows(self, keys: int) -> int:
         """Rows (lanes x examples x R) that one probe may hold when each attends to so many keys."""
@@ -71,23 +76,51 @@ def room_for_base(memory_mb: float | None) -> float | None:
     return None if memory_mb is None else memory_mb - resident_mb() - RESERVE_MB - WORK_MB
 
 
+def store_growth(steps: int, numbers: int, queries: int, examples: int) -> int:
+    """Bytes that a fit adds to a store at most, its write-ahead log among them.
+
+    numbers: of the adapter; a version has no more than their bytes. examples: 8 bytes an id.
+    """
+    kept = 4 * numbers + steps * (4 * (queries + 1) + 64) + 8 * examples
+    return 2 * kept + LOG
+
+
+def spills(size: int, chunks: Chunks) -> bool:
+    """Whether a prompt cache of so many bytes goes to a file.
+
+    Raises BudgetError when neither memory nor the disk allowed has room.
+    """
+    if size <= chunks.cache:
+        return False
+    if chunks.disk is None or size <= chunks.disk:
+        return True
+    if chunks.strict:
+        raise BudgetError(
+            f"the prompt cache needs {size / MB:.0f} MB; memory_mb leaves {chunks.cache / MB:.0f} "
+            f"of them and disk_mb {chunks.disk / MB:.0f}: raise one, or give fewer examples."
+        )
+    return False  # memory has no bound of its own
+
+
 def plan_chunks(
-    manifest: Manifest, memory_mb: float | None, full_head: bool, loaded_mb: float = 0
+    manifest: Manifest, budget: Budget, full_head: bool, loaded_mb: float = 0, growth: int = 0
 ) -> Chunks:
     """Split the memory left over between activations, what they read, and the prompt cache.
 
+    growth: bytes that the store will take of the disk allowed.
     loaded_mb: what the engine will hold besides, once its largest method is loaded.
     full_head: probes compute logits over the whole vocabulary.
     Raises BudgetError when not even one row fits.
     """
+    memory_mb, disk = budget.memory_mb, _disk(budget, growth)
     if memory_mb is None:
         bytes_ = (DEFAULT_ACTIVATIONS, DEFAULT_CONTEXT, DEFAULT_CACHE)
-        return Chunks(*bytes_, *_costs(manifest, full_head))
+        return Chunks(*bytes_, *_costs(manifest, full_head), disk=disk)
     needed = resident_mb() + loaded_mb + RESERVE_MB
     spare = (memory_mb - needed) * MB
     # The rest is for the engine's arena, which grows by doubling.
     shares = (int(spare * ACTIVATIONS), int(spare * 0.1), int(spare * 0.15))
-    chunks = Chunks(*shares, *_costs(manifest, full_head), strict=True)
+    chunks = Chunks(*shares, *_costs(manifest, full_head), strict=True, disk=disk)
     if chunks.probe_rows(SHORT) < 2 or chunks.prefill_tokens(SHORT) < SHORT:
         least = SHORT * (chunks.prefilled + SHORT * chunks.key) / ACTIVATIONS / MB
         raise BudgetError(
@@ -95,6 +128,19 @@ def plan_chunks(
             "before it can learn: raise memory_mb or export a smaller model."
         )
     return chunks
+
+
+def _disk(budget: Budget, growth: int) -> int | None:
+    """Bytes that prompt caches may take on disk."""
+    if budget.disk_mb is None:
+        return None
+    left = int(budget.disk_mb * MB) - growth
+    if left < 0:
+        raise BudgetError(
+            f"disk_mb is {budget.disk_mb:g}, but a fit of so many steps adds up to "
+            f"{growth / MB:.1f} MB to the store: raise it, or run fewer steps."
+        )
+    return left
 
 
 def _costs(manifest: Manifest, full_head: bool) -> tuple[int, int, int]:

@@ -7,26 +7,31 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dsa_edge.errors import DsaEdgeError, UsageError
+from dsa_edge.cli._keys import FORMS, key_choice, key_of
+from dsa_edge.errors import DsaEdgeError, TamperError, UsageError
 
 if TYPE_CHECKING:
     from dsa_edge.examples import Example, Labels
     from dsa_edge.runtime import Personalizer
+    from dsa_edge.runtime._versions import Versions
 
 __all__ = [
     "add_examples",
     "add_store",
+    "add_user",
     "comma_list",
     "emit",
     "guarded",
     "labels_of",
     "load_examples",
     "open_personalizer",
+    "open_versions",
     "parser",
     "progress",
     "table",
@@ -46,9 +51,8 @@ def parser(verb: str, description: str, examples: str) -> argparse.ArgumentParse
 
 
 def add_store(made: argparse.ArgumentParser, required: bool = False) -> None:
-    """The options of every verb that opens a bundle for a user."""
-    made.add_argument("bundle", help="bundle folder, as `dsa-edge export` wrote it")
-    made.add_argument("--store", required=required, metavar="DIR", help="the user's folder")
+    """The options of every verb that runs a bundle for a user."""
+    add_user(made, required)
     made.add_argument("--backend", default="auto", help="auto, onnx or executorch (default: auto)")
     made.add_argument(
         "--layers-kept", type=int, metavar="N", help="layers that ExecuTorch keeps in memory"
@@ -56,9 +60,18 @@ def add_store(made: argparse.ArgumentParser, required: bool = False) -> None:
     made.add_argument("--threads", type=int, metavar="N", help="of the engine (default: all cores)")
 
 
-def add_examples(made: argparse.ArgumentParser) -> None:
+def add_user(made: argparse.ArgumentParser, required: bool = True) -> None:
+    """The options of every verb that opens a user's store."""
+    made.add_argument("bundle", help="bundle folder, as `dsa-edge export` wrote it")
+    made.add_argument("--store", required=required, metavar="DIR", help="the user's folder")
+    made.add_argument(
+        "--key", type=key_choice, metavar="KEY", help=f"of a sealed store: {FORMS}; seals a new one"
+    )
+
+
+def add_examples(made: argparse.ArgumentParser, required: bool = True) -> None:
     """The options that say where examples are and how labels become prompts."""
-    made.add_argument("--data", required=True, metavar="FILE", help="JSONL, one example a line")
+    made.add_argument("--data", required=required, metavar="FILE", help="JSONL, one example a line")
     made.add_argument(
         "--template", metavar="T", help="prompt for text/label lines: '{text} It was', or @FILE"
     )
@@ -106,10 +119,51 @@ def open_personalizer(arguments: argparse.Namespace) -> Personalizer:
 
     if arguments.threads is not None and arguments.threads < 1:
         raise UsageError(f"--threads is {arguments.threads}, expected at least 1.")
-    return Personalizer.open(
+    me = Personalizer.open(
         arguments.bundle, arguments.store, arguments.backend, arguments.threads,
-        layers_kept=arguments.layers_kept,
+        layers_kept=arguments.layers_kept, key=key_of(arguments.key, arguments.store),
     )  # fmt: skip
+    try:
+        _warn(me.damaged, me.version)
+    except BaseException:
+        me.close()
+        raise
+    return me
+
+
+@contextmanager
+def open_versions(arguments: argparse.Namespace) -> Iterator[Versions]:
+    """Open the store of the command line alone: no engine is needed, no weights are read."""
+    from dsa_edge.bundle import Bundle
+    from dsa_edge.runtime._store import Store
+    from dsa_edge.runtime._versions import Versions
+
+    bundle = Bundle.open(arguments.bundle, check_hashes=False)
+    key = key_of(arguments.key, arguments.store)
+    store = Store(Path(arguments.store), bundle.identity, key)
+    me = Versions(bundle, store)
+    try:
+        _warn(me.damaged, me.version)
+    except TamperError as error:  # going back or forgetting is the way out, so go on
+        _say(str(error))
+    try:
+        yield me
+    finally:
+        store.close()
+
+
+def _warn(damaged: Sequence[int], used: int) -> None:
+    """Say which versions cannot be read, and what is used instead."""
+    if damaged:
+        which = ", ".join(map(str, damaged))
+        _say(
+            f"version {which} is damaged, and version {used} is used instead: restore the store "
+            f"from a backup, or go on with `dsa-edge rollback --version {used}`."
+        )
+
+
+def _say(warning: str) -> None:
+    print(f"dsa-edge: warning: {warning}", file=sys.stderr)
 
 
 def emit(arguments: argparse.Namespace, data: dict[str, Any], text: str) -> None:

@@ -1,16 +1,19 @@
-"""`dsa-edge doctor`: what is installed, what is missing, and what that costs."""
+"""`dsa-edge doctor`: what is installed, what is missing and what that costs; what is written."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
+from textwrap import indent
 from typing import Any
 
 from dsa_edge.cli._common import emit, parser, table
-from dsa_edge.errors import EngineError
+from dsa_edge.errors import EngineError, UsageError
 from dsa_edge.kernels.library import (
     FOLDER,
     LIBRARIES,
@@ -26,7 +29,9 @@ __all__ = ["main"]
 EXAMPLES = """\
   dsa-edge doctor
   dsa-edge doctor smol.dsa
-  dsa-edge doctor --build"""
+  dsa-edge doctor --build
+  dsa-edge doctor --privacy
+  dsa-edge doctor --privacy smol.dsa --store me/ --json"""
 NEEDS = {
     "learning and inference": (("onnxruntime",), "onnx"),
     "the ExecuTorch backend": (("executorch", "torch"), "executorch"),
@@ -43,7 +48,15 @@ def main(argv: Sequence[str]) -> int:
     made = parser("doctor", "Check this installation, and optionally a bundle.", EXAMPLES)
     made.add_argument("bundle", nargs="?", help="a bundle to load and run once")
     made.add_argument("--build", action="store_true", help="compile the kernels on this machine")
+    made.add_argument(
+        "--privacy", action="store_true", help="list all that dsa-edge writes, and nothing else"
+    )
+    made.add_argument("--store", metavar="DIR", help="the user's folder, for --privacy")
     arguments = made.parse_args(argv)
+    if arguments.privacy:
+        return _privacy(arguments)
+    if arguments.store:
+        raise UsageError("--store is for --privacy alone: add that, or leave --store out.")
     if arguments.build:
         build(FOLDER, executorch_root())
     found = {what: {p: _version(p) for p in packages} for what, (packages, _) in NEEDS.items()}
@@ -60,6 +73,20 @@ def main(argv: Sequence[str]) -> int:
     emit(arguments, data, _text(data, found))
     ready = found["learning and inference"], found["the ExecuTorch backend"]
     return 0 if any(all(packages.values()) for packages in ready) else 1
+
+
+def _privacy(arguments: argparse.Namespace) -> int:
+    """List every place that is written to."""
+    from dsa_edge.cli._written import NETWORK, TELEMETRY, places
+
+    if arguments.build:
+        raise UsageError("--privacy lists and --build compiles: give one of them.")
+    found = [asdict(place) for place in places(arguments.bundle, arguments.store)]
+    blocks = [f"{p['what']}\n{indent(table(list(p.items())[1:]), '  ')}" for p in found]
+    facts = [("network", NETWORK), ("telemetry", TELEMETRY)]
+    data = {"places": found, **dict(facts)}
+    emit(arguments, data, "\n\n".join([*blocks, table(facts)]))
+    return 0
 
 
 def _text(data: dict[str, Any], found: dict[str, dict[str, str | None]]) -> str:

@@ -3,29 +3,128 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from dsa_edge.cli._common import progress
+from dsa_edge.cli._common import comma_list, progress
+from dsa_edge.errors import UsageError
 
 if TYPE_CHECKING:
     from dsa_edge.examples import Labels, Row
-    from dsa_edge.runtime import Example, Personalizer, Progress, Report
+    from dsa_edge.runtime import (
+        Budget,
+        Conditions,
+        Example,
+        Hyperparameters,
+        Personalizer,
+        Privacy,
+        Progress,
+        Report,
+    )
 
-__all__ = ["fit_with_progress", "pick_with_progress"]
+__all__ = [
+    "add_budget",
+    "add_trust",
+    "budget_of",
+    "fit_with_progress",
+    "hyperparameters_of",
+    "pick_with_progress",
+]
+
+WHEN = ("charging", "battery", "celsius", "idle")
+
+
+def add_budget(made: argparse.ArgumentParser) -> None:
+    """The options that bound a fit and say how it steps."""
+    made.add_argument("--steps", type=int, metavar="N", help="zeroth-order steps at most")
+    made.add_argument("--seconds", type=float, metavar="S", help="time at most, without pauses")
+    made.add_argument("--memory-mb", type=float, metavar="M", help="peak memory of the process")
+    made.add_argument("--disk-mb", type=float, metavar="M", help="what it may add on disk")
+    made.add_argument("--seed", type=int, default=0, help="of perturbations and order (default: 0)")
+    made.add_argument("--rate", type=float, help="learning rate")
+    made.add_argument("--epsilon", type=float, help="radius of the perturbation")
+    made.add_argument("--queries", type=int, help="antithetic pairs a step")
+    made.add_argument("--batch", type=int, help="examples a step")
+
+
+def add_trust(made: argparse.ArgumentParser) -> None:
+    """The options that say what is kept, what may show, and when to wait."""
+    made.add_argument(
+        "--remember", action="store_true", help="keep the examples in the store; else only ids"
+    )
+    made.add_argument(
+        "--replay", type=int, default=0, metavar="N", help="learn from N remembered ones as well"
+    )
+    made.add_argument(
+        "--privacy", metavar="E[,D]", help="differential privacy: epsilon and delta of the store"
+    )
+    made.add_argument(
+        "--when", metavar="C,…", help="pause unless charging, battery=PERCENT, celsius=MOST, idle=S"
+    )
+
+
+def budget_of(arguments: argparse.Namespace) -> Budget:
+    """The budget of the command line."""
+    from dsa_edge.runtime import Budget
+
+    disk = getattr(arguments, "disk_mb", None)
+    return Budget(arguments.seconds, arguments.steps, arguments.memory_mb, disk)
+
+
+def hyperparameters_of(
+    arguments: argparse.Namespace, examples: Sequence[Example]
+) -> Hyperparameters:
+    """Those that suit the examples, but for what the command line gives."""
+    from dsa_edge.runtime import Hyperparameters
+
+    suited = Hyperparameters.suited(all(example.choices for example in examples))
+    names = ("rate", "epsilon", "queries", "batch")
+    given = {n: getattr(arguments, n) for n in names if getattr(arguments, n, None) is not None}
+    return replace(suited, **given)
+
+
+def privacy_of(arguments: argparse.Namespace) -> Privacy | None:
+    """The guarantee that --privacy asks for; --batch is then how many examples a step has."""
+    from dsa_edge.runtime import Privacy
+
+    text = getattr(arguments, "privacy", None)
+    if text is None:
+        return None
+    try:
+        given = dict(zip(("epsilon", "delta"), map(float, text.split(",")), strict=False))
+    except ValueError as error:
+        raise UsageError(f"--privacy is {text!r}, expected as 8 or 8,1e-5.") from error
+    batch = {} if arguments.batch is None else {"batch": arguments.batch}
+    return Privacy(**given, **batch)
+
+
+def conditions_of(arguments: argparse.Namespace) -> Conditions | None:
+    """The conditions of --when."""
+    from dsa_edge.runtime import Conditions
+
+    text = getattr(arguments, "when", None)
+    if text is None:
+        return None
+    given: dict[str, Any] = {}
+    for part in comma_list(text):
+        name, _, value = part.partition("=")
+        try:
+            given[name] = float(value) if value else True
+        except ValueError:
+            given[name] = None
+        if (name == "charging") != (given[name] is True) or name not in WHEN or given[name] is None:
+            raise UsageError(
+                f"--when has {part!r}, expected charging, battery=50, celsius=45 or idle=0.3."
+            )
+    return Conditions(**given)
 
 
 def fit_with_progress(
     me: Personalizer, examples: Sequence[Example], arguments: argparse.Namespace
 ) -> Report:
-    """Fit within the budget and hyper-parameters of the command line."""
-    from dsa_edge.runtime import Budget, Hyperparameters
-
-    suited = Hyperparameters.suited(all(example.choices for example in examples))
-    names = ("rate", "epsilon", "queries", "batch")
-    given = {n: getattr(arguments, n) for n in names if getattr(arguments, n, None) is not None}
-    budget = Budget(arguments.seconds, arguments.steps, arguments.memory_mb)
+    """Fit as the command line says."""
     with (
         progress(len(examples), "prompts", "prompt") as prompts,
         progress(None, "steps", "step") as bar,
@@ -37,12 +136,21 @@ def fit_with_progress(
 
         return me.fit(
             examples,
-            budget,
+            budget_of(arguments),
             on_step,
-            replace(suited, **given),
+            hyperparameters_of(arguments, examples),
             arguments.seed,
             prompts.update,
+            remember=getattr(arguments, "remember", False),
+            replay=getattr(arguments, "replay", 0),
+            privacy=privacy_of(arguments),
+            conditions=conditions_of(arguments),
+            on_pause=_tell_pause,
         )
+
+
+def _tell_pause(reasons: tuple[str, ...]) -> None:
+    print(f"paused: {', '.join(reasons)}" if reasons else "goes on", file=sys.stderr)
 
 
 def pick_with_progress(

@@ -18,13 +18,13 @@ from dsa_edge.cli._common import (
     parser,
     table,
 )
-from dsa_edge.cli._fit import fit_with_progress, pick_with_progress
+from dsa_edge.cli._fit import add_budget, add_trust, fit_with_progress, pick_with_progress
 from dsa_edge.errors import UsageError
 from dsa_edge.examples import read_rows
 
 if TYPE_CHECKING:
     from dsa_edge.examples import Example
-    from dsa_edge.runtime import Personalizer
+    from dsa_edge.runtime import Personalizer, Report
 
 __all__ = ["main"]
 
@@ -34,6 +34,7 @@ EXAMPLES = """\
       --template '{text} It was' --labels terrible,great --seconds 120
   dsa-edge personalize smol.dsa --store me/ --data reviews.jsonl --labels negative,positive \\
       --template 'Review: {text} Sentiment:' --shots 4 --save-template prompt.txt
+  dsa-edge personalize smol.dsa --store me/ --key passphrase --data notes.jsonl --remember
   dsa-edge personalize smol.dsa --store me/ --data notes.jsonl --report me.html --json"""
 
 
@@ -50,25 +51,20 @@ def main(argv: Sequence[str]) -> int:
     made.add_argument(
         "--save-template", metavar="FILE", help="where that prompt goes; use it as --template @FILE"
     )
-    made.add_argument("--steps", type=int, metavar="N", help="zeroth-order steps at most")
-    made.add_argument("--seconds", type=float, metavar="S", help="time at most")
-    made.add_argument("--memory-mb", type=float, metavar="M", help="peak memory of the process")
-    made.add_argument("--seed", type=int, default=0, help="of perturbations and order (default: 0)")
-    made.add_argument("--rate", type=float, help="learning rate")
-    made.add_argument("--epsilon", type=float, help="radius of the perturbation")
-    made.add_argument("--queries", type=int, help="antithetic pairs a step")
-    made.add_argument("--batch", type=int, help="examples a step")
+    add_budget(made)
+    add_trust(made)
     made.add_argument(
         "--report", metavar="FILE", help="write an HTML report with the learning curve"
     )
     arguments = made.parse_args(argv)
     with open_personalizer(arguments) as me:
+        damaged = me.damaged
         examples, template = _examples(arguments, me)
         report = fit_with_progress(me, examples, arguments)
         if template is not None:
             write_atomic(Path(arguments.save_template), f"{template}\n".encode())
         stored, engine = me.store_bytes, me.engine
-    data = {**report.to_dict(), "store_bytes": stored, **engine}
+    data = {**report.to_dict(), "store_bytes": stored, "damaged": damaged, **engine}
     rows = [
         ("verdict", report.verdict),
         ("version in use", report.version),
@@ -79,6 +75,7 @@ def main(argv: Sequence[str]) -> int:
         ("peak memory", f"{report.peak_mb:.0f} MB"),
         ("adapter", f"{report.adapter_bytes / 1e3:.1f} kB; store {stored / 1e3:.1f} kB"),
         ("engine", f"{engine['backend']}, adapter on {engine['kernels']}"),
+        *_privacy(report),
         *(("note", note) for note in report.notes),
     ]
     if arguments.report:
@@ -104,6 +101,13 @@ def _examples(arguments: argparse.Namespace, me: Personalizer) -> tuple[list[Exa
     rows = read_rows(arguments.data, labels)
     shown, rest = pick_with_progress(me, labels, rows, arguments.shots, arguments.seed)
     return [shown.example(*row) for row in rest], shown.template
+
+
+def _privacy(report: Report) -> list[tuple[str, object]]:
+    if report.privacy is None:
+        return []
+    spent = f"epsilon {report.privacy.epsilon:.2f} at delta {report.privacy.delta:g} spent"
+    return [("privacy", f"{spent} by this store; the held-out figures are noised")]
 
 
 def _share(before: float | None, after: float | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dsa_edge.cli._common import add_store, emit, open_personalizer, parser
+from dsa_edge.cli._common import add_user, emit, open_versions, parser
 
 __all__ = ["main"]
 
@@ -16,10 +16,10 @@ EXAMPLES = """\
 def main(argv: Sequence[str]) -> int:
     """Run the verb."""
     made = parser("rollback", "Use an earlier version of a user's adapter again.", EXAMPLES)
-    add_store(made, required=True)
+    add_user(made)
     made.add_argument("--version", type=int, required=True, help="as `dsa-edge history` lists it")
     arguments = made.parse_args(argv)
-    with open_personalizer(arguments) as me:
+    with open_versions(arguments) as me:
         me.rollback(arguments.version)
     emit(arguments, {"active": arguments.version}, f"version {arguments.version} is in use")
     return 0

@@ -19,9 +19,7 @@ from dsa_edge.runtime import PassphraseKey
 pytest.importorskip("cryptography", reason="the package cryptography is not installed")
 
 
-def test_remembered_examples_are_kept_and_sealed(
-    told: Told, bundle: Path, store: Path, tmp_path: Path
-) -> None:
+def test_remembered_examples_are_kept_and_sealed(told: Told, store: Path, tmp_path: Path) -> None:
     key = ["--key", f"file:{tmp_path / 'key'}"]
     data = write(tmp_path / "notes.jsonl", *(as_row(Example(f"note {i}", " ok")) for i in range(8)))
     assert told("personalize", *key, "--data", data, "--steps", 2, "--remember")["steps"] == 2

@@ -75,21 +75,19 @@ def test_forgetting_takes_examples_from_a_file(
     assert told("history")["fits"] == []
 
 
-def test_labelled_texts_are_forgotten_as_they_were_learned(
-    told: Told, bundle: Path, tmp_path: Path
-) -> None:
-    rows = [{"text": f"a {w} film", "label": i % 2} for i, w in enumerate(["dull", "warm"] * 4)]
+def test_labelled_texts_are_forgotten_as_they_were_learned(told: Told, tmp_path: Path) -> None:
+    rows = [{"text": f"film {i}", "label": i % 2} for i in range(8)]
     data = write(tmp_path / "reviews.jsonl", *rows)
     fitted = told("personalize", "--data", data, *LABELLED, "--steps", 2, "--remember")
     assert fitted["damaged"] == []
     other = ["--template", "{text} So", "--labels", "terrible,great"]
-    assert told("forget", "--data", data, *other)["unknown"] == 2
-    assert told("history")["fits"][0]["examples"] == 2  # the same two texts, four times each
-    assert told("forget", "--data", data, *LABELLED)["known"] == 2
+    assert told("forget", "--data", data, *other)["unknown"] == 8
+    assert told("history")["fits"][0]["examples"] == 8
+    assert told("forget", "--data", data, *LABELLED)["known"] == 8
     assert told("history")["fits"] == []
 
 
-def test_chats_are_forgotten_as_well(told: Told, bundle: Path, tmp_path: Path) -> None:
+def test_chats_are_forgotten_as_well(told: Told, tmp_path: Path) -> None:
     turns = [{"role": "user", "content": "Sign off."}, {"role": "assistant", "content": "Best, M."}]
     data = write(tmp_path / "chats.jsonl", {"messages": turns}, {"messages": turns[::2] + turns})
     assert told("personalize", "--data", data, "--steps", 1)["examples"] == 2

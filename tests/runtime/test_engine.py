@@ -231,7 +231,7 @@ def test_the_public_names_are_pinned() -> None:
         "Adapter", "Budget", "Choice", "Conditions", "Device", "DeviceState", "Engine",
             "Evaluation", "Example", "FileKey", "Forgotten",
         "Hyperparameters", "KeyProvider", "KeyringKey", "Labels", "LinuxDevice", "PassphraseKey",
-        "Personalizer", "Privacy", "Progress", "Report", "Run", "Sampling", "Spent", "Version",
-            "read_examples",
+        "Personalizer", "Plan", "Privacy", "Progress", "Report", "Run", "Sampling", "Spent",
+            "Version", "read_examples",
     }  # fmt: skip
     assert dsa_edge.__all__ == ["__version__", "export"]

@@ -73,7 +73,7 @@ def context(engine: Any, bundle: Bundle) -> Context:
     """The examples' prompts after their shared beginning, as the engine caches them."""
     me = Personalizer.open(bundle.path)
     encoded = Encoder(me._tokenizer, bundle.manifest).encode_all(EXAMPLES)
-    chunks = plan_chunks(bundle.manifest, None, False)
+    chunks = plan_chunks(bundle.manifest, Budget(), False)
     return PromptCache(engine, items_of(encoded), chunks).context(np.arange(len(EXAMPLES)))
 
 
