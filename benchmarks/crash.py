@@ -1,7 +1,7 @@
 """Kill -9 a program at random moments while it changes a user's store, and look what is left.
 
-Each kill waits for a certain operation to begin and strikes within about the time that it takes. The
-store is then opened again, and must hold either all that the program had been told was done, or that
+Each kill waits for a certain operation to begin, and strikes within about the time that it takes.
+The store is then opened again. It must hold all that the program had been told was done, or that
 and the whole of the operation that was under way: every version and every step of every journal, to
 the bit. Bytes of what was forgotten, or packed again under another key, must be gone from the file.
 

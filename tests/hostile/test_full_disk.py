@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from _crash_model import SAVED, FixedKey, Model, digest, make_bundle, observe, open_versions
 from stub import EXAMPLES, StubEngine, fixed_chunks
 
 from dsa_edge.adapter import Adapter, load_adapter, save_adapter
@@ -34,9 +34,6 @@ from dsa_edge.runtime._versions import Versions
 
 resource = pytest.importorskip("resource", reason="Windows has no limits on files")
 pytest.importorskip("cryptography", reason="the package cryptography is not installed")
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-
-from _crash_model import SAVED, FixedKey, Model, digest, make_bundle, observe, open_versions
 
 HYPER = Hyperparameters(queries=2)
 TOLD = [Example(f"what they said, {i}", " a", (" a", " b")) for i in range(4)]
@@ -163,14 +160,20 @@ def test_no_write_that_fails_takes_anything_with_it(
             made.me._store.close()
             break
         failed += 1
+        tell(operation, limit, error)
         same_after(error, made, before, operation)
     else:
         pytest.fail("it never worked")
     assert failed
 
 
+def tell(operation: str, limit: int, error: DsaEdgeError) -> None:
+    """For `pytest -s`, which the figures of docs/reliability.md come from."""
+    print(f"\nfailed write: {operation}, files of {limit} bytes: {str(error)[-90:]}")
+
+
 def same_after(error: DsaEdgeError, made: Site, before: Model, operation: str) -> None:
-    """Nothing has changed, or all of it, as the error says; the open store goes on, so does a new."""
+    """Nothing has changed, or all of it, as the error says; open or opened again, it goes on."""
     assert str(error).endswith(".")
     folder = made.folder
     if "was changed as asked" in str(error):
@@ -179,7 +182,7 @@ def same_after(error: DsaEdgeError, made: Site, before: Model, operation: str) -
         given = {"rekey": {"key": 2}, "forget_examples": {"examples": ids}}.get(operation, {})
         before = before.after(operation, given)
     assert observe(made.me, folder, before.key) == before
-    assert not [path for path in folder.rglob("*.partial")]
+    assert not list(folder.rglob("*.partial"))
     made.me.load_adapter(folder / SAVED)
     loaded = max(before.versions, default=0) + 1
     assert made.me.version == loaded

@@ -5,15 +5,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
+from crash import TARGETS, kill
 
 pytest.importorskip("cryptography", reason="the package cryptography is not installed")
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-
-from crash import TARGETS, kill
 
 
 def test_ten_kills_lose_nothing_that_was_done(tmp_path: Path) -> None:
