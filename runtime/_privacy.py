@@ -24,7 +24,9 @@ __all__ = ["Mechanism", "Privacy", "Spent", "noisy_sums"]
 Doubles = NDArray[np.float64]
 CENTRE_SHARE = 0.2  # of the privacy of a step, for the mean residual; the rest is for the slopes
 FRACTION_WEIGHT = 0.5  # of "was not clipped" beside the slopes: 3 % more noise on them
-CLIP_RATE, CLIP_QUANTILE = 0.5, 0.5  # how fast the bound follows the median norm (1905.03871)
+# The bound follows this quantile of the norms, so fast (1905.03871). The median would be the usual
+# choice; here it turns a loss into a vote of all examples: accuracy 0.75 where this gives 0.80.
+CLIP_RATE, CLIP_QUANTILE = 0.5, 0.9
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class Mechanism:
     """Clips, sums and noises what the examples of one step say.
 
     noise: σ of the whole step over its sensitivity. expected: examples a step on average.
-    bound: at which the norm of an example's slopes is clipped; it follows their median.
+    bound: at which the norm of an example's slopes is clipped; it follows a quantile of them.
     """
 
     noise: float

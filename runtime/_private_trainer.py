@@ -100,10 +100,10 @@ class PrivateTrainer:
         return self.mechanism.slopes(_finite(slopes), centred=True)
 
     def _residuals(self, batch: Ints, raw: Doubles) -> Doubles:
-        """Prediction less target (B, K), of the centre of the lanes' scores (2q, B, K)."""
+        """Prediction less target (B, K); the prediction is the mean of the lanes' (2q, B, K)."""
+        assert self.objective.bias is not None
         smoothing = self.hyper.smoothing
-        centre = self.objective.calibrated(raw.mean(0, keepdims=True))[0]
-        residual = softmax(_finite(centre))
+        residual = softmax(_finite(raw) + self.objective.bias).mean(0)
         residual[np.arange(len(batch)), self.objective.answers[batch]] -= 1 - smoothing
         return np.asarray(residual - smoothing / residual.shape[1])
 

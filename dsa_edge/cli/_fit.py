@@ -93,11 +93,14 @@ def privacy_of(arguments: argparse.Namespace) -> Privacy | None:
     if text is None:
         return None
     try:
-        given = dict(zip(("epsilon", "delta"), map(float, text.split(",")), strict=False))
+        given: dict[str, Any] = dict(
+            zip(("epsilon", "delta"), map(float, text.split(",")), strict=False)
+        )
     except ValueError as error:
         raise UsageError(f"--privacy is {text!r}, expected as 8 or 8,1e-5.") from error
-    batch = {} if arguments.batch is None else {"batch": arguments.batch}
-    return Privacy(**given, **batch)
+    if arguments.batch is not None:
+        given["batch"] = arguments.batch
+    return Privacy(**given)
 
 
 def conditions_of(arguments: argparse.Namespace) -> Conditions | None:

@@ -67,9 +67,14 @@ def _chosen(runs: Sequence[Run], wanted: int | None) -> Sequence[Run]:
 def _fit(run: Run, ids: bool) -> dict[str, Any]:
     """A fit as --json has it."""
     verdict, count = run.verdict or "interrupted", len(run.examples)
-    told = {"id": run.id, "parent": run.parent, "created": run.created, "verdict": verdict}
+    told: dict[str, Any] = {
+        "id": run.id,
+        "parent": run.parent,
+        "created": run.created,
+        "verdict": verdict,
+    }
     told |= {"version": run.version, "kept": run.kept, "examples": count}
-    told["privacy"] = run.privacy and asdict(run.privacy)
+    told |= {"privacy": asdict(run.privacy) if run.privacy else None}
     return {**told, "example_ids": list(dict.fromkeys(run.examples))} if ids else told
 
 
