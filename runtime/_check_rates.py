@@ -6,7 +6,6 @@ issues tell of it), and a run that cannot work should not take minutes to say so
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -18,9 +17,10 @@ from dsa_edge.runtime._signed_sum import signed_sum
 
 __all__ = ["checked"]
 
-HALVINGS = 8  # tries to find a radius, and rates that are looked at: ½, ¼, … of the one given
-AHEAD = 8  # steps in one direction that a rate must survive
-WORSE = 0.7  # nats by which the batch may get worse
+TRIES = 10  # radii, each a tenth of the one before or ten times it
+HALVINGS = 8  # rates that are looked at: ½, ¼, … of the one given
+AHEAD = 4  # steps in one direction that a rate must survive
+WORSE = 1.0  # nats by which the batch may get worse
 BLIND = 1e-5  # nats: differences below it are float32's rounding
 
 
@@ -32,37 +32,30 @@ def checked(
     Returns them unchanged where they do, or where none was found; and a note on each change.
     """
     start = float(objective(batch, theta[None]).losses.mean())
-    notes = []
-    for tried in _radii(hyper):
+    notes, tried, factor = [], hyper, 1.0
+    for _ in range(TRIES):
+        tried = replace(tried, epsilon=tried.epsilon * factor)
         losses = objective(batch, lanes(State(theta), seed, tried)).losses
-        fits = _fits(losses, start)
-        if fits:
+        factor = _change(losses, start)
+        if factor == 1:
             break
     else:
         return hyper, ()
     if tried.epsilon != hyper.epsilon:
-        why = "moved the loss too far or not at all"
-        notes.append(f"epsilon {hyper.epsilon:g} {why}: {tried.epsilon:g} was used")
+        how = "too far" if tried.epsilon < hyper.epsilon else "not at all"
+        notes.append(f"epsilon {hyper.epsilon:g} moved losses {how}: {tried.epsilon:g} was used")
     rate = _safe_rate(objective, batch, theta, tried, seed, losses, start)
     if rate != hyper.rate:
         notes.append(f"the rate {hyper.rate:g} made the loss worse at once: {rate:g} was used")
     return replace(tried, rate=rate), tuple(notes)
 
 
-def _radii(hyper: Hyperparameters) -> Iterator[Hyperparameters]:
-    """The radius given, then smaller and larger ones in turn, by factors of 4."""
-    yield hyper
-    for power in range(1, HALVINGS + 1):
-        yield replace(hyper, epsilon=hyper.epsilon / 4**power)
-        yield replace(hyper, epsilon=hyper.epsilon * 4**power)
-
-
-def _fits(losses: Floats, start: float) -> bool:
-    """Whether lanes (2q, B) are finite, near the start, and tell directions apart."""
+def _change(losses: Floats, start: float) -> float:
+    """By what to change the radius, from the losses of its lanes (2q, B); 1 for one that works."""
     means = losses.astype(np.float64).mean(1)
     if not np.isfinite(means).all() or means.mean() > start + WORSE:
-        return False
-    return bool(np.abs(means[0::2] - means[1::2]).max() > BLIND)
+        return 0.1
+    return 1.0 if np.abs(means[0::2] - means[1::2]).max() > BLIND else 10.0
 
 
 def _safe_rate(

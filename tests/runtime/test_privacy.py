@@ -19,22 +19,8 @@ from dsa_edge.runtime._store import Store
 pytest.importorskip("dp_accounting", reason="the package dp-accounting is not installed")
 
 WORDS = [
-    "red",
-    "green",
-    "blue",
-    "warm",
-    "cold",
-    "quick",
-    "slow",
-    "old",
-    "new",
-    "wide",
-    "thin",
-    "deep",
-    "flat",
-    "loud",
-    "calm",
-    "bright",
+    *("red", "green", "blue", "warm", "cold", "quick", "slow", "old"),
+    *("new", "wide", "thin", "deep", "flat", "loud", "calm", "bright"),
 ]
 
 
@@ -46,12 +32,9 @@ class NoNoise(random.Random):
 
 
 def examples(count: int = 160) -> list[Example]:
-    return [
-        Example(
-            f"{i} {WORDS[i % 16]} {WORDS[i // 16 % 16]} doors", (" a", " b")[i % 2], (" a", " b")
-        )
-        for i in range(count)
-    ]
+    """The label is a function of the last word."""
+    choices = (" a", " b")
+    return [Example(f"{i} doors {WORDS[i % 16]}", choices[i % 2], choices) for i in range(count)]
 
 
 def user(bundle: Path, folder: Path | None = None) -> Personalizer:
