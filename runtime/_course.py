@@ -109,12 +109,12 @@ class PrivateCourse:
         self._share = batch / len(self.train)
         self._before = [run.privacy for run in earlier if run.privacy]
         self._noise = noise_for(privacy, self._share, steps, self._before)
+        self._verdict = privacy.epsilon - sum(fit.verdict for fit in self._before)
 
     def spent(self, steps: int) -> Spent:
         """The privacy that so many steps take, and what is spent with them."""
         delta = self._privacy.delta
-        left = self._privacy.epsilon - sum(fit.verdict for fit in self._before)
-        own = Spent(self._noise, self._share, steps, left, 0.0, delta)
+        own = Spent(self._noise, self._share, steps, self._verdict, 0.0, delta)
         return replace(own, epsilon=spent([*self._before, own], delta))
 
     def run(
@@ -124,7 +124,7 @@ class PrivateCourse:
         """Learn from an adapter (n,)."""
         trainer = PrivateTrainer(
             self._objective, self.train, self.held_out, self.hyper,
-            Mechanism(self._noise, self.hyper.batch), self.spent(0).verdict, self._seed,
+            Mechanism(self._noise, self.hyper.batch), self._verdict, self._seed,
             record, on_step, pace,
         )  # fmt: skip
         return trainer.run(adapter)
