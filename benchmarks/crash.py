@@ -39,7 +39,7 @@ TARGETS = {
     "rollback": "rollback", "forget_examples": "forget_examples", "rekey": "rekey",
     "forget": "forget",
 }  # fmt: skip
-LEARNED = ("SELECT adapter FROM versions", "SELECT content FROM examples")
+LEARNED = ("SELECT adapter FROM versions", "SELECT record FROM examples")
 SPREAD = -0.4, 1.1  # times the usual length of an operation: when it is killed, below 0 at once
 TRACE = 24  # bytes that no other content has by chance
 

@@ -7,10 +7,12 @@ Files are safetensors with the tensor `adapter` (n,) and the hash of the bundle 
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import math
 import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -247,6 +249,7 @@ def read_adapter_info(path: str | Path) -> dict[str, object]:
 def write_atomic(path: Path, content: bytes) -> None:
     """Write a file so that a crash or a full disk leaves the old one in place.
 
+    What a crash left of an earlier write to the same place goes with it.
     Raises AdapterError naming the file when it cannot be written.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
@@ -262,6 +265,28 @@ def write_atomic(path: Path, content: bytes) -> None:
             f"cannot write {path} ({error.strerror}): free some space or choose another place; "
             "the old file is untouched."
         ) from error
+    with suppress(OSError):
+        _clean(path)
+
+
+def _clean(path: Path) -> None:
+    """Remove what programs that are gone left of their writes to a place."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+        number = left.name.split(".")[-2]
+        if number.isdecimal() and not _runs(int(number)):
+            left.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    """Whether a process runs, for all that is known."""
+    if os.name == "posix":  # elsewhere, to ask would end it
+        try:
+            os.kill(process, 0)
+        except (ProcessLookupError, OverflowError):
+            return False
+        except PermissionError:  # another user's
+            pass
+    return True
 
 
 def _read(file: Path) -> tuple[dict[str, str], NDArray[np.float32] | None]:

@@ -61,10 +61,19 @@ class Bundle:
         return self.path / self.manifest.methods[method][0]
 
     def read_text(self, name: str) -> str | None:
-        """A text file of the bundle, or None when it has none of that name."""
+        """A text file of the bundle, or None when it has none of that name.
+
+        Raises BundleError when it is no UTF-8.
+        """
         if name not in self.manifest.files:
             return None
-        return (self.path / name).read_text(encoding="utf-8")
+        try:
+            return (self.path / name).read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise BundleError(
+                f"{self.path / name} is not UTF-8 (byte {error.start + 1}): copy or export the "
+                "bundle again."
+            ) from error
 
     def _check(self, name: str, entry: FileEntry, check_hash: bool) -> None:
         file = self.path / name

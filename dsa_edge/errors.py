@@ -14,6 +14,7 @@ DsaEdgeError
 ├── BudgetError             the work cannot fit the memory, time or disk allowed
 ├── PrivacyError            a privacy guarantee cannot be kept
 └── StoreError              the user's store cannot be read or written
+    ├── DamagedError        what it held is no longer what was written
     ├── WrongKeyError       it is sealed with another key
     └── TamperError         something without its key changed it
 ```
@@ -26,6 +27,7 @@ __all__ = [
     "BudgetError",
     "BundleError",
     "CheckpointError",
+    "DamagedError",
     "DsaEdgeError",
     "EngineError",
     "ExampleError",
@@ -98,8 +100,12 @@ class StoreError(DsaEdgeError):
     """The user's store cannot be read or written."""
 
 
+class DamagedError(StoreError):
+    """What the store held is no longer what was written: bits have changed, or rows are gone."""
+
+
 class WrongKeyError(StoreError):
-    """The store is sealed, and this is not its key."""
+    """The store is sealed, and this is not its key, or its key is missing."""
 
 
 class TamperError(StoreError):

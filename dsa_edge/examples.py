@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from dsa_edge.errors import ExampleError, UsageError
 
-__all__ = ["Example", "Labels", "Row", "read_examples", "read_rows"]
+__all__ = ["Chat", "Example", "Labels", "Row", "read_examples", "read_rows"]
 
 T = TypeVar("T")
 
@@ -58,10 +58,13 @@ class Labels:
 
     template: the prompt, with {text} where the text goes.
     names: the words that answer, one a class; a file may also name a class by its index.
+    plain: what a text goes through before it stands in a prompt. `Personalizer.plain` keeps special
+        tokens that a user typed from being more than text.
     """
 
     template: str
     names: tuple[str, ...]
+    plain: Callable[[str], str] = field(default=str, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Refuse templates and label sets that cannot work."""
@@ -83,7 +86,7 @@ class Labels:
         """
         shown = [self.example(text, label) for text, label in shots]
         worked = "".join(f"{example.prompt}{example.response}\n\n" for example in shown)
-        return Labels(worked.replace("{text}", "{ text }") + self.template, self.names)
+        return Labels(worked.replace("{text}", "{ text }") + self.template, self.names, self.plain)
 
     def example(self, text: str, label: object) -> Example:
         """The example for one labelled text.
@@ -95,7 +98,7 @@ class Labels:
 
     def prompt(self, text: str) -> str:
         """The prompt for a text whose label is to be chosen."""
-        return self.template.replace("{text}", text.strip())
+        return self.template.replace("{text}", self.plain(text.strip()))
 
     @property
     def choices(self) -> tuple[str, ...]:

@@ -3,12 +3,14 @@
 Readers cap the size before parsing, refuse unknown schema versions, and check every field that
 they later rely on. A bundle's *identity* is a hash over its weights, its tokenizer and its adapter
 layout: adapters are bound to it, and exporting the same model twice gives the same identity.
+A checksum over all of it tells damage; it is no signature.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,11 +29,14 @@ __all__ = [
     "TableInfo",
     "TensorInfo",
     "TokenizerInfo",
+    "checksum_of",
 ]
 
 SCHEMA = 2
 MAX_BYTES = 16 * 2**20  # of manifest.json
 MAX_NAME = 250  # bytes of a file's path inside the bundle
+# What reading JSON that we did not write so can raise.
+_NOT_OURS = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
 # What the runtime computes sizes from.
 _GEOMETRY = (
     "n_layers", "width", "n_heads", "n_kv_heads", "head_dim", "ffn_width", "vocab_size",
@@ -185,6 +190,7 @@ class Manifest:
         """Write the manifest as JSON."""
         content = {"schema": SCHEMA, "identity": self.identity, **asdict(self)}
         content["slots"] = [[s.name, s.offset, list(s.shape)] for s in self.slots]
+        content["checksum"] = checksum_of(content)
         path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
     @classmethod
@@ -200,18 +206,27 @@ class Manifest:
                 f"version {SCHEMA}: export the bundle again or install the matching dsa-edge."
             )
         try:
-            manifest = _parse(content)
-        except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
+            told, found = content.get("checksum"), checksum_of(content)
+            manifest = _parse(content) if told == found else None
+        except (*_NOT_OURS, UsageError) as error:
             raise BundleError(
                 f"{path} is not a valid manifest ({type(error).__name__}: {error}): "
                 "copy the bundle again or export it anew."
             ) from error
-        if content.get("identity") != manifest.identity:
+        if manifest is None or content.get("identity") != manifest.identity:
+            what = "identity" if manifest else "checksum, or has none"
             raise BundleError(
-                f"{path} does not match its own identity, so it was edited or damaged: "
+                f"{path} does not match its own {what}, so it was edited or damaged: "
                 "copy the bundle again or export it anew."
             )
         return manifest
+
+
+def checksum_of(content: Mapping[str, Any]) -> str:
+    """Of a manifest as JSON, in 32 hex digits: BLAKE2b over all but the checksum itself."""
+    told = {name: value for name, value in content.items() if name != "checksum"}
+    canonical = json.dumps(told, sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(canonical.encode(), digest_size=16).hexdigest()
 
 
 def _load(path: Path) -> dict[str, Any]:

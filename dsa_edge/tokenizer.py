@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from dsa_edge.errors import BundleError, ExampleError
+from dsa_edge.errors import BundleError, DsaEdgeError, ExampleError
 
 if TYPE_CHECKING:
     from dsa_edge.bundle import Bundle
@@ -14,24 +16,28 @@ if TYPE_CHECKING:
 
 __all__ = ["Tokenizer"]
 
+SPLIT = "\u200b"  # a zero-width space: between its halves a special token is text
+SPLITS = 8  # times a text is looked through: a split may leave another special token
+
 
 class Tokenizer:
     """Encodes prompts and responses, decodes tokens, renders chats.
 
+    A prompt is the program's, so `encode_prompt` takes special tokens in it as what they are. What
+    users write into one goes through `plain` first, and through `chat` on its own.
     info: special tokens; `bos` is put before every prompt where the base wants it.
     """
 
     def __init__(self, content: str, info: TokenizerInfo, chat_template: str | None = None) -> None:
         from tokenizers import Tokenizer as Backend
 
-        try:
+        with _library("read"):
             self._backend = Backend.from_str(content)
-        except Exception as error:  # the library raises bare Exception
-            raise BundleError(
-                f"tokenizer.json cannot be read ({error}): export the bundle again."
-            ) from error
-        self._backend.no_padding()
-        self._backend.no_truncation()
+            self._backend.no_padding()
+            self._backend.no_truncation()
+            added = self._backend.get_added_tokens_decoder()
+        self._special = {number for number, token in added.items() if token.special}
+        self._lock = Lock()  # whether special tokens are parsed is the library's own state
         self.info = info
         self._template = chat_template
 
@@ -45,26 +51,40 @@ class Tokenizer:
 
     def encode_prompt(self, text: str) -> list[int]:
         """Token ids of a prompt, with the start token where the base wants one."""
-        ids = self.encode(text)
+        ids = self._encoded(text, parse=True)[0]
         bos = self.info.bos_id
         return [bos, *ids] if self.info.add_bos and bos is not None and ids[:1] != [bos] else ids
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of a text alone.
+        """Token ids of a text alone, in which special tokens are text like any other.
 
         Raises ExampleError for text that is not Unicode: half of a surrogate pair.
         """
-        try:
-            return list(self._backend.encode(text, add_special_tokens=False).ids)
-        except TypeError as error:  # all that the library says of lone surrogates
-            raise ExampleError(
-                f"{text[:40]!r} holds half a character (a lone surrogate), expected Unicode text: "
-                "correct its encoding."
-            ) from error
+        return self._encoded(text, parse=False)[0]
+
+    def plain(self, text: str) -> str:
+        """A user's text as it may stand in a prompt; without special tokens in it, as it is.
+
+        Each of them is split by a zero-width space, so that it is text.
+        """
+        made = text
+        for _ in range(SPLITS):
+            ids, offsets = self._encoded(made, parse=True)
+            found = [where for i, where in zip(ids, offsets, strict=True) if i in self._special]
+            if not found:
+                return made
+            for start, end in reversed(found):
+                at = end - len(made[start:end].lstrip()) + 1  # behind its first character
+                made = made[:at] + SPLIT + made[at:]
+        raise ExampleError(
+            f"{text[:40]!r} holds a special token of this base that cannot be read as text: leave "
+            "it out."
+        )
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids, special tokens left out."""
-        return str(self._backend.decode(list(ids), skip_special_tokens=True))
+        with _library("used"):
+            return str(self._backend.decode(list(ids), skip_special_tokens=True))
 
     def stream(self, tokens: Iterable[int]) -> Iterator[str]:
         """Text of tokens as they come, each piece as soon as it is certain."""
@@ -81,7 +101,7 @@ class Tokenizer:
             yield rest
 
     def chat(self, messages: Sequence[dict[str, str]], generate: bool) -> str:
-        """Render a chat with the base's template.
+        """Render a chat with the base's template; what stands in the messages stays text.
 
         generate: end with the opening of the assistant's next turn.
         Raises ExampleError when the base has no template or refuses the messages.
@@ -101,19 +121,50 @@ class Tokenizer:
         environment.globals["raise_exception"] = refuse
         environment.filters["tojson"] = lambda value, **_: json.dumps(value, ensure_ascii=False)
         try:
+            told = [{name: self._said(what) for name, what in m.items()} for m in messages]
             template = environment.from_string(self._template)
-            return template.render(
-                messages=list(messages), add_generation_prompt=generate, **self._special()
-            )
+            return template.render(messages=told, add_generation_prompt=generate, **self._ends())
+        except DsaEdgeError:
+            raise
         except Exception as error:  # a template is foreign code and may raise anything
             raise ExampleError(
                 f"the base's chat template refuses these messages ({error}): "
                 "check their roles and order."
             ) from error
 
-    def _special(self) -> dict[str, Any]:
+    def _said(self, what: Any) -> Any:
+        return self.plain(what) if isinstance(what, str) else what
+
+    def _encoded(self, text: str, parse: bool) -> tuple[list[int], list[tuple[int, int]]]:
+        """Token ids, and where each stands in the text; parse: look for special tokens."""
+        try:
+            with self._lock, _library("used"):
+                self._backend.encode_special_tokens = not parse
+                found = self._backend.encode(text, add_special_tokens=False)
+                return list(found.ids), list(found.offsets)
+        except TypeError as error:  # all that the library says of lone surrogates
+            raise ExampleError(
+                f"{text[:40]!r} holds half a character (a lone surrogate), expected Unicode text: "
+                "correct its encoding."
+            ) from error
+
+    def _ends(self) -> dict[str, Any]:
         bos, eos = self.info.bos_id, self.info.eos_ids[:1]
         return {
             "bos_token": "" if bos is None else self._backend.id_to_token(bos),
             "eos_token": self._backend.id_to_token(eos[0]) if eos else "",
         }
+
+
+@contextmanager
+def _library(what: str) -> Iterator[None]:
+    """The library raises bare Exception, and a panic of its Rust is not even that."""
+    try:
+        yield
+    except BaseException as error:
+        bare = type(error).__name__ in ("Exception", "PanicException")
+        if not bare and not (what == "read" and isinstance(error, Exception)):
+            raise
+        raise BundleError(
+            f"tokenizer.json cannot be {what} ({error}): export the bundle again."
+        ) from error

@@ -18,7 +18,7 @@ from dsa_edge.runtime._pace import Pace
 from dsa_edge.runtime._privacy import Mechanism, Privacy, Spent
 from dsa_edge.runtime._private_trainer import PrivateTrainer
 from dsa_edge.runtime._random import order
-from dsa_edge.runtime._records import Run
+from dsa_edge.runtime._records import DAMAGED, Run
 from dsa_edge.runtime._report import Progress
 from dsa_edge.runtime._trainer import Outcome, Trainer, hold_out
 
@@ -132,6 +132,12 @@ class PrivateCourse:
 
 def _check(privacy: Privacy, ids: Sequence[str], earlier: Sequence[Run]) -> None:
     """Refuse what would be no guarantee, whatever the noise."""
+    damaged = [run.id for run in earlier if run.verdict == DAMAGED]
+    if damaged:
+        raise PrivacyError(
+            f"fit {', '.join(map(str, damaged))} of this store is damaged, so what it spent is not "
+            "known: restore the store from a backup, or `forget` and begin again."
+        )
     if privacy.delta >= 1 / len(ids):
         raise PrivacyError(
             f"delta is {privacy.delta:g} for {len(ids)} examples, expected less than 1 / examples: "

@@ -5,18 +5,23 @@ SQLite is the crash-safe log; we write none of our own. A transaction is durable
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import stat
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from dsa_edge.errors import DsaEdgeError, StoreError
+from dsa_edge.errors import DamagedError, DsaEdgeError, StoreError
 
 __all__ = ["Database", "Migration", "store_errors"]
 
 FILE = "user.db"
-PRAGMAS = ("page_size=1024", "journal_mode=WAL", "synchronous=FULL", "secure_delete=ON")
+PRAGMAS = (
+    "page_size=1024", "journal_mode=WAL", "synchronous=FULL", "secure_delete=ON",
+    "temp_store=MEMORY",  # what VACUUM copies is then in no other file
+)  # fmt: skip
 # What reading rows that we did not write so can raise: NULL has no `hex`, JSON nests too deep.
 _NOT_OURS = (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError)
 # Turns a database of one schema version into one of the next, inside a transaction.
@@ -38,6 +43,7 @@ class Database:
         with store_errors(folder):
             if folder is not None:
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                _private(folder / FILE)
             path = ":memory:" if folder is None else str(folder / FILE)
             self._db = sqlite3.connect(path, isolation_level=None, timeout=2)
             try:
@@ -56,18 +62,24 @@ class Database:
         with store_errors(self.folder):
             return int(self._db.execute(query, given).lastrowid or 0)
 
-    def get(self, key: str) -> str:
+    def get(self, key: str) -> bytes:
         """A setting that must be there."""
-        with store_errors(self.folder):
-            (value,) = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-            return str(value)
+        found = self.find(key)
+        if found is None:
+            raise DamagedError(
+                f"the store {self.folder} is damaged (it has no setting {key!r}): restore it from "
+                "a backup, or choose another folder."
+            )
+        return found
 
-    def find(self, key: str) -> str | None:
-        """A setting, or None where there is none."""
+    def find(self, key: str) -> bytes | None:
+        """A setting as it was packed, or None where there is none."""
         found = self.rows("SELECT value FROM meta WHERE key = ?", key)
-        return str(found[0][0]) if found else None
+        if not found:
+            return None
+        return found[0][0] if isinstance(found[0][0], bytes) else b""  # no blob: damaged
 
-    def set(self, key: str, value: str) -> None:
+    def set(self, key: str, value: bytes) -> None:
         """Keep a setting."""
         self.rows("INSERT OR REPLACE INTO meta VALUES (?, ?)", key, value)
 
@@ -164,6 +176,16 @@ class Database:
         return int(self._db.execute("PRAGMA user_version").fetchone()[0])
 
 
+def _private(file: Path) -> None:
+    """Its owner alone may read it, whatever the folder allows; the log's files follow it."""
+    if not file.exists():  # to open one that is in use, and close it, would end SQLite's locks
+        with suppress(FileExistsError):
+            os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    if os.name == "posix" and stat.S_IMODE(file.stat().st_mode) & 0o077:
+        with suppress(PermissionError):  # another user's
+            file.chmod(0o600)
+
+
 @contextmanager
 def store_errors(folder: Path | None) -> Iterator[None]:
     """Turn SQLite's and the system's errors into ours."""
@@ -172,12 +194,14 @@ def store_errors(folder: Path | None) -> Iterator[None]:
     except DsaEdgeError:
         raise
     except sqlite3.DatabaseError as error:
-        raise StoreError(
+        # SQLite says "malformed" with the class itself, and "full" or "locked" with another.
+        kind = DamagedError if type(error) is sqlite3.DatabaseError else StoreError
+        raise kind(
             f"the store {folder} cannot be used ({error}): check free space and permissions, close "
             "other programs that use it, or choose another folder; what it held is unchanged."
         ) from error
     except _NOT_OURS as error:
-        raise StoreError(
+        raise DamagedError(
             f"the store {folder} is damaged ({type(error).__name__}: {error}): restore it from a "
             "backup, or choose another folder."
         ) from error

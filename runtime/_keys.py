@@ -1,17 +1,22 @@
-"""Where the key of a sealed store comes from: the system's keyring, a passphrase, or a file."""
+"""Where the key of a sealed store comes from: the system's keyring, a passphrase, or a file.
+
+Keyring and file hold a secret; a store's key is derived from it and the store's salt, so that a
+new salt is a new key.
+"""
 
 from __future__ import annotations
 
 import base64
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from dsa_edge.errors import MissingDependencyError, UsageError, WrongKeyError
 from dsa_edge.runtime._vault import KEY_BYTES, ciphers
 
-__all__ = ["FileKey", "KeyProvider", "KeyringKey", "PassphraseKey"]
+__all__ = ["FileKey", "KeyKeeper", "KeyProvider", "KeyringKey", "PassphraseKey", "keeps"]
 
 SCRYPT = {"n": 2**15, "r": 8, "p": 1}  # 32 MB and about 0.1 s a guess (RFC 7914)
 
@@ -29,8 +34,22 @@ class KeyProvider(Protocol):
         ...
 
 
+@runtime_checkable
+class KeyKeeper(Protocol):
+    """A provider that makes its secret when first asked, and must not for a sealed store."""
+
+    def keeps(self, store: str) -> bool:
+        """Whether the secret of the store of that id is there."""
+        ...
+
+
+def keeps(key: KeyProvider, store: str) -> bool:
+    """Whether a provider has the secret of a store; one that makes none always does."""
+    return key.keeps(store) if isinstance(key, KeyKeeper) else True
+
+
 class KeyringKey:
-    """A random key in the keyring of the operating system, made when first asked for.
+    """A random secret in the keyring of the operating system, made when first asked for.
 
     Raises MissingDependencyError without the package `keyring`, UsageError without any keyring.
     """
@@ -42,18 +61,36 @@ class KeyringKey:
 
     def key(self, store: str, salt: bytes) -> bytes:
         """See `KeyProvider`."""
+        text = self._find(store)
+        if text is None:
+            text = base64.b64encode(os.urandom(KEY_BYTES)).decode()
+            self._ask(lambda keyring: keyring.set_password(self._service, store, text))
+        try:
+            return _derived(base64.b64decode(text), store, salt)
+        except ValueError as error:
+            raise WrongKeyError(
+                f"the keyring's entry {self._service} for {store} is no key of ours ({error}): "
+                "restore it; nothing was changed."
+            ) from error
+
+    def keeps(self, store: str) -> bool:
+        """See `KeyKeeper`."""
+        return self._find(store) is not None
+
+    def _find(self, store: str) -> str | None:
+        found: str | None = self._ask(lambda keyring: keyring.get_password(self._service, store))
+        return found
+
+    @staticmethod
+    def _ask(what: Callable[[Any], Any]) -> Any:
         keyring = _keyring()
         try:
-            text = keyring.get_password(self._service, store)
-            if text is None:
-                text = base64.b64encode(os.urandom(KEY_BYTES)).decode()
-                keyring.set_password(self._service, store, text)
+            return what(keyring)
         except keyring.errors.KeyringError as error:
             raise UsageError(
                 f"this system has no keyring that can be used ({error}): use a passphrase or a "
                 "key file."
             ) from error
-        return base64.b64decode(text)
 
 
 class PassphraseKey:
@@ -74,7 +111,7 @@ class PassphraseKey:
 
 
 class FileKey:
-    """A random key in a file that only its owner may read, made when it is missing.
+    """A random secret in a file that only its owner may read, made when it is missing.
 
     The fallback where there is no keyring: whoever can read the file can read the store.
     """
@@ -104,7 +141,11 @@ class FileKey:
                 f"{self._path} holds {len(found)} bytes, expected {KEY_BYTES}: it is no key of "
                 "ours, give the right file."
             )
-        return found
+        return _derived(found, store, salt)
+
+    def keeps(self, store: str) -> bool:
+        """See `KeyKeeper`."""
+        return self._path.exists()
 
     def _make(self) -> None:
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
@@ -112,6 +153,15 @@ class FileKey:
             file.write(os.urandom(KEY_BYTES))
             file.flush()
             os.fsync(file.fileno())
+
+
+def _derived(secret: bytes, store: str, salt: bytes) -> bytes:
+    """HKDF-SHA256 (RFC 5869): another salt, another key."""
+    from cryptography.hazmat.primitives.hashes import SHA256
+
+    derive = ciphers("hkdf").HKDF(SHA256(), KEY_BYTES, salt, b"dsa-edge store " + store.encode())
+    key: bytes = derive.derive(secret)
+    return key
 
 
 def _keyring() -> Any:

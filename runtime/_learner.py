@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from dsa_edge.adapter import Adapter
 from dsa_edge.errors import UsageError
@@ -11,16 +13,25 @@ from dsa_edge.examples import Example
 from dsa_edge.runtime._cache import cache_size
 from dsa_edge.runtime._conditions import Conditions, Device, Gate, LinuxDevice, never_met
 from dsa_edge.runtime._course import Course, OpenCourse, PrivateCourse
-from dsa_edge.runtime._encode import learnable
+from dsa_edge.runtime._encode import Encoded, learnable
 from dsa_edge.runtime._measured import Measured
-from dsa_edge.runtime._memory import peak_mb, reset_peak
+from dsa_edge.runtime._memory import peak_mb, reset_peak, steady_peaks
 from dsa_edge.runtime._objective import Objective, items_of
 from dsa_edge.runtime._optimizer import Hyperparameters
 from dsa_edge.runtime._pace import Pace
-from dsa_edge.runtime._plan import MB, Budget, room_for_base, spills, store_growth
-from dsa_edge.runtime._planner import Plan, Trial, trial_set
+from dsa_edge.runtime._plan import (
+    MB,
+    Budget,
+    Chunks,
+    check_disk,
+    room_for_base,
+    spills,
+    store_growth,
+)
+from dsa_edge.runtime._planner import Plan, Timing, Trial, trial_set
 from dsa_edge.runtime._privacy import Privacy, Spent
 from dsa_edge.runtime._random import order
+from dsa_edge.runtime._rehearsal import Fitted, rehearse
 from dsa_edge.runtime._report import Progress, Report
 from dsa_edge.runtime._trainer import Outcome
 
@@ -110,39 +121,60 @@ class Learner(Measured):
         """
         budget = budget or Budget()
         steps = budget.steps or DEFAULT_STEPS
-        self._engine.release("probe", "choose", "decode")
-        self._engine.keep_within(room_for_base(budget.memory_mb))
-        reset_peak()
+        self._prepare(budget)
         encoded = self._encoder.encode_all(learnable(examples))
         hyper = hyperparameters or Hyperparameters.suited(all(e.choices for e in encoded))
-        growth = self._growth(steps, hyper, len(encoded))
-        chunks = self._chunks(encoded, budget, growth)
+        bound = self._growth(steps, hyper, len(encoded))
+        chunks = self._chunks(encoded, budget, bound)
         size, tokens = cache_size(self.bundle.manifest, items_of(encoded))
         spilled = size if spills(size, chunks) else 0
-        trial = Trial.run(
-            trial_set(encoded, seed), lambda some: self._objective(some, budget, growth=growth),
-            self._engine, self.adapter.vector, hyper,
-        )  # fmt: skip
-        before = trial.until_first_step(tokens, len(encoded), seed)
-        step = trial.a_step(len(encoded), steps, seed)
+        check_disk(self._store.folder, spilled)
+        trial = self._trial(encoded, chunks, hyper, seed)
+        timing = Timing(trial, len(encoded), tokens, steps, seed)
         if budget.seconds is not None:
-            steps = min(steps, max(0, int((budget.seconds - before) / step)))
+            timing = timing.within(budget.seconds, PROMPT_SHARE)
+        held = 0 if spilled else size * timing.examples // len(encoded)
         return Plan(
-            peak_mb=trial.peak + (0 if spilled else size) / MB,
-            disk_mb=(spilled + growth) / MB,
+            peak_mb=trial.peak + held / MB,
+            disk_mb=(spilled + self._likely_growth(timing.steps, hyper, encoded, bound)) / MB,
+            disk_bound_mb=(spilled + bound) / MB,
             spill_mb=spilled / MB,
-            seconds=before + steps * step,
-            prefill_seconds=before,
-            step_seconds=step,
-            steps=steps,
-            examples=len(encoded),
-            tokens=tokens,
+            seconds=timing.until_first_step + timing.steps * timing.a_step,
+            prefill_seconds=timing.until_first_step,
+            step_seconds=timing.a_step,
+            steps=timing.steps,
+            examples=timing.examples,
+            tokens=timing.tokens,
+            notes=_late(len(encoded), timing.examples),
         )
 
+    def _trial(
+        self, encoded: Sequence[Encoded], chunks: Chunks, hyper: Hyperparameters, seed: int
+    ) -> Trial:
+        """What some of the examples take, cached in memory: the store's folder stays as it is."""
+        some = trial_set(encoded, seed, self.bundle.manifest, chunks.cache)
+        in_memory = replace(chunks, cache=sys.maxsize)
+        try:
+            return Trial.run(
+                some, len(encoded), lambda part: self._within(part, in_memory), self._engine,
+                self.adapter.vector, hyper,
+            )  # fmt: skip
+        finally:
+            self._engine.release("prefill", "probe", "choose")
+
+    def _likely_growth(
+        self, steps: int, hyper: Hyperparameters, encoded: Sequence[Encoded], bound: int
+    ) -> int:
+        """Bytes that a fit that improves adds to the store meanwhile."""
+        if self._store.folder is None:
+            return 0
+        sets = {example.choices for example in encoded}
+        labels = (*self.adapter.labels, *(sets.pop() if len(sets) == 1 else ()))
+        size = self.bundle.manifest.adapter_size
+        return rehearse(Fitted(steps, size, len(encoded), hyper, labels), self._store, bound)
+
     def _fit(self, examples: Sequence[Example], wish: _Wish, pace: Pace) -> Report:
-        self._engine.release("probe", "choose", "decode")
-        self._engine.keep_within(room_for_base(wish.budget.memory_mb))
-        reset_peak()
+        self._prepare(wish.budget)
         known = self._known(examples, wish)
         ids = [key for key, _ in known]
         objective = self._cached([example for _, example in known], wish, pace)
@@ -183,6 +215,13 @@ class Learner(Measured):
             curve=tuple(outcome.curve),
         )
 
+    def _prepare(self, budget: Budget) -> None:
+        """Free what a fit does not need, and measure from here on."""
+        steady_peaks()
+        self._engine.release("probe", "choose", "decode")
+        self._engine.keep_within(room_for_base(budget.memory_mb))
+        reset_peak()
+
     def _known(self, examples: Sequence[Example], wish: _Wish) -> list[tuple[str, Example]]:
         """Examples and their ids, in the order to cache them: the new ones and some of the old."""
         known = [(self.example_id(example), example) for example in learnable(examples)]
@@ -205,19 +244,23 @@ class Learner(Measured):
 
         encoded = self._encoder.encode_all(examples)
         hyper = wish.hyperparameters or Hyperparameters.suited(all(e.choices for e in encoded))
-        growth = self._growth(pace.steps, hyper, len(encoded))
+        content = sum(map(_kept_bytes, examples)) if wish.remember else 0
+        growth = self._growth(pace.steps, hyper, len(encoded), content)
         pace.pause()
         deadline = pace.deadline(PROMPT_SHARE)
         objective = self._objective(encoded, wish.budget, on_prefill, deadline, growth)
         self._engine.release("prefill")
         return objective
 
-    def _growth(self, steps: int, hyper: Hyperparameters, examples: int) -> int:
-        """Bytes that a fit adds to the store at most; none to one in memory."""
+    def _growth(self, steps: int, hyper: Hyperparameters, examples: int, content: int = 0) -> int:
+        """Bytes that a fit adds to the store at most; none to one in memory.
+
+        content: bytes of examples that it keeps.
+        """
         if self._store.folder is None:
             return 0
         size = self.bundle.manifest.adapter_size
-        return store_growth(steps, size, hyper.queries, examples)
+        return store_growth(steps, size, hyper.queries, examples, content)
 
     def _course(
         self, objective: Objective, old: Adapter, ids: Sequence[str], wish: _Wish, steps: int
@@ -258,17 +301,26 @@ class Learner(Measured):
         return parent if made is None else made
 
 
+def _kept_bytes(example: Example) -> int:
+    """Bytes of an example in the store at most, with its id and what seals it."""
+    return len(json.dumps(asdict(example))) + 128
+
+
 def _ignore(_: object) -> None:
     """Nobody wants to know."""
 
 
 def _notes(given: int, used: int, course: Course, from_storage: int) -> tuple[str, ...]:
-    late = f"the time allowed was enough for {used} of {given} examples; the others were left out"
     alone = "too few examples to hold any out: the verdict is about the training examples"
     slow = f"memory_mb holds the base but for {from_storage} layers, which came from storage"
     return (
         *course.notes,
-        *(late,) * (used < given),
+        *_late(given, used),
         *(alone,) * (len(course.held_out) == used),
         *(slow,) * (from_storage > 0),
     )
+
+
+def _late(given: int, used: int) -> tuple[str, ...]:
+    late = f"the time allowed is enough for {used} of {given} examples; the others are left out"
+    return (late,) * (used < given)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -59,6 +60,7 @@ class Measured(Versions):
             scores = objective.choice_scores(np.arange(len(examples)), lanes)[0]
             return scores, objective.answers
 
+        labels = replace(labels, plain=self._tokenizer.plain)
         return pick_shots(labels, rows, score, shots, tries, judges, seed, on_judged)
 
     def evaluate(
@@ -102,7 +104,16 @@ class Measured(Versions):
         growth: int = 0,
     ) -> Objective:
         """The loss over examples whose prompts are now cached, fewer of them after a deadline."""
-        chunks = self._chunks(encoded, budget, growth)
+        return self._within(encoded, self._chunks(encoded, budget, growth), on_prefill, deadline)
+
+    def _within(
+        self,
+        encoded: Sequence[Encoded],
+        chunks: Chunks,
+        on_prefill: Callable[[int], object] | None = None,
+        deadline: float | None = None,
+    ) -> Objective:
+        """`_objective` within bounds that are settled already."""
         counts = [len(example.items) for example in encoded]
         cache = PromptCache(
             self._engine, items_of(encoded), chunks, self._store.folder,

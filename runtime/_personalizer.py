@@ -62,11 +62,18 @@ class Personalizer(Learner):
         )
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of a text in the base's vocabulary."""
+        """Token ids of a text in the base's vocabulary; special tokens in it are text."""
         return self._tokenizer.encode(text)
 
+    def plain(self, text: str) -> str:
+        """A user's text as it may stand in a prompt: special tokens that it holds stay text.
+
+        Any other text is returned as it is. What goes through `chat` needs it not.
+        """
+        return self._tokenizer.plain(text)
+
     def chat(self, messages: Sequence[dict[str, str]], generate: bool = True) -> str:
-        """Render a chat as a prompt with the base's own template."""
+        """Render a chat as a prompt with the base's own template; messages stay text."""
         return self._tokenizer.chat(messages, generate)
 
     def choose(self, prompt: str, choices: Sequence[str], version: int | None = None) -> Choice:

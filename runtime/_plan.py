@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 
 from dsa_edge.errors import BudgetError, UsageError
 from dsa_edge.manifest import Manifest
 from dsa_edge.runtime._memory import resident_mb
 
-__all__ = ["MB", "Budget", "Chunks", "plan_chunks", "room_for_base", "spills", "store_growth"]
+__all__ = [
+    "MB",
+    "Budget",
+    "Chunks",
+    "check_disk",
+    "plan_chunks",
+    "room_for_base",
+    "spills",
+    "store_growth",
+]
 
 MB = 2**20
 DEFAULT_ACTIVATIONS = 48 * MB  # more rows a run do not make a step faster (docs/decisions.md)
@@ -16,7 +28,9 @@ DEFAULT_CACHE = 48 * MB  # prompt caches beyond it go to a file
 DEFAULT_CONTEXT = 24 * MB  # keys and values that one run may read
 ACTIVATIONS = 0.4  # of the memory that a bound leaves
 WORK_MB = 80  # for activations and caches, when layers can make room by coming from storage
-LOG = 1_100_000  # bytes to which SQLite lets its write-ahead log grow (1,000 pages)
+PAGE, LOCAL = 1024, 231  # bytes of a page, and of a row that stay in it; more go to other pages
+FRAME, FULL = 1050, 1000  # bytes of a page in the write-ahead log, and pages after which it is full
+TOUCHED = 12  # pages that the journal of one step may change, its own aside
 RESERVE_MB = 12  # for Python's own objects and SQLite
 _SIZES = ("ffn_width", "head_dim", "n_heads", "n_kv_heads", "vocab_size", "width")
 SHORT = 64  # keys: what every budget must allow a row to attend to
@@ -76,13 +90,20 @@ def room_for_base(memory_mb: float | None) -> float | None:
     return None if memory_mb is None else memory_mb - resident_mb() - RESERVE_MB - WORK_MB
 
 
-def store_growth(steps: int, numbers: int, queries: int, examples: int) -> int:
+def store_growth(steps: int, numbers: int, queries: int, examples: int, content: int = 0) -> int:
     """Bytes that a fit adds to a store at most, its write-ahead log among them.
 
+    A bound that holds whatever the data; `rehearse` tells what is likely.
     numbers: of the adapter; a version has no more than their bytes. examples: 8 bytes an id.
+    content: bytes of examples that are kept.
     """
-    kept = 4 * numbers + steps * (4 * (queries + 1) + 64) + 8 * examples
-    return 2 * kept + LOG
+    row = 4 * (queries + 1) + 64
+    beyond = -(-max(0, row - LOCAL) // (PAGE - 4))
+    # A tree's pages are a third full at least.
+    rows = steps * (3 * min(row, LOCAL) + PAGE * beyond)
+    kept = 4 * numbers + rows + 8 * examples + 3 * content
+    log = FRAME * min(FULL, 2 * TOUCHED + steps * (TOUCHED + beyond))
+    return int(2.1 * kept) + log + 8 * PAGE  # all of it once in the log, once in the database
 
 
 def spills(size: int, chunks: Chunks) -> bool:
@@ -100,6 +121,17 @@ def spills(size: int, chunks: Chunks) -> bool:
             f"of them and disk_mb {chunks.disk / MB:.0f}: raise one, or give fewer examples."
         )
     return False  # memory has no bound of its own
+
+
+def check_disk(folder: Path | None, size: int) -> None:
+    """Raise BudgetError when a file of so many bytes would not fit where a fit puts it."""
+    where = tempfile.gettempdir() if folder is None else folder
+    free = shutil.disk_usage(where).free if size else size
+    if size > free:
+        raise BudgetError(
+            f"the prompt cache needs {size / MB:.0f} MB of disk, and {where} has {free / MB:.0f}: "
+            "free some space, raise memory_mb, or give fewer examples."
+        )
 
 
 def plan_chunks(

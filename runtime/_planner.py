@@ -9,9 +9,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
+from dsa_edge.manifest import Manifest
 from dsa_edge.runtime._cache import cache_size
 from dsa_edge.runtime._encode import Encoded
 from dsa_edge.runtime._engine import Engine, Floats, Ints
@@ -22,24 +24,27 @@ from dsa_edge.runtime._plan import MB
 from dsa_edge.runtime._random import order
 from dsa_edge.runtime._trainer import CHECKS, hold_out
 
-__all__ = ["Plan", "Trial", "trial_set"]
+__all__ = ["Plan", "Timing", "Trial", "trial_set"]
 
 LONGEST, OTHERS = 8, 64  # examples of a trial
-TRIED = 3  # steps of a trial; the first one loads the method
-CHECKED = 2  # steps' worth of probing for the radius and the rate
+TIMED = 4  # steps of a trial, after one that loads the method
+LOOKED = 512  # examples that are looked at in a trial, the same ones again where there are fewer
+CHECKED = 0.3  # of a step: rates that are tried before the first one
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a fit will take, within about a tenth.
+    """What a fit that improves and does not end early will take, memory within a tenth.
 
-    peak_mb: of the whole process. disk_mb: added on disk at most, `spill_mb` of it only meanwhile.
+    peak_mb: of the whole process. disk_mb: added on disk at most, `spill_mb` of it only meanwhile;
+    disk_bound_mb: what a budget must allow, whatever the data turn out to be.
     seconds: of the whole fit; prefill_seconds: until the first step; step_seconds: each.
-    steps: that the budget has room for. tokens: of prompts.
+    steps, examples: that the budget has room for. tokens: of prompts and responses.
     """
 
     peak_mb: float
     disk_mb: float
+    disk_bound_mb: float
     spill_mb: float
     seconds: float
     prefill_seconds: float
@@ -68,42 +73,100 @@ class Trial:
 
     @classmethod
     def run(
-        cls, examples: Sequence[Encoded], cached: Callable[[Sequence[Encoded]], Objective],
-        engine: Engine, adapter: Floats, hyper: Hyperparameters,
+        cls, examples: Sequence[Encoded], count: int,
+        cached: Callable[[Sequence[Encoded]], Objective], engine: Engine, adapter: Floats,
+        hyper: Hyperparameters,
     ) -> Trial:  # fmt: skip
-        """Cache some examples and take a few steps on them.
+        """Cache some examples, the longest first, and take a few steps on them.
 
-        cached: makes the objective of a fit.
+        count: examples of the fit. cached: makes its objective, all of it in memory.
         """
-        load = _seconds(lambda: cached(examples[:1]))
-        objective, began = list[Objective](), time.perf_counter()
-        objective.append(cached(examples))
-        token = (time.perf_counter() - began) / _tokens(engine, examples)
+        manifest = engine.bundle.manifest
+        load = _seconds(lambda: cached(examples[:2]))
+        began = time.perf_counter()
+        objective = cached(examples)
+        token = (time.perf_counter() - began) / _tokens(manifest, examples)
+        load = max(0.0, load - token * _tokens(manifest, examples[:2]))
         engine.release("prefill")
-        batch = np.arange(min(hyper.batch, len(examples)))
-        times = [_seconds(lambda: _step(objective[0], batch, adapter, hyper)) for _ in range(TRIED)]
-        everything = np.arange(len(examples))
-        look = _seconds(lambda: objective[0](everything, adapter[None])) / len(examples)
-        peak = peak_mb() - objective[0].memory / MB
-        return cls(load, token, times[0], float(np.median(times[1:])), look, peak)
+        first, *times = (
+            _seconds(partial(_step, objective, batch, adapter, hyper))
+            for batch in _batches(len(examples), min(count, hyper.batch))
+        )
+        looked = np.resize(np.arange(len(examples)), min(count, LOOKED))
+        look = _seconds(lambda: objective(looked, adapter[None])) / len(looked)
+        peak = peak_mb() - objective.memory / MB
+        return cls(load, token, first, float(np.median(times)), look, peak)
 
-    def until_first_step(self, tokens: int, examples: int, seed: int) -> float:
+
+@dataclass(frozen=True)
+class Timing:
+    """How long a fit takes on so many examples, of so many tokens, for so many steps."""
+
+    trial: Trial
+    examples: int
+    tokens: int
+    steps: int
+    seed: int
+
+    def within(self, seconds: float, share: float) -> Timing:
+        """What there is time for, a share of it for caching prompts."""
+        trial = self.trial
+        part = max(0.0, share * seconds - trial.load) / (trial.token * self.tokens)
+        count = max(1, int(min(1.0, part) * self.examples))
+        cut = Timing(trial, count, self.tokens * count // self.examples, self.steps, self.seed)
+        steps = int(max(0.0, seconds - cut.until_first_step) / cut.a_step)
+        return Timing(trial, cut.examples, cut.tokens, min(self.steps, steps), self.seed)
+
+    @property
+    def until_first_step(self) -> float:
         """Seconds of a fit until its first step."""
-        train, held_out = hold_out(examples, seed)
-        looks = (len(train) + 2 * len(held_out)) * self.look
-        return self.load + self.token * tokens + self.first + CHECKED * self.step + looks
+        trial, (train, held_out) = self.trial, hold_out(self.examples, self.seed)
+        looks = (len(train) + 2 * len(held_out)) * trial.look
+        return trial.load + trial.token * self.tokens + trial.first + CHECKED * trial.step + looks
 
-    def a_step(self, examples: int, steps: int, seed: int) -> float:
+    @property
+    def a_step(self) -> float:
         """Seconds of a step, with its share of the looks at the held-out examples."""
-        looks = min(CHECKS, steps) * len(hold_out(examples, seed)[1])
-        return self.step + looks * self.look / steps
+        held_out = len(hold_out(self.examples, self.seed)[1])
+        return self.trial.step + held_out * self.trial.look / max(1, self.steps // CHECKS)
 
 
-def trial_set(examples: Sequence[Encoded], seed: int) -> list[Encoded]:
-    """The longest examples, which decide memory, and some others, which decide time."""
+def trial_set(
+    examples: Sequence[Encoded], seed: int, manifest: Manifest, room: int
+) -> list[Encoded]:
+    """The longest examples, which decide memory, and some others, which decide time.
+
+    The second one sees to it that they all begin alike no longer than all examples do.
+    room: bytes that their prompt caches may take; two examples are always there.
+    """
     by_length = sorted(examples, key=lambda e: -max(len(i.prompt) + len(i.tail) for i in e.items))
+    odd = _oddest(by_length)
+    by_length = [by_length[0], *by_length[odd : odd + 1], *by_length[1:odd], *by_length[odd + 1 :]]
     longest, others = by_length[:LONGEST], by_length[LONGEST:]
-    return longest + [others[i] for i in order(seed, 0, len(others))[:OTHERS]]
+    chosen = longest + [others[i] for i in order(seed, 0, len(others))[:OTHERS]]
+    while len(chosen) > 2 and cache_size(manifest, items_of(chosen))[0] > room:
+        chosen.pop()
+    return chosen
+
+
+def _oddest(examples: Sequence[Encoded]) -> int:
+    """Which one, but for the first, begins like the first for the fewest tokens; 1 if alone."""
+    prompts = [example.items[0].prompt for example in examples]
+    return 1 + int(np.argmin([_alike(prompts[0], other) for other in prompts[1:]] or [0]))
+
+
+def _alike(one: Ints, other: Ints) -> int:
+    """Tokens that two prompts begin with, the last one of each aside."""
+    most = min(len(one), len(other)) - 1
+    differing = np.flatnonzero(one[:most] != other[:most])
+    return int(differing[0]) if differing.size else most
+
+
+def _batches(known: int, size: int) -> list[Ints]:
+    """Indices of the steps of a trial: the longest examples, then others as they come."""
+    usual = np.arange(LONGEST if known > LONGEST else 0, known)
+    rest = np.resize(usual, (TIMED, size))
+    return [np.resize(np.arange(known), size), *rest]
 
 
 def _step(objective: Objective, batch: Ints, adapter: Floats, hyper: Hyperparameters) -> None:
@@ -113,8 +176,8 @@ def _step(objective: Objective, batch: Ints, adapter: Floats, hyper: Hyperparame
     update(state, 0, hyper, Step(hyper.rate, slopes))
 
 
-def _tokens(engine: Engine, examples: Sequence[Encoded]) -> int:
-    return cache_size(engine.bundle.manifest, items_of(examples))[1]
+def _tokens(manifest: Manifest, examples: Sequence[Encoded]) -> int:
+    return cache_size(manifest, items_of(examples))[1]
 
 
 def _seconds(run: Callable[[], object]) -> float:

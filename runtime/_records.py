@@ -1,23 +1,42 @@
-"""Rows of the store as values."""
+"""Rows of the store as values, and as the JSON that is packed into a row's `record`."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from dsa_edge.adapter import Adapter
 from dsa_edge.runtime._privacy import Spent
 
-__all__ = ["Run", "Version", "spent_json", "spent_of"]
+__all__ = [
+    "DAMAGED",
+    "InUse",
+    "Run",
+    "Version",
+    "before",
+    "labels_of",
+    "parents_of",
+    "record_of_run",
+    "record_of_version",
+    "run_of",
+    "version_of",
+]
+
+DAMAGED = "damaged"  # the verdict of a row that cannot be read
 
 
 @dataclass(frozen=True)
 class Version:
-    """One saved adapter. id 0 is the bundle's initial adapter; created is in Unix seconds."""
+    """One saved adapter. id 0 is the bundle's initial adapter; created is in Unix seconds.
+
+    verdict: "damaged" when what the store says of it cannot be read; all else is then unknown.
+    """
 
     id: int
-    parent: int
-    created: float
+    parent: int | None
+    created: float | None
     verdict: str
     steps: int
     active: bool
@@ -28,27 +47,78 @@ class Version:
 class Run:
     """One fit as the journal has it: version = adapter of `parent` after the first `kept` steps.
 
-    verdict: None for a fit that was interrupted. examples: ids of those it could learn from.
-    privacy: what it took of it, None for a fit without any.
+    verdict: None for a fit that was interrupted; "damaged" when what the store says of it cannot
+        be read: seed and parent are then unknown, or the examples alone are.
+    examples: ids of those it could learn from. privacy: what it took of it, None for a fit without.
+    numbers: how many its journal holds, once it has ended.
     """
 
     id: int
-    parent: int
-    seed: int
-    hyper: dict[str, float]
-    version: int | None
-    kept: int | None
+    parent: int | None = None
+    seed: int | None = None
+    hyper: dict[str, float] = field(default_factory=dict)
+    version: int | None = None
+    kept: int | None = None
     created: float | None = None
     verdict: str | None = None
     examples: tuple[str, ...] = ()
     privacy: Spent | None = None
+    numbers: int | None = None
 
 
-def spent_json(spent: Spent | None) -> str | None:
-    """A fit's privacy as the store keeps it."""
-    return None if spent is None else json.dumps(asdict(spent))
+@dataclass(frozen=True)
+class InUse:
+    """The version in use; adapter: None for version 0.
+
+    damaged: versions that should be in use and cannot be read.
+    lost: which one was in use cannot be read, so that the newest whole one is.
+    """
+
+    version: int
+    adapter: Adapter | None
+    damaged: tuple[int, ...]
+    lost: bool
 
 
-def spent_of(text: str | None) -> Spent | None:
-    """A fit's privacy as the store kept it."""
-    return None if text is None else Spent(**json.loads(text))
+def record_of_version(version: Version, labels: dict[str, float]) -> bytes:
+    """What a row says of a version, without its id and whether it is in use."""
+    told = {k: v for k, v in asdict(version).items() if k not in ("id", "active")}
+    return json.dumps({**told, "labels": labels}).encode()
+
+
+def version_of(row: int, record: bytes, active: int | None) -> Version:
+    """The version of a row."""
+    told = json.loads(record)
+    del told["labels"]
+    return Version(id=row, active=row == active, **told)
+
+
+def labels_of(record: bytes) -> dict[str, float]:
+    """Label biases of a version."""
+    return dict(json.loads(record)["labels"])
+
+
+def record_of_run(run: Run) -> bytes:
+    """What a row says of a fit, without its id and its examples."""
+    told = {k: v for k, v in asdict(run).items() if k not in ("id", "examples")}
+    return json.dumps(told).encode()
+
+
+def run_of(row: int, record: bytes) -> Run:
+    """The fit of a row, without its examples."""
+    run = Run(id=row, **json.loads(record))
+    return replace(run, privacy=Spent(**run.privacy)) if isinstance(run.privacy, dict) else run
+
+
+def parents_of(versions: Sequence[Version], runs: Sequence[Run]) -> dict[int, int | None]:
+    """What each version was learned from; of a damaged one, what its fit says, or None."""
+    made = {run.version: run.parent for run in runs}
+    return {v.id: made.get(v.id) if v.parent is None else v.parent for v in versions}
+
+
+def before(version: int, parents: dict[int, int | None]) -> int:
+    """What a version was learned from, or the newest one before it where that is not known."""
+    parent = parents.get(version)
+    if parent is not None and 0 <= parent < version:
+        return parent
+    return max((known for known in parents if known < version), default=0)

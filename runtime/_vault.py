@@ -99,14 +99,14 @@ class PageCipher:
 
 
 def ciphers(which: str) -> Any:
-    """A module of the package `cryptography`: `aead`, `ciphers` or `scrypt`."""
+    """A module of the package `cryptography`: `aead`, `ciphers`, `hkdf` or `scrypt`."""
     try:
         from cryptography.hazmat.primitives import ciphers as plain
         from cryptography.hazmat.primitives.ciphers import aead
-        from cryptography.hazmat.primitives.kdf import scrypt
+        from cryptography.hazmat.primitives.kdf import hkdf, scrypt
     except ImportError as error:
         raise MissingDependencyError("cryptography", "seal", "a sealed store") from error
-    return {"aead": aead, "ciphers": plain, "scrypt": scrypt}[which]
+    return {"aead": aead, "ciphers": plain, "hkdf": hkdf, "scrypt": scrypt}[which]
 
 
 def _checksum(payload: bytes, place: str) -> bytes:

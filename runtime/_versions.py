@@ -14,12 +14,14 @@ from dsa_edge.adapter import (
     save_adapter,
 )
 from dsa_edge.bundle import Bundle
-from dsa_edge.errors import StoreError, UsageError
+from dsa_edge.errors import DamagedError, StoreError, TamperError, UsageError
 from dsa_edge.examples import Example
+from dsa_edge.runtime._database import store_errors
+from dsa_edge.runtime._journal import ID_BYTES
 from dsa_edge.runtime._keys import KeyProvider
 from dsa_edge.runtime._optimizer import Hyperparameters, replay
 from dsa_edge.runtime._records import Run, Version
-from dsa_edge.runtime._store import ID_BYTES, Store
+from dsa_edge.runtime._store import Store
 
 __all__ = ["Forgotten", "Versions"]
 
@@ -41,24 +43,37 @@ class Versions:
     @property
     def adapter(self) -> Adapter:
         """The adapter in use; a damaged one gives way to the nearest version it came from."""
-        return self._newest_whole()[1]
+        return self._store.newest_whole().adapter or self._version(0)
 
     @property
     def version(self) -> int:
         """The version in use; 0 is the bundle's initial adapter."""
-        return self._newest_whole()[0]
+        return self._store.newest_whole().version
 
     @property
     def damaged(self) -> tuple[int, ...]:
         """Versions that should be in use and cannot be read; an older one is used instead."""
-        return self._newest_whole()[2]
+        return self._store.newest_whole().damaged
+
+    @property
+    def active_damaged(self) -> bool:
+        """Whether the store no longer knows which version was in use; the newest whole one is."""
+        return self._store.newest_whole().lost
+
+    @property
+    def sealed(self) -> bool:
+        """Whether the store needs a key."""
+        return self._store.sealed
 
     def history(self) -> list[Version]:
-        """All saved versions, oldest first."""
+        """All saved versions, oldest first; what is damaged has the verdict "damaged"."""
         return self._store.versions()
 
     def fits(self) -> list[Run]:
-        """All fits that were begun, oldest first, those that were interrupted among them."""
+        """All fits that were begun, oldest first, those that were interrupted among them.
+
+        One that cannot be read, or whose examples cannot, has the verdict "damaged".
+        """
         return self._store.runs()
 
     def rollback(self, version: int) -> None:
@@ -71,7 +86,7 @@ class Versions:
 
         examples: their ids. Every version that may have learned from one of them is deleted, with
             what was learned on top of it; the nearest version before is then in use. To learn the
-            others again, `fit` on them.
+            others again, `fit` on them. A damaged fit may have learned from any example.
         """
         with self._store.writing():
             if examples is None:
@@ -79,11 +94,22 @@ class Versions:
                 self._store.forget()
             else:
                 gone = self._store.forget_examples([_id(example) for example in examples])
-        return Forgotten(gone, self.version)
+            try:
+                active = self.version
+            except TamperError:  # what is forgotten is gone all the same; using it will tell
+                active = self._store.active
+        return Forgotten(gone, active)
 
     def example_id(self, example: Example) -> str:
-        """The id of an example in this store: 16 hex digits that say nothing without the store."""
+        """The id of an example in this store: 16 hex digits that say nothing without the store.
+
+        Nor, where it is sealed, without its key.
+        """
         return self._store.example_id(_content(example))
+
+    def known_examples(self) -> set[str]:
+        """Ids of all examples that a fit used or that are remembered."""
+        return self._store.example_ids()
 
     def remembered(self) -> dict[str, Example]:
         """The examples that `fit(…, remember=True)` kept, by id, oldest first."""
@@ -111,17 +137,27 @@ class Versions:
         """Rebuild the adapter after each number of steps from the journal alone, to the bit.
 
         run: which fit, by default the last one. Label biases are those of the version it made.
-        Raises StoreError when there is no such fit.
+        Raises StoreError when there is no such fit, DamagedError when it cannot be read.
         """
         found = self._store.run(run)
-        start = self._version(found.parent)
-        hyper = Hyperparameters.from_dict(found.hyper)
-        labels = (self._version(found.version) if found.version else start).labels
-        states = replay(start.vector, found.seed, hyper, self._store.journal(found), steps)
-        return [Adapter(theta, labels) for theta in states]
+        if found.parent is None or found.seed is None:
+            raise DamagedError(
+                f"fit {found.id} of {self._store.folder} is damaged, so it cannot be replayed: "
+                "restore the store from a backup, or replay another fit."
+            )
+        with store_errors(self._store.folder):
+            start = self._version(found.parent)
+            hyper = Hyperparameters.from_dict(found.hyper)
+            labels = (self._version(found.version) if found.version else start).labels
+            states = replay(start.vector, found.seed, hyper, self._store.journal(found), steps)
+            return [Adapter(theta, labels) for theta in states]
 
     def rekey(self, key: KeyProvider | None) -> None:
-        """Seal the store under another key, or unseal it; all of it, or nothing changes."""
+        """Seal the store under another key, or unseal it; all of it, or nothing changes.
+
+        What is damaged stays damaged, and what is left of it is deleted. Raises TamperError for
+        what was written without the store's key.
+        """
         if self._store.folder is None:
             raise StoreError("this store is in memory alone: open one with a folder to seal it.")
         with self._store.writing():
@@ -134,10 +170,6 @@ class Versions:
 
     def _remember(self, examples: dict[str, Example]) -> None:
         self._store.remember({key: _content(example) for key, example in examples.items()})
-
-    def _newest_whole(self) -> tuple[int, Adapter, tuple[int, ...]]:
-        version, adapter, damaged = self._store.newest_whole()
-        return version, adapter or self._version(0), damaged
 
     def _version(self, version: int) -> Adapter:
         if version:

@@ -83,15 +83,18 @@ def comma_list(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
-def labels_of(arguments: argparse.Namespace) -> Labels | None:
-    """The labels that --template and --labels describe, if they were given."""
+def labels_of(arguments: argparse.Namespace, plain: Callable[[str], str]) -> Labels | None:
+    """The labels that --template and --labels describe, if they were given.
+
+    plain: of the base's tokenizer, for the texts that go into the template.
+    """
     from dsa_edge.examples import Labels
 
     if arguments.template is None and arguments.labels is None:
         return None
     if arguments.template is None or arguments.labels is None:
         raise UsageError("--template and --labels belong together: give both or neither.")
-    return Labels(_template(arguments.template), comma_list(arguments.labels))
+    return Labels(_template(arguments.template), comma_list(arguments.labels), plain)
 
 
 def _template(text: str) -> str:
@@ -110,7 +113,7 @@ def load_examples(arguments: argparse.Namespace, me: Personalizer) -> list[Examp
     """Read the examples of --data."""
     from dsa_edge.examples import read_examples
 
-    return read_examples(arguments.data, labels_of(arguments), me.chat)
+    return read_examples(arguments.data, labels_of(arguments, me.plain), me.chat)
 
 
 def open_personalizer(arguments: argparse.Namespace) -> Personalizer:
@@ -124,7 +127,7 @@ def open_personalizer(arguments: argparse.Namespace) -> Personalizer:
         layers_kept=arguments.layers_kept, key=key_of(arguments.key, arguments.store),
     )  # fmt: skip
     try:
-        _warn(me.damaged, me.version)
+        _warn(me)
     except BaseException:
         me.close()
         raise
@@ -143,7 +146,7 @@ def open_versions(arguments: argparse.Namespace) -> Iterator[Versions]:
     store = Store(Path(arguments.store), bundle.identity, key)
     me = Versions(bundle, store)
     try:
-        _warn(me.damaged, me.version)
+        _warn(me)
     except TamperError as error:  # going back or forgetting is the way out, so go on
         _say(str(error))
     try:
@@ -152,9 +155,15 @@ def open_versions(arguments: argparse.Namespace) -> Iterator[Versions]:
         store.close()
 
 
-def _warn(damaged: Sequence[int], used: int) -> None:
+def _warn(me: Versions) -> None:
     """Say which versions cannot be read, and what is used instead."""
-    if damaged:
+    damaged, used = me.damaged, me.version
+    if me.active_damaged:
+        _say(
+            f"the store no longer knows which version was in use, and version {used}, the newest "
+            f"whole one, is: choose one with `dsa-edge rollback --version {used}`."
+        )
+    elif damaged:
         which = ", ".join(map(str, damaged))
         _say(
             f"version {which} is damaged, and version {used} is used instead: restore the store "

@@ -20,6 +20,7 @@ from dsa_edge.errors import UsageError
 
 if TYPE_CHECKING:
     from dsa_edge.bundle import Bundle
+    from dsa_edge.examples import Chat
     from dsa_edge.runtime._versions import Forgotten, Versions
 
 __all__ = ["main"]
@@ -47,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
     arguments = made.parse_args(argv)
     with open_versions(arguments) as me:
         ids = _ids(arguments, me)
-        known = None if ids is None else len(ids & _known(me))
+        known = None if ids is None else len(ids & me.known_examples())
         gone = me.forget(None if ids is None else sorted(ids))
     data: dict[str, Any] = {"versions": gone.versions, "active": gone.active, "known": known}
     data["unknown"] = None if ids is None or known is None else len(ids) - known
@@ -66,21 +67,20 @@ def _ids(arguments: argparse.Namespace, me: Versions) -> set[str] | None:
         return ids if arguments.examples is not None else None
     from dsa_edge.examples import read_examples
 
-    examples = read_examples(arguments.data, labels_of(arguments), _chat(me.bundle))
+    plain, chat = _as_learned(me.bundle)
+    examples = read_examples(arguments.data, labels_of(arguments, plain), chat)
     return ids | {me.example_id(example) for example in examples}
 
 
-def _chat(bundle: Bundle) -> Callable[[Sequence[dict[str, str]], bool], str]:
-    """Renders chats; the tokenizer is read for the first one."""
+def _as_learned(bundle: Bundle) -> tuple[Callable[[str], str], Chat]:
+    """What texts and chats went through; the tokenizer is read for the first one."""
     from dsa_edge.tokenizer import Tokenizer
 
     tokenizer = cache(lambda: Tokenizer.of(bundle))
-    return lambda messages, generate: tokenizer().chat(messages, generate)
-
-
-def _known(me: Versions) -> set[str]:
-    """Ids that a fit used or that are remembered."""
-    return {example for run in me.fits() for example in run.examples} | set(me.remembered())
+    return (
+        lambda text: tokenizer().plain(text),
+        lambda messages, generate: tokenizer().chat(messages, generate),
+    )
 
 
 def _text(gone: Forgotten, known: int | None, unknown: int | None) -> str:

@@ -6,11 +6,9 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dsa_edge.cli._common import add_user, emit, open_versions, parser
-from dsa_edge.cli._keys import sealed
 from dsa_edge.errors import StoreError, TamperError
 
 if TYPE_CHECKING:
@@ -34,24 +32,26 @@ def main(argv: Sequence[str]) -> int:
     arguments = made.parse_args(argv)
     with open_versions(arguments) as me:
         versions, runs = me.history(), _chosen(me.fits(), arguments.fit)
-        active, damaged = _in_use(me)
+        active, damaged, lost = _in_use(me)
+        sealed = me.sealed
     data = {
         "active": active,
         "versions": [asdict(version) for version in versions],
         "fits": [_fit(run, arguments.examples) for run in runs],
         "damaged": damaged,
-        "sealed": sealed(Path(arguments.store)),
+        "active_damaged": lost,
+        "sealed": sealed,
     }
     emit(arguments, data, _text(arguments, data, versions, runs))
     return 0
 
 
-def _in_use(me: Versions) -> tuple[int | None, tuple[int, ...]]:
-    """The version in use, None where it was forged, and the damaged ones before it."""
+def _in_use(me: Versions) -> tuple[int | None, tuple[int, ...], bool]:
+    """The version in use, None where it was forged; the damaged ones before it; whether lost."""
     try:
-        return me.version, me.damaged
+        return me.version, me.damaged, me.active_damaged
     except TamperError:  # said when the store was opened
-        return None, ()
+        return None, (), False
 
 
 def _chosen(runs: Sequence[Run], wanted: int | None) -> Sequence[Run]:
@@ -88,8 +88,11 @@ def _text(
     lines = [f"versions ({'sealed' if data['sealed'] else 'not sealed'}, * is in use)"]
     lines.append(f"{'*' if active == 0 else ' '} 0  the bundle's initial adapter")
     for version in versions:
-        what = f"{version.verdict}, {version.steps} steps after {version.parent}"
         broken = ", damaged" if version.id in damaged else ""
+        if version.parent is None:  # nothing of it can be read
+            what, broken = version.verdict, ""
+        else:
+            what = f"{version.verdict}, {version.steps} steps after {version.parent}"
         mark = "*" if version.id == active else " "
         lines.append(f"{mark} {version.id}  {_when(version.created)}  {what}{broken}")
     lines += ["fits"] if runs else []
@@ -105,6 +108,8 @@ def _told(run: Run) -> str:
     """A fit in words."""
     made = f" → version {run.version}, {run.kept} steps kept" if run.version else ""
     count = f"{len(run.examples)} examples" if run.examples else "examples not recorded"
+    if run.parent is None:
+        return f"{run.verdict}"
     spent = f", epsilon {run.privacy.epsilon:.2f} spent" if run.privacy else ""
     return f"{run.verdict or 'interrupted'}{made}, {count}, after {run.parent}{spent}"
 

@@ -20,7 +20,7 @@ from dsa_edge.errors import UsageError
 if TYPE_CHECKING:
     from dsa_edge.runtime import KeyProvider
 
-__all__ = ["FORMS", "KeyChoice", "key_choice", "key_of", "new_key_of", "sealed", "setting"]
+__all__ = ["FORMS", "KeyChoice", "key_choice", "key_of", "new_key_of", "sealed", "store_id"]
 
 FORMS = "keyring, passphrase or file:PATH"
 VARIABLE, NEW_VARIABLE = "DSA_EDGE_PASSPHRASE", "DSA_EDGE_NEW_PASSPHRASE"
@@ -69,11 +69,21 @@ def new_key_of(choice: KeyChoice, folder: str) -> KeyProvider:
 
 def sealed(folder: Path) -> bool:
     """Whether there is a sealed store in a folder."""
-    return setting(folder, "proof") is not None
+    return _setting(folder, "proof") is not None
 
 
-def setting(folder: Path, name: str) -> str | None:
-    """A setting of a store, read without its key; None where there is none."""
+def store_id(folder: Path) -> str | None:
+    """The id of the store in a folder, by which a keyring knows it; None where there is none."""
+    from dsa_edge.runtime._vault import Vault
+
+    try:
+        return Vault().unpack(_setting(folder, "id") or b"", "meta/id").decode()
+    except ValueError:  # no store, or a damaged one
+        return None
+
+
+def _setting(folder: Path, name: str) -> bytes | None:
+    """A setting of a store, as it was packed; None where there is none."""
     from dsa_edge.runtime._database import FILE
 
     file = folder / FILE
@@ -86,7 +96,7 @@ def setting(folder: Path, name: str) -> str | None:
             found = database.execute(query, (name,)).fetchone()
     except sqlite3.Error:  # opening it for good tells what is wrong
         return None
-    return str(found[0]) if found else None
+    return found[0] if found and isinstance(found[0], bytes) else None
 
 
 def _key(choice: KeyChoice, variable: str, what: str, twice: bool) -> KeyProvider:

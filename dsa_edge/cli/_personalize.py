@@ -95,7 +95,7 @@ def _examples(arguments: argparse.Namespace, me: Personalizer) -> tuple[list[Exa
         )
     if arguments.shots is None:
         return load_examples(arguments, me), None
-    labels = labels_of(arguments)
+    labels = labels_of(arguments, me.plain)
     if labels is None:
         raise UsageError("--shots needs --template and --labels: say how texts become prompts.")
     rows = read_rows(arguments.data, labels)

@@ -43,11 +43,12 @@ def main(argv: Sequence[str]) -> int:
     spill = f", of it {plan.spill_mb:.1f} MB of prompts only meanwhile" if plan.spill_mb else ""
     rows = [
         ("peak memory", f"{plan.peak_mb:.0f} MB"),
-        ("disk", f"at most {plan.disk_mb:.1f} MB more{spill}"),
+        ("disk", f"{plan.disk_mb:.1f} MB more{spill}; a bound must allow {plan.disk_bound_mb:.1f}"),
         ("time", f"{plan.seconds:.0f} s, of it {plan.prefill_seconds:.0f} s until the first step"),
         ("steps", f"{plan.steps} of {1e3 * plan.step_seconds:.0f} ms"),
         ("examples", f"{plan.examples}, {plan.tokens} tokens"),
         ("engine", f"{engine['backend']}, adapter on {engine['kernels']}"),
     ]
+    rows += [("note", note) for note in plan.notes]
     emit(arguments, {**asdict(plan), **engine}, table(rows))
     return 0

@@ -8,18 +8,21 @@ from pathlib import Path
 
 from dsa_edge.cli._common import add_user, emit, open_versions, parser
 from dsa_edge.cli._keys import FORMS, key_choice, new_key_of
-from dsa_edge.errors import StoreError, UsageError
+from dsa_edge.errors import StoreError
 
 __all__ = ["main"]
 
 DESCRIPTION = """Seal a store, change its key, or unseal it: all of it, or nothing changes.
 
+The keyring and a key file hold a secret that the key is derived from: to name the same one again is
+to change the key all the same. What is damaged stays so, and what is left of it is deleted.
 Passphrases come from DSA_EDGE_PASSPHRASE and, for --to, DSA_EDGE_NEW_PASSPHRASE, or are asked for.
 Copies of the store that were made before keep the key that they had."""
 EXAMPLES = """\
   dsa-edge rekey smol.dsa --store me/ --to keyring
   dsa-edge rekey smol.dsa --store me/ --key keyring --to passphrase
   dsa-edge rekey smol.dsa --store me/ --key passphrase --to file:me.key
+  dsa-edge rekey smol.dsa --store me/ --key file:me.key --to file:me.key    # a new key
   dsa-edge rekey smol.dsa --store me/ --key file:me.key --unseal"""
 
 
@@ -44,19 +47,11 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    """Refuse what would not change a key, and a folder that holds nothing to seal."""
+    """Refuse a folder that holds nothing to seal."""
     from dsa_edge.runtime._database import FILE
 
     if not (Path(arguments.store) / FILE).is_file():
         raise StoreError(
             f"no store in {arguments.store}: correct --store; `dsa-edge personalize --key` makes "
             "a sealed one."
-        )
-    old, new = arguments.key, arguments.to
-    if new is None or old is None or old.kind != new.kind or new.kind == "passphrase":
-        return
-    if new.path is None or new.path.resolve() == old.path.resolve():
-        raise UsageError(
-            f"--key and --to are both {new.path or 'the keyring'}, so the key would stay the "
-            "same: give another key file, or another kind of key."
         )

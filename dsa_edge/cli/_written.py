@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from dsa_edge.cli._keys import sealed, setting
+from dsa_edge.cli._keys import sealed, store_id
 from dsa_edge.kernels.library import FOLDER
 
 __all__ = ["NETWORK", "TELEMETRY", "Place", "places"]
@@ -54,14 +54,14 @@ def _of_the_store(folder: Path | None) -> list[Place]:
         f"`dsa-edge forget BUNDLE --store {name}` overwrites it in place (flash memory may keep "
         "old blocks until it reuses them: seal a store from the start), or delete the folder",
     )
-    return [database, _lock(name), _prompts(folder), _scratch()]
+    return [database, _lock(name), _prompts(folder)]
 
 
 def _state(folder: Path | None) -> str:
     """Whether a store is sealed, and what is in the clear all the same."""
     clear = (
-        "in the clear: which bundle, times, verdicts, losses, settings and seeds, and the ids of "
-        "remembered examples, by which a guessed text can be recognized"
+        "in the clear: which bundle, how many versions, fits, steps and examples there are, and "
+        "the ids of remembered examples, which say nothing without the key"
     )
     if folder is None:
         return f"where it was given a key, AES-256-GCM; {clear}"
@@ -93,29 +93,8 @@ def _prompts(folder: Path | None) -> Place:
     )
 
 
-def _scratch() -> Place:
-    return Place(
-        "SQLite's copy while forgetting and rekeying",
-        f"{_scratch_folder()}/etilqs_…, only for a store of more than about 2 MB",
-        "what stays in the store",
-        "a moment: its name is removed as soon as it is made",
-        "as the store is",
-        "not needed",
-    )
-
-
-def _scratch_folder() -> str:
-    """Where SQLite puts its temporary files (sqlite.org/tempfiles.html)."""
-    if os.name != "posix":
-        return tempfile.gettempdir()
-    named = [os.environ.get("SQLITE_TMPDIR"), os.environ.get("TMPDIR")]
-    tried = [folder for folder in (*named, "/var/tmp", "/usr/tmp", "/tmp") if folder]
-    able = (folder for folder in tried if os.path.isdir(folder) and os.access(folder, os.W_OK))
-    return next(able, ".")
-
-
 def _of_keys(folder: Path | None) -> list[Place]:
-    store = (folder and setting(folder, "id")) or "ID"
+    store = (folder and store_id(folder)) or "ID"
     loss = "whoever deletes it can no longer open the store"
     return [
         Place(

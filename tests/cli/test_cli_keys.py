@@ -90,6 +90,10 @@ def test_the_keyring_seals_a_store(
     fill(bundle, store)
     assert told("rekey", "--to", "keyring")["key"] == "the system's keyring"
     assert told("history", "--key", "keyring")["active"] == 2
+    before = (store / "user.db").read_bytes()
+    assert told("rekey", "--key", "keyring", "--to", "keyring")["sealed"] is True  # a new key
+    assert (store / "user.db").read_bytes() != before
+    assert told("history", "--key", "keyring")["active"] == 2
     ((service, account),) = kept
     listed = places(told("doctor", "--privacy"))
     assert listed["a key in the keyring"]["path"].endswith(f"service {service}, account {account}")
@@ -142,7 +146,6 @@ MISTAKES = {
     "a key file that is not there": (["history", "--key", "file:none"], 2, "no key file none"),
     "no new passphrase": (["rekey", "--key", "file:KEY", "--to", "passphrase"], 2,
                           "set DSA_EDGE_NEW_PASSPHRASE"),
-    "the same key": (["rekey", "--key", "file:KEY", "--to", "file:KEY"], 2, "stay the same"),
     "no new key": (["rekey", "--key", "file:KEY"], 2, "--to"),
     "two new keys": (["rekey", "--key", "file:KEY", "--to", "keyring", "--unseal"], 2, "--unseal"),
     "no id": (["forget", "--key", "file:KEY", "--examples", " , "], 2, "names no id"),
@@ -165,7 +168,7 @@ def locked(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("locked")
     fill(bundle, folder / "me", FileKey(folder / "KEY"))
-    FileKey(folder / "OTHER").key("", b"")
+    FileKey(folder / "OTHER").key("", bytes(16))
     return folder
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -112,6 +113,41 @@ def test_a_damaged_version_is_told_and_an_older_one_is_used(
     assert run("rollback", bundle, "--store", store, "--version", 2)[0] == 1
     assert told("rollback", "--version", 1)["active"] == 1
     assert run("history", bundle, "--store", store)[2] == ""
+
+
+def test_rows_that_cannot_be_read_are_listed_as_damaged(
+    told: Told, run: Run, bundle: Path, store: Path
+) -> None:
+    fill(bundle, store)
+    database = sqlite3.connect(store / "user.db")
+    with database:
+        database.execute("UPDATE versions SET record = x'00' WHERE id = 2")
+        database.execute("UPDATE runs SET record = x'00' WHERE id = 2")
+        database.execute("UPDATE runs SET examples = x'00' WHERE id = 1")
+        database.execute("UPDATE meta SET value = x'00' WHERE key = 'active'")
+    database.close()
+    history = told("history")
+    assert (history["active"], history["damaged"], history["active_damaged"]) == (1, [2], True)
+    assert [v["parent"] for v in history["versions"]] == [0, None]
+    assert [fit["verdict"] for fit in history["fits"]] == ["damaged", "damaged", "interrupted"]
+    code, out, err = run("history", bundle, "--store", store)
+    assert code == 0
+    assert err.count("\n") == 1
+    assert "no longer knows which version was in use, and version 1, the newest" in err
+    lines = [line.split() for line in out.splitlines()]
+    assert lines.count(["2", "damaged"]) == 2  # a version and a fit
+    assert told("rollback", "--version", 1)["active"] == 1
+    assert run("history", bundle, "--store", store)[2] == ""
+    assert told("forget", "--examples", "0" * 16)["versions"] == [1, 2]
+
+
+def test_special_tokens_in_texts_are_forgotten_as_they_were_learned(
+    told: Told, tmp_path: Path
+) -> None:
+    rows = [{"text": f"film {i} <|eos|>", "label": i % 2} for i in range(8)]
+    data = write(tmp_path / "reviews.jsonl", *rows)
+    assert told("personalize", "--data", data, *LABELLED, "--steps", 1)["examples"] == 8
+    assert told("forget", "--data", data, *LABELLED)["known"] == 8
 
 
 def test_doctor_lists_what_is_written(

@@ -13,7 +13,7 @@ from tiny import change
 
 from dsa_edge.cli import main
 from dsa_edge.kernels.library import library_path
-from dsa_edge.runtime import Personalizer
+from dsa_edge.runtime import DeviceState, Personalizer, _learner
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 TEXTS = ["a dull film", "a warm film"] * 8
@@ -21,6 +21,13 @@ TEXTS = ["a dull film", "a warm film"] * 8
 
 def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+class Cool:
+    """A device that may always learn."""
+
+    def read(self) -> DeviceState:
+        return DeviceState(True, 100.0, 30.0, 0.0)
 
 
 @pytest.fixture
@@ -36,6 +43,7 @@ def place(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     for name in ("reviews.jsonl", "test.jsonl"):
         (folder / name).write_text("\n".join(map(json.dumps, labelled)))
     monkeypatch.chdir(folder)
+    monkeypatch.setattr(_learner, "LinuxDevice", Cool)
     return folder
 
 
@@ -53,7 +61,7 @@ def test_the_commands_work_as_they_stand(place: Path, capsys: pytest.CaptureFixt
 
 
 def test_the_python_works_as_it_stands(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (code,) = blocks("python")
+    code = "\n".join(blocks("python"))
     real = Personalizer.fit
 
     def quick(self: Personalizer, examples: Any, budget: Any = None, **more: Any) -> Any:
@@ -63,7 +71,7 @@ def test_the_python_works_as_it_stands(place: Path, monkeypatch: pytest.MonkeyPa
         return real(self, examples, Budget(steps=2), **more)
 
     monkeypatch.setattr(Personalizer, "fit", quick)
-    rows = [(text, i % 2) for i, text in enumerate(TEXTS * 4)]
+    rows = [(f"{text} {i}", label) for i in range(128) for label, text in enumerate(TEXTS[:2])]
     exec(compile(code, "README.md", "exec"), {"rows": rows})
     assert (place / "smol.dsa" / "manifest.json").exists()
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from manifests import edit_manifest as change
 
 from dsa_edge.bundle import Bundle
 from dsa_edge.errors import BundleError
@@ -20,12 +21,6 @@ FILES = [
     "onnx/probe.onnx",
     "tokenizer.json",
 ]
-
-
-def change(path: Path, edit: Any) -> None:
-    content = json.loads(path.read_text())
-    edit(content)
-    path.write_text(json.dumps(content))
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -61,6 +56,18 @@ def test_an_edited_adapter_layout_is_found(bundle_copy: Path) -> None:
         Bundle.open(bundle_copy)
 
 
+def test_a_manifest_that_was_edited_or_has_no_checksum_is_refused(bundle_copy: Path) -> None:
+    file = bundle_copy / "manifest.json"
+    told = json.loads(file.read_text())
+    edits = ({"producers": {}}, {"checksum": None}, {"checksum": "0" * 32}, {"note": "new"})
+    for edit in edits:
+        file.write_text(json.dumps({**told, **edit}))
+        with pytest.raises(BundleError, match="does not match its own checksum, or has none"):
+            Bundle.open(bundle_copy)
+    file.write_text(json.dumps(told, indent=4, sort_keys=True))  # spelled otherwise, it is the same
+    assert Bundle.open(bundle_copy).identity == told["identity"]
+
+
 @pytest.mark.parametrize("path", ["../evil", "/etc/passwd", "a/../../b", "..\\evil", ""])
 def test_a_path_that_leaves_the_bundle_is_refused(bundle_copy: Path, path: str) -> None:
     def edit(manifest: Any) -> None:
@@ -93,6 +100,15 @@ def test_a_huge_manifest_is_not_parsed(bundle_copy: Path) -> None:
         file.truncate(17 * 2**20)
     with pytest.raises(BundleError, match="larger than"):
         Bundle.open(bundle_copy)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "chat_template.jinja"])
+def test_a_text_that_is_not_utf8_is_refused(bundle_copy: Path, name: str) -> None:
+    bundle = Bundle.open(bundle_copy)
+    (bundle_copy / name).write_bytes(b'{"model": "\xff"}')
+    with pytest.raises(BundleError, match=rf"{name} is not UTF-8 \(byte 12\): copy or export"):
+        bundle.read_text(name)
+    assert bundle.read_text("none") is None
 
 
 def test_a_folder_that_is_no_bundle_says_so(tmp_path: Path) -> None:

@@ -73,6 +73,9 @@ def test_a_manifest_survives_its_file(bundle: Path, tmp_path: Path) -> None:
     written = json.loads((tmp_path / "manifest.json").read_text())
     assert written["identity"] == manifest.identity
     assert written["slots"] == [[s.name, s.offset, list(s.shape)] for s in manifest.slots]
+    checksum = written.pop("checksum")
+    told = json.dumps(written, sort_keys=True, separators=(",", ":")).encode()
+    assert checksum == hashlib.blake2b(told, digest_size=16).hexdigest()
 
 
 def test_the_identity_is_of_what_adapters_depend_on(bundle: Path) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tiny import SPECIAL, train_tokenizer
 
 from dsa_edge.errors import BundleError, ExampleError
+from dsa_edge.examples import Labels
 from dsa_edge.manifest import TokenizerInfo
 from dsa_edge.tokenizer import Tokenizer
 
@@ -24,7 +25,10 @@ def make(
     return Tokenizer(content, TokenizerInfo("x", bos, (1,), 2, add_bos), template)
 
 
-PLAIN = make()
+PLAIN, BACKEND = make(), train_tokenizer()
+CHAT = make(
+    "{{ bos_token }}{% for m in messages %}{{ m.role }}: {{ m.content }}{{ eos_token }}{% endfor %}"
+)
 
 
 def test_prompts_get_one_start_token_and_texts_none() -> None:
@@ -35,6 +39,64 @@ def test_prompts_get_one_start_token_and_texts_none() -> None:
     assert PLAIN.encode_prompt("") == [0]
     assert make(add_bos=False).encode_prompt("warm bread") == ids
     assert make(bos=None).encode_prompt("warm bread") == ids
+
+
+@given(st.text(max_size=60))
+@example("<|bos| > <bos> |eos|> <||> it's  <|eos |>")
+@settings(deadline=None)
+def test_ordinary_text_is_encoded_as_the_library_does(text: str) -> None:
+    ids = BACKEND.encode(text, add_special_tokens=False).ids
+    assert PLAIN.encode(text) == ids
+    assert PLAIN.encode_prompt(text) == [0, *ids]
+    assert PLAIN.plain(text) == text
+    assert CHAT.chat([{"role": "user", "content": text}], True) == f"{BOS}user: {text}{EOS}"
+
+
+TYPED = [
+    *SPECIAL, "a <|bos|>", "<|eos|><|eos|>", "<<|eos|>", "<|b<|bos|>os|>",
+    " <|pad|>\n<|bos|> é<|eos|>",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", TYPED)
+def test_what_a_user_types_is_never_a_special_token(text: str) -> None:
+    assert not set(PLAIN.encode(text)) & {0, 1, 2}
+    assert PLAIN.decode(PLAIN.encode(text)) == text
+    plain = PLAIN.plain(text)
+    assert plain.replace("\u200b", "") == text
+    assert PLAIN.plain(plain) == plain
+    assert PLAIN.encode_prompt(f"Review: {plain} It was")[1:] == PLAIN.encode(
+        f"Review: {plain} It was"
+    )
+    turns = [{"role": text, "content": text}, {"role": "user", "content": "b"}]
+    ids = CHAT.encode_prompt(CHAT.chat(turns, False))
+    assert [i for i in ids if i in (0, 1, 2)] == [0, 1, 1]  # the template's own alone
+
+
+def test_prompts_of_the_program_keep_their_special_tokens() -> None:
+    """In between, texts do not change how prompts are read."""
+    for _ in range(2):
+        assert PLAIN.encode_prompt(f"{BOS}warm{EOS}")[:: len(PLAIN.encode("warm")) + 1] == [0, 1]
+        assert 1 not in PLAIN.encode(EOS)
+
+
+def test_labelled_texts_are_plain_in_prompts_and_in_worked_examples() -> None:
+    labels = Labels(f"{BOS}Review: {{text}}{EOS}So", ("bad", "good"), PLAIN.plain)
+    shown = labels.with_shots([(f"dull {EOS}", 0)])
+    for made, ends in ((labels, 1), (shown, 2)):
+        ids = PLAIN.encode_prompt(made.prompt(f" fine {EOS} {BOS} "))
+        assert (ids.count(0), ids.count(1)) == (ends, ends)
+    assert labels.example("a film", 0).prompt == f"{BOS}Review: a film{EOS}So"
+    assert Labels("{text} So", ("bad", "good")).prompt(EOS) == f"{EOS} So"  # without a tokenizer
+
+
+def test_a_special_token_of_one_character_is_refused() -> None:
+    backend = train_tokenizer()
+    backend.add_special_tokens(["☂"])
+    made = make(content=backend.to_str())
+    assert "☂" in made.decode(made.encode("5 ☂"))
+    with pytest.raises(ExampleError, match="'5 ☂' holds a special token .*leave it out"):
+        made.plain("5 ☂")
 
 
 def test_special_tokens_are_never_shown() -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from manifests import write_manifest
 
 from dsa_edge.adapter import AdapterSpec
 from dsa_edge.bundle import Bundle, hash_file
@@ -81,7 +82,7 @@ def test_weights_that_were_exchanged_are_found_even_with_a_matching_hash(
         verify(bundle_copy)
     manifest = json.loads((bundle_copy / "manifest.json").read_text())
     manifest["files"]["onnx/base.onnx_data"]["sha256"] = hash_file(data)
-    (bundle_copy / "manifest.json").write_text(json.dumps(manifest))
+    write_manifest(bundle_copy / "manifest.json", manifest)
     with pytest.raises(VerifyError):  # the identity no longer matches
         verify(bundle_copy)
 

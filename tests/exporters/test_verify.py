@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from manifests import edit_manifest
 
 from dsa_edge.bundle import hash_file
 from dsa_edge.errors import VerifyError
@@ -23,10 +23,7 @@ DATA = "onnx/base.onnx_data"
 
 
 def rewrite_manifest(bundle: Path, edit: Callable[[dict[str, Any]], object]) -> None:
-    path = bundle / "manifest.json"
-    content = json.loads(path.read_text())
-    edit(content)
-    path.write_text(json.dumps(content))
+    edit_manifest(bundle / "manifest.json", edit)
 
 
 def accept(bundle: Path) -> None:

@@ -25,7 +25,7 @@ from dsa_edge.adapter import (
 )
 from dsa_edge.errors import DsaEdgeError
 from dsa_edge.examples import Labels, read_examples, read_rows
-from dsa_edge.manifest import Manifest, TokenizerInfo
+from dsa_edge.manifest import Manifest, TokenizerInfo, checksum_of
 from dsa_edge.runtime._database import store_errors
 from dsa_edge.runtime._optimizer import Step
 from dsa_edge.runtime._store import Store
@@ -49,7 +49,7 @@ TEXTS = ("", "warm bread", "<s> é 👩‍👩‍👧\x00", "a" * 99)
 def manifest(data: bytes) -> None:
     """A manifest, and the sizes that are computed from it."""
     try:
-        read = Manifest.read(_file("manifest.json", _edited("manifest", data)))
+        read = Manifest.read(_file("manifest.json", _stamped(_edited("manifest", data))))
     except DsaEdgeError:
         return
     assert read.adapter_size == sum(slot.size for slot in read.slots)
@@ -114,6 +114,15 @@ def _edited(target: str, data: bytes) -> bytes:
             inner, key = places[at % len(places)]
             inner[key] = copy.deepcopy(JUNK[junk % len(JUNK)])
     return json.dumps(content).encode()
+
+
+def _stamped(data: bytes) -> bytes:
+    """With the checksum that a manifest needs, or the fuzzer would never come past it."""
+    try:
+        content = json.loads(data)
+        return json.dumps({**content, "checksum": checksum_of(content)}).encode()
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return data
 
 
 def _places(value: Any) -> Iterator[tuple[Any, Any]]:

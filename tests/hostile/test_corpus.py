@@ -12,16 +12,8 @@ from fuzz_targets import CORPUS, TARGETS
 FILES = sorted(path.relative_to(CORPUS).as_posix() for path in CORPUS.glob("*/*"))
 
 
-# Not mended yet: dsa_edge/tokenizer.py lets out what the library raises, even a panic of its Rust.
-OPEN = ("tokenizer/unknown-token", "tokenizer/panic")
-
-
 @pytest.mark.parametrize("name", FILES)
-def test_an_input_of_the_corpus_gives_a_result_or_our_error(
-    name: str, request: pytest.FixtureRequest
-) -> None:
-    if name in OPEN:
-        request.applymarker(pytest.mark.xfail(raises=BaseException, strict=True))
+def test_an_input_of_the_corpus_gives_a_result_or_our_error(name: str) -> None:
     TARGETS[name.split("/")[0]]((CORPUS / name).read_bytes())
 
 

@@ -7,7 +7,10 @@ by step, so that each write of an operation is once the first one that fails.
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -19,7 +22,7 @@ import pytest
 from _crash_model import SAVED, FixedKey, Model, digest, make_bundle, observe, open_versions
 from stub import EXAMPLES, StubEngine, fixed_chunks
 
-from dsa_edge.adapter import Adapter, load_adapter, save_adapter
+from dsa_edge.adapter import Adapter, load_adapter, save_adapter, write_atomic
 from dsa_edge.cli import main
 from dsa_edge.cli._html import write_report
 from dsa_edge.errors import AdapterError, BudgetError, DsaEdgeError, ExportError
@@ -292,3 +295,15 @@ def test_an_adapter_file_is_replaced_whole_or_not_at_all(bundle: Path, tmp_path:
             assert file.read_bytes() == old
         me.save_adapter(file)
         assert load_adapter(file, me.bundle.identity, size).vector.all()
+
+
+def test_what_a_kill_left_of_a_write_goes_with_the_next_one(tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    left = [f".a[1].txt.{number}.partial" for number in (gone.pid, 10**30)]
+    kept = [f".a[1].txt.{os.getppid()}.partial", ".a[1].txt.x.partial", f".b.{gone.pid}.partial"]
+    for name in (*left, *kept):
+        (tmp_path / name).touch()
+    write_atomic(tmp_path / "a[1].txt", b"new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*kept, "a[1].txt"])
+    assert (tmp_path / "a[1].txt").read_bytes() == b"new"

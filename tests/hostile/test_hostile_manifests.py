@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from manifests import write_manifest
 from stub import StubEngine
 
 from dsa_edge.bundle import Bundle
@@ -75,7 +76,7 @@ def test_no_change_of_a_manifest_ends_in_a_traceback(
     refused = 0
     for place in [(part,), *below]:
         for junk in JUNK:
-            (victim / "manifest.json").write_text(json.dumps(changed(manifest, place, junk)))
+            write_manifest(victim / "manifest.json", changed(manifest, place, junk))
             try:
                 Bundle.open(victim, check_hashes=False)
             except BundleError as error:
@@ -100,7 +101,7 @@ def test_sizes_that_memory_is_computed_from_are_checked(
 ) -> None:
     manifest = json.loads((bundle / "manifest.json").read_text())
     made = changed(manifest, ("decoder", name), junk)
-    (victim / "manifest.json").write_text(json.dumps(made))
+    write_manifest(victim / "manifest.json", made)
     with pytest.raises(BundleError, match=f"not a valid manifest .*{name}"):
         Bundle.open(victim, check_hashes=False)
 

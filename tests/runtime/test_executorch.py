@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from manifests import write_manifest
 from safetensors.numpy import load_file, save_file
 from stub import COMMON, EXAMPLES
 
@@ -178,7 +179,7 @@ def test_each_engine_knows_its_golden_text_and_a_wrong_one_is_found(
     content = json.loads(path.read_text())
     golden = content["golden"]
     golden["expected_ids"] = [(i + 7) % 300 for i in golden["expected_ids"]]
-    path.write_text(json.dumps(content))
+    write_manifest(path, content)
     with pytest.raises(VerifyError, match="stage 'golden on executorch' .*below the likeliest"):
         check_engine(ExecutorchEngine(Bundle.open(spoiled, check_hashes=False)))
 
@@ -273,7 +274,7 @@ def rewrite(bundle: Path, **changed: Any) -> Bundle:
     path = bundle / "manifest.json"
     content = json.loads(path.read_text())
     content["executorch"] |= changed
-    path.write_text(json.dumps(content))
+    write_manifest(path, content)
     return Bundle.open(bundle, check_hashes=False)
 
 

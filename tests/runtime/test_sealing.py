@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 import stat
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from stub import StubEngine
 
 from dsa_edge.adapter import Adapter
-from dsa_edge.errors import StoreError, TamperError, UsageError, WrongKeyError
+from dsa_edge.errors import DamagedError, StoreError, TamperError, UsageError, WrongKeyError
 from dsa_edge.runtime import Budget, Example, FileKey, KeyringKey, PassphraseKey, Personalizer
 from dsa_edge.runtime._cache import PromptCache
 from dsa_edge.runtime._encode import Encoder
@@ -66,7 +67,7 @@ def held(folder: Path) -> bytes:
 def test_a_sealed_store_gives_back_what_it_was_given_and_hides_it(tmp_path: Path) -> None:
     filled(tmp_path, FixedKey()).close()
     content = held(tmp_path)
-    for secret in (b"zebra", b"garden", LEARNED.vector[:4].tobytes()):
+    for secret in (b"zebra", b"garden", b"improved", b"queries", LEARNED.vector[:4].tobytes()):
         assert secret not in content
     plain = Vault().pack_floats(LEARNED.vector, "versions/1/adapter")
     assert plain[100:124] not in content  # nor what an unsealed store keeps
@@ -144,13 +145,113 @@ def test_keys_are_changed_all_at_once(tmp_path: Path, old: int | None, new: int 
 
 def test_a_change_of_keys_that_fails_changes_nothing(tmp_path: Path) -> None:
     store = filled(tmp_path, FixedKey())
-    change(tmp_path, "UPDATE versions SET labels = x'00'")
-    with pytest.raises(StoreError, match="versions/1/labels does not match"):
+    forged = Vault(b"\7" * 32).pack(b"{}", "versions/1/record")
+    change(tmp_path, "UPDATE versions SET record = ?", forged)
+    with pytest.raises(TamperError, match="versions/1/record was changed"):
         store.rekey(FixedKey(2))
     store.close()
     again = Store(tmp_path, IDENTITY, FixedKey())
     assert again.journal(again.runs()[0])[0].slopes.tolist() == [1, 2]
     again.close()
+
+
+@pytest.mark.parametrize(("old", "new"), [(None, 1), (1, 2), (2, None)])
+def test_what_is_damaged_stays_so_under_another_key(
+    tmp_path: Path, old: int | None, new: int | None
+) -> None:
+    before, after = (FixedKey(number) if number else None for number in (old, new))
+    store = filled(tmp_path, before)
+    run = store.start_run(1, 1, HYPER)
+    store.end_run(run, "improved", (Adapter(-LEARNED.vector), 0, {}))
+    ((whole,),) = store._db.rows("SELECT adapter FROM versions WHERE id = 2")
+    broken = bytearray(whole)
+    broken[-1] ^= 1
+    change(tmp_path, "UPDATE versions SET adapter = ? WHERE id = 2", bytes(broken))
+    change(tmp_path, "UPDATE runs SET record = x'0011' WHERE id = 2")
+    change(tmp_path, "UPDATE meta SET value = x'0011' WHERE key = 'active'")
+    for key in (after, before, after):
+        store.rekey(key)
+        used = store.newest_whole()
+        assert (used.version, used.damaged, used.lost) == (1, (2,), True)
+        assert [run.verdict for run in store.runs()] == ["improved", "damaged"]
+    assert broken[40:64] not in held(tmp_path)  # not even as it was before the key
+    store.close()
+    again = Store(tmp_path, IDENTITY, after)
+    np.testing.assert_array_equal(again.adapter(1).vector, LEARNED.vector)
+    again.close()
+
+
+def test_an_id_can_be_guessed_from_nothing_that_lies_in_the_clear(tmp_path: Path) -> None:
+    """The secret of ids is under the key, and ids stay the same when that is changed."""
+    store = filled(tmp_path, None)
+    known = store.example_id(TEXT)
+    for key in (FixedKey(), FixedKey(2), None, FixedKey()):
+        store.rekey(key)
+        assert store.example_id(TEXT) == known
+        assert store.example_ids() == {known}
+    rows = dict(store._db.rows("SELECT key, value FROM meta"))
+    clear = [Vault().unpack(rows[name], f"meta/{name}") for name in ("id", "salt", "bundle")]
+    clear += [bytes.fromhex(text.decode()) for text in clear]
+    for secret in (*clear, *rows.values()):
+        guess = hashlib.blake2b(TEXT.encode(), digest_size=8, key=secret[:64])
+        assert guess.hexdigest() != known
+    with pytest.raises(ValueError, match="meta/secret"):
+        Vault().unpack(rows["secret"], "meta/secret")
+    store.forget()
+    assert store.example_id(TEXT) != known  # what was forgotten cannot be recognized either
+    store.close()
+
+
+def test_an_empty_store_that_gets_a_key_gets_another_secret(tmp_path: Path) -> None:
+    plain = Store(tmp_path, IDENTITY)
+    known = plain.example_id(TEXT)  # under a secret that lay open
+    plain.close()
+    store = Store(tmp_path, IDENTITY, FixedKey())
+    assert store.sealed
+    assert store.example_id(TEXT) != known
+    store.close()
+
+
+def test_the_version_in_use_cannot_be_set_without_the_key(tmp_path: Path) -> None:
+    filled(tmp_path, FixedKey()).close()
+    change(tmp_path, "UPDATE meta SET value = ? WHERE key = 'active'",
+           Vault(b"\7" * 32).pack(b"0", "meta/active"))  # fmt: skip
+    store = Store(tmp_path, IDENTITY, FixedKey())
+    for call in (store.newest_whole, lambda: store.active):
+        with pytest.raises(TamperError, match="meta/active was changed"):
+            call()
+    assert [version.active for version in store.versions()] == [False]
+    store.activate(1)
+    assert store.newest_whole().version == 1
+    store.close()
+
+
+def test_a_sealed_store_that_lost_its_proof_is_not_taken_for_an_unsealed_one(
+    tmp_path: Path,
+) -> None:
+    for number, name in enumerate(("proof", "salt")):
+        folder = tmp_path / str(number)
+        filled(folder, FixedKey()).close()
+        change(folder, "DELETE FROM meta WHERE key = ?", name)
+        for key in (None, FixedKey()):
+            with pytest.raises(DamagedError, match="half of what a sealed store has"):
+                Store(folder, IDENTITY, key)
+
+
+def test_a_forged_version_in_use_does_not_stop_forgetting(bundle: Path, tmp_path: Path) -> None:
+    engine = StubEngine(bundle)
+    with Personalizer(engine, Store(tmp_path, engine.bundle.identity, FixedKey())) as me:
+        told = [Example(f"say {i}", " a", (" a", " b")) for i in range(2)]
+        for parent, example in enumerate(told):
+            run = me._store.start_run(parent, 1, HYPER, [me.example_id(example)])
+            me._store.end_run(run, "improved", (LEARNED, 0, {}))
+        forged = Vault(b"\7" * 32).pack_floats(LEARNED.vector, "versions/1/adapter")
+        change(tmp_path, "UPDATE versions SET adapter = ? WHERE id = 1", forged)
+        gone = me.forget([me.example_id(told[1])])
+        assert (gone.versions, gone.active) == ((2,), 1)
+        with pytest.raises(TamperError):
+            me.version  # noqa: B018
+        assert me.forget().active == me.version == 0
 
 
 def test_a_passphrase_and_a_key_file_open_what_they_sealed(tmp_path: Path) -> None:
@@ -173,9 +274,52 @@ def test_a_passphrase_and_a_key_file_open_what_they_sealed(tmp_path: Path) -> No
     with pytest.raises(WrongKeyError, match="holds 5 bytes, expected 32"):
         Store(tmp_path / "1", IDENTITY, FileKey(tmp_path / "key"))
     with pytest.raises(UsageError, match="cannot be used"):
-        Store(tmp_path / "1", IDENTITY, FileKey(tmp_path / "nowhere" / "key"))
+        Store(tmp_path / "2", IDENTITY, FileKey(tmp_path / "nowhere" / "key"))
     with pytest.raises(UsageError, match="the passphrase is empty"):
         PassphraseKey("")
+
+
+def test_a_missing_key_is_told_and_none_is_made_for_a_sealed_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = FileKey(tmp_path / "key")
+    filled(tmp_path / "me", key).close()
+    (tmp_path / "key").rename(tmp_path / "moved")
+    with pytest.raises(WrongKeyError, match="is sealed, and the key file .*does not have its key"):
+        Store(tmp_path / "me", IDENTITY, key)
+    assert not (tmp_path / "key").exists()
+    keyring = pytest.importorskip("keyring")
+    monkeypatch.setattr(keyring, "get_password", lambda *who: None)
+    with pytest.raises(WrongKeyError, match="the system's keyring does not have its key: give"):
+        Store(tmp_path / "me", IDENTITY, KeyringKey())
+    monkeypatch.setattr(keyring, "get_password", lambda *who: "not base64!")
+    with pytest.raises(WrongKeyError, match="is no key of ours"):
+        Store(tmp_path / "me", IDENTITY, KeyringKey())
+
+
+@pytest.mark.parametrize("kind", ["file", "keyring"])
+def test_the_same_provider_gives_another_key_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    kept: dict[tuple[str, str], str] = {}
+    if kind == "keyring":
+        keyring = pytest.importorskip("keyring")
+        monkeypatch.setattr(keyring, "get_password", lambda *who: kept.get(who))
+        monkeypatch.setattr(keyring, "set_password", lambda a, b, c: kept.update({(a, b): c}))
+    given: list[bytes] = []
+    key = FileKey(tmp_path / "key") if kind == "file" else KeyringKey()
+    derive = key.key
+    monkeypatch.setattr(key, "key", lambda *what: given.append(derive(*what)) or given[-1])
+    store = filled(tmp_path / "me", key)
+    store.rekey(key)
+    same_content(store)
+    store.close()
+    again = Store(tmp_path / "me", IDENTITY, key)
+    same_content(again)
+    again.close()
+    first, second, opened = given
+    assert first != second == opened
+    assert {len(each) for each in given} == {32}
 
 
 def test_the_keyring_keeps_one_key_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,8 +15,15 @@ import pytest
 from stub import StubEngine
 
 from dsa_edge.adapter import Adapter, AdapterSpec, save_adapter
-from dsa_edge.errors import AdapterError, DsaEdgeError, StoreError, UsageError
-from dsa_edge.runtime import Budget, Example, Hyperparameters, Personalizer, Progress
+from dsa_edge.errors import (
+    AdapterError,
+    DamagedError,
+    DsaEdgeError,
+    PrivacyError,
+    StoreError,
+    UsageError,
+)
+from dsa_edge.runtime import Budget, Example, Hyperparameters, Personalizer, Privacy, Progress
 from dsa_edge.runtime._optimizer import Step
 from dsa_edge.runtime._store import Store
 
@@ -107,12 +114,13 @@ def test_forgetting_leaves_no_byte_of_what_was_learned(tmp_path: Path) -> None:
     assert store.end_run(run, "improved", (LEARNED, 40, {})) == 1
     store.close()
     blobs = [
-        *store_blobs(tmp_path, "SELECT adapter FROM versions UNION SELECT labels FROM versions"),
+        *store_blobs(tmp_path, "SELECT adapter FROM versions UNION SELECT record FROM versions"),
+        *store_blobs(tmp_path, "SELECT record FROM runs"),
         *store_blobs(tmp_path, "SELECT steps FROM journal"),
     ]
     before = contents(tmp_path)
     traces = [blob[i : i + 24] for blob in blobs for i in range(0, len(blob) - 24, 24)]
-    traces = [trace for trace in [*traces, b"improved"] if trace in before]
+    traces = [trace for trace in traces if trace in before]
     assert len(traces) > 20  # a few are cut by the ends of pages
     store = Store(tmp_path, IDENTITY)
     store.forget()
@@ -283,14 +291,18 @@ def test_a_summary_is_json_that_history_gives_back(bundle: Path, tmp_path: Path)
 
 
 EDITS = {
-    "label biases": "UPDATE versions SET labels = '{'",
+    "what is said of a version": "UPDATE versions SET record = '{'",
     "numbers cut short": "UPDATE versions SET adapter = x'00000000ff'",
     "numbers that are text": "UPDATE versions SET adapter = 'text'",
-    "summary": "UPDATE versions SET summary = 'null}'",
-    "settings of a fit": "UPDATE runs SET hyper = '{'",
+    "another id of a version": "UPDATE versions SET id = 3",
+    "what is said of a fit": "UPDATE runs SET record = '{'",
+    "a fit without a record": "UPDATE runs SET record = x''",
     "steps": "UPDATE journal SET steps = x'0102'",
     "the version in use": "UPDATE meta SET value = 'x' WHERE key = 'active'",
     "no version in use": "DELETE FROM meta WHERE key = 'active'",
+    "a number in place of a setting": "UPDATE meta SET value = 1 WHERE key = 'active'",
+    "no secret": "DELETE FROM meta WHERE key = 'secret'",
+    "half a seal": "INSERT INTO meta VALUES ('salt', x'00')",
     "no bundle": "DELETE FROM meta WHERE key = 'bundle'",
     "a missing table": "DROP TABLE journal",
 }
@@ -301,6 +313,7 @@ USES: dict[str, Callable[[Personalizer], Any]] = {
     "choose": lambda me: me.choose("say rain", CHOICES),
     "size": lambda me: me.store_bytes,
     "rollback": lambda me: me.rollback(0),
+    "ids": lambda me: me.example_id(Example("say rain", " a")),
     "forget": lambda me: me.forget(),
 }
 
@@ -315,7 +328,7 @@ def learned(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 def use(bundle: Path, folder: Path) -> int:
-    """Do everything with a store that may be damaged; returns the number of refusals."""
+    """Do everything with a store that may be damaged; returns how often it refused or told so."""
     refusals = 0
     try:
         me = personalizer(bundle, folder)
@@ -325,6 +338,7 @@ def use(bundle: Path, folder: Path) -> int:
     for call in USES.values():
         try:
             call(me)
+            refusals += bool(me.damaged or me.active_damaged)
         except DsaEdgeError as error:
             assert str(folder) in str(error)
             assert str(error).endswith(".")
@@ -438,17 +452,216 @@ def test_the_personalizer_forgets_by_id(bundle: Path, tmp_path: Path) -> None:
 
 def test_a_damaged_version_gives_way_to_the_one_before(tmp_path: Path) -> None:
     store, _ = three_versions(tmp_path)
-    with sqlite3.connect(tmp_path / "user.db") as database:
-        database.execute("UPDATE versions SET adapter = x'0011223344556677aabb' WHERE id = 3")
-    version, adapter, damaged = store.newest_whole()
-    assert (version, damaged) == (2, (3,))
-    assert adapter is not None
-    np.testing.assert_array_equal(adapter.vector, LEARNED.vector + np.float32(1))
+    edit(tmp_path, "UPDATE versions SET adapter = x'0011223344556677aabb' WHERE id = 3")
+    used = store.newest_whole()
+    assert (used.version, used.damaged, used.lost) == (2, (3,), False)
+    assert used.adapter is not None
+    np.testing.assert_array_equal(used.adapter.vector, LEARNED.vector + np.float32(1))
+    store.close()
+
+
+def edit(folder: Path, *queries: str) -> None:
+    database = sqlite3.connect(folder / "user.db")
+    with database:
+        for query in queries:
+            database.execute(query)
+    database.close()
+
+
+def branched(folder: Path) -> Store:
+    """Version 3 was learned from version 1, after going back from version 2."""
+    store, _ = three_versions(folder)
+    store.forget_examples([store.example_id("text 2.0")])
+    store.activate(1)
+    run = store.start_run(1, 1, HYPER, [store.example_id("text 2.0")])
+    store.end_run(run, "improved", (LEARNED, 0, {}))
+    assert [(v.id, v.parent) for v in store.versions()] == [(1, 0), (2, 1), (3, 1)]
+    return store
+
+
+def test_the_fit_tells_what_a_damaged_version_came_from(tmp_path: Path) -> None:
+    store = branched(tmp_path)
+    edit(tmp_path, "UPDATE versions SET record = x'00' WHERE id = 3")
+    used = store.newest_whole()
+    assert (used.version, used.damaged) == (1, (3,))
+    listed = store.versions()[2]
+    assert (listed.verdict, listed.parent, listed.active) == ("damaged", None, True)
+    edit(tmp_path, "UPDATE runs SET record = x'00' WHERE id = 3")  # and now nothing does
+    used = store.newest_whole()
+    assert (used.version, used.damaged) == (2, (3,))
+    store.activate(2)
+    assert store.newest_whole().damaged == ()
+    store.close()
+
+
+def test_a_version_whose_row_is_gone_gives_way_too(tmp_path: Path) -> None:
+    store = branched(tmp_path)
+    edit(tmp_path, "DELETE FROM versions WHERE id = 3")
+    used = store.newest_whole()
+    assert (used.version, used.damaged) == (2, (3,))
+    store.close()
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "UPDATE meta SET value = x'00112233445566778899' WHERE key = 'active'",
+        "UPDATE meta SET key = 'actire' WHERE key = 'active'",
+        "UPDATE meta SET value = (SELECT value FROM meta WHERE key = 'id') WHERE key = 'active'",
+    ],
+)
+def test_when_the_version_in_use_is_lost_the_newest_whole_one_is(
+    bundle: Path, tmp_path: Path, query: str
+) -> None:
+    with personalizer(bundle, tmp_path) as me:
+        for number in (1, 2, 3):
+            size = me.bundle.manifest.adapter_size
+            made = Adapter(np.full(size, number, dtype=np.float32))
+            me._store.add_version(number - 1, made, "loaded", 0, {})
+        me.rollback(1)
+        assert not me.active_damaged
+        edit(tmp_path, query)
+        assert (me.version, me.damaged, me.active_damaged) == (3, (), True)
+        edit(tmp_path, "UPDATE versions SET adapter = x'' WHERE id = 3")
+        assert (me.version, me.damaged, me.active_damaged) == (2, (3,), True)
+        assert me.adapter.vector[0] == 2
+        assert not any(version.active for version in me.history())
+        me.rollback(1)
+        assert (me.version, me.damaged, me.active_damaged) == (1, (), False)
+
+
+RUN_EDITS = {
+    "record": "UPDATE runs SET record = x'0011' WHERE id = 2",
+    "examples": "UPDATE runs SET examples = x'0011' WHERE id = 2",
+    "id": "UPDATE runs SET id = 66 WHERE id = 2",
+}
+
+
+@pytest.mark.parametrize("part", RUN_EDITS)
+def test_a_damaged_fit_is_listed_and_all_else_goes_on(
+    bundle: Path, tmp_path: Path, part: str
+) -> None:
+    with personalizer(bundle, tmp_path) as me:
+        for number in range(3):
+            told = [Example(f"{number} {i}", CHOICES[i % 2], CHOICES) for i in range(16)]
+            me.fit(told, Budget(steps=2), remember=True)
+            run = me._store.start_run(me.version, 0, {"queries": 1.0}, [me.example_id(told[0])])
+            me._store.end_run(run, "improved", (me.adapter, 0, {}))
+        assert len(me.history()) >= 3
+        edit(tmp_path, RUN_EDITS[part])
+        damaged = [run for run in me.fits() if run.verdict == "damaged"]
+        assert [run.id for run in damaged] == [66 if part == "id" else 2]
+        assert (damaged[0].seed is None) == (part != "examples")
+        assert len(me.fits()) == 6
+        if part != "examples":
+            with pytest.raises(DamagedError, match="is damaged, so it cannot be replayed: restore"):
+                me.replay([0], damaged[0].id)
+        with pytest.raises(
+            PrivacyError, match=r"fit \d+ of this store is damaged, so what it spent"
+        ):
+            me.fit(examples(), Budget(steps=2), privacy=Privacy(8.0))
+        assert len(me.replay([0, 1], me.fits()[0].id)) == 2
+        assert len(me.history()) >= 3
+        me.rollback(1)
+        assert me.version == 1
+        assert me.fit(examples(), Budget(steps=2)).steps == 2
+        assert me.version == me._store.active
+
+
+def test_a_damaged_fit_may_have_learned_from_what_is_forgotten(tmp_path: Path) -> None:
+    store, groups = three_versions(tmp_path)
+    edit(tmp_path, RUN_EDITS["record"])  # version 2 may be its, and 3 came from that
+    assert store.forget_examples([groups[2][0]]) == (2, 3)
+    assert [run.id for run in store.runs()] == [1]
+    assert store.active == 1
+    assert len(store.remembered()) == 14
+    store.close()
+    store, groups = three_versions(tmp_path / "examples")
+    edit(tmp_path / "examples", RUN_EDITS["examples"])
+    assert store.forget_examples([groups[2][0]]) == (2, 3)
+    store.close()
+    store, groups = three_versions(tmp_path / "both")
+    both = (RUN_EDITS["record"], "UPDATE versions SET record = x'' WHERE id = 1")
+    edit(tmp_path / "both", *both, "UPDATE runs SET record = x'' WHERE id = 1")
+    assert store.forget_examples(["00" * 8]) == (1, 2, 3)
+    assert store.active == 0
+    assert not store_blobs(tmp_path / "both", "SELECT steps FROM journal")
+    store.close()
+
+
+def test_a_damaged_example_is_forgotten_with_any(tmp_path: Path) -> None:
+    store, groups = three_versions(tmp_path)
+    edit(tmp_path, f"UPDATE examples SET id = x'{'11' * 8}' WHERE id = x'{groups[0][0]}'")
+    with pytest.raises(DamagedError):
+        store.remembered()
+    assert groups[0][0] in store.example_ids()  # the fit still knows it
+    assert "11" * 8 not in store.example_ids()
+    store.forget_examples([groups[2][0]])
+    assert len(store.remembered()) == 13
+    store.close()
+
+
+JOURNAL_EDITS = (
+    "UPDATE journal SET run = 9 WHERE run = 2",
+    "UPDATE journal SET run = 1 WHERE run = 2 AND first = 6",
+    "UPDATE journal SET first = 8 WHERE run = 2 AND first = 6",
+    "UPDATE journal SET first = 9 WHERE run = 2 AND first = 3",
+    "DELETE FROM journal WHERE run = 2 AND first = 3",
+)
+
+
+@pytest.mark.parametrize("query", JOURNAL_EDITS)
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_changed_key_of_a_journal_is_found(tmp_path: Path, query: str, ended: bool) -> None:
+    store = Store(tmp_path, IDENTITY)
+    for _ in range(2):
+        run = store.start_run(0, 1, HYPER)
+        for number in range(7):
+            store.append(run, step(number))
+    if ended:
+        store.end_run(run, "no improvement")
+        query = query.replace("AND first = 6", "").replace("AND first = 3", "")
+        query = query.replace("run = 1 ", "run = 5 ")  # run 1 has such a row
+    edit(tmp_path, query)
+    for _ in range(2):
+        with pytest.raises(DamagedError):
+            [store.journal(run) for run in store.runs()]
+        store.start_run(0, 1, HYPER)  # what is damaged does not stop what comes after it
+        store.end_run(store.run().id, "no improvement")
+        assert "run = 1 " in query or len(store.journal(store.run(1))) == 7
+    store.close()
+
+
+def test_a_store_is_its_owners_alone_even_in_a_folder_that_is_not(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    store = Store(tmp_path, IDENTITY)
+    store.add_version(0, LEARNED, "loaded", 0, {})
+    files = [tmp_path / f"user.db{end}" for end in ("", "-wal", "-shm")]
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+    store.close()
+    files[0].chmod(0o644)
+    Store(tmp_path, IDENTITY).close()
+    assert stat.S_IMODE(files[0].stat().st_mode) == 0o600
+    store = Store(tmp_path, IDENTITY)
+    assert store._db.rows("PRAGMA temp_store") == [(2,)]  # in memory
+    store.close()
+
+
+def test_a_store_of_a_default_adapter_takes_little(tmp_path: Path) -> None:
+    """SmolLM2-135M: 26,880 numbers; 100 steps of 16 queries, 508 examples."""
+    store, randomness = Store(tmp_path, IDENTITY), np.random.default_rng(0)
+    ids = [randomness.bytes(8).hex() for _ in range(508)]
+    run = store.start_run(0, 1, {"queries": 16.0, "rate": 0.01}, ids)
+    for _ in range(100):
+        store.append(run, Step(0.01, randomness.standard_normal(16).astype(np.float32)))
+    vector = 0.1 * randomness.standard_normal(26_880).astype(np.float32)
+    store.end_run(run, "improved", (Adapter(vector, {" a": 0.1, " b": -0.1}), 90, {"before": {}}))
+    assert store.bytes <= 120_000
     store.close()
 
 
 def test_a_store_of_the_first_version_is_migrated(tmp_path: Path) -> None:
-    rows = np.array([[0.5, 1, -1], [0.5, 2, -2]], dtype="<f4")
+    rows, ids = np.array([[0.5, 1, -1], [0.5, 2, -2]], dtype="<f4"), set[str]()
     with sqlite3.connect(tmp_path / "user.db") as old:
         old.executescript(
             """CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -467,16 +680,31 @@ def test_a_store_of_the_first_version_is_migrated(tmp_path: Path) -> None:
             "INSERT INTO versions VALUES (1, 0, 1.5, 'improved', 2, '{}', ?, ?)", (vector, labels)
         )
         old.execute("INSERT INTO runs VALUES (1, 0, 7, ?, 1, 2)", (json.dumps(HYPER),))
+        old.execute("INSERT INTO runs VALUES (2, 1, 8, ?, NULL, NULL)", (json.dumps(HYPER),))
         old.execute("INSERT INTO journal VALUES (1, 0, ?)", (rows.tobytes(),))
+        old.executemany(
+            "INSERT INTO journal VALUES (2, ?, ?)", [(i, rows[i].tobytes()) for i in (0, 1)]
+        )
     for _ in range(2):
         store = Store(tmp_path, IDENTITY)
         assert store.active == 1
         np.testing.assert_array_equal(store.adapter(1).vector, LEARNED.vector)
         assert store.adapter(1).labels == LEARNED.labels
-        (run,) = store.runs()
+        (version,) = store.versions()
+        assert (version.created, version.verdict, version.steps) == (1.5, "improved", 2)
+        assert (version.parent, version.active, version.summary) == (0, True, {})
+        run, other = store.runs()
         assert (run.seed, run.verdict, run.examples) == (7, "improved", ())
-        assert [s.slopes.tolist() for s in store.journal(run)] == [[1, -1], [2, -2]]
+        assert (run.version, run.kept, run.numbers) == (1, 2, 6)
+        assert (other.seed, other.parent, other.verdict) == (8, 1, "no improvement")
+        for each in (run, other):
+            assert [s.slopes.tolist() for s in store.journal(each)] == [[1, -1], [2, -2]]
+        ids.add(store.example_id("text"))
         store.close()
+    assert len(ids) == 1
+    held = contents(tmp_path)  # nothing of the old rows is left
+    assert rows.tobytes() not in held
+    assert LEARNED.vector[:8].tobytes() not in held
 
 
 def test_an_adapter_of_another_bundle_is_refused_with_reasons(bundle: Path, tmp_path: Path) -> None:

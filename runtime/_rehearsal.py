@@ -1,0 +1,137 @@
+"""What a fit writes to a store, told by writing as much to another one.
+
+Which pages a transaction touches, and so how far the write-ahead log grows, follows from how SQLite
+splits its trees. A rehearsal in the system's folder for temporary files, never synced, tells it for
+40 µs a step; the rest is what SQLite does with the log when it is full (sqlite.org/wal.html).
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from dsa_edge.adapter import Adapter
+from dsa_edge.runtime._database import FILE
+from dsa_edge.runtime._optimizer import Hyperparameters, Step
+from dsa_edge.runtime._store import ID_BYTES, Store
+from dsa_edge.runtime._vault import KEY_BYTES
+
+__all__ = ["Fitted", "Log", "rehearse"]
+
+PAGE, FRAME, HEADER = 1024, 1048, 32  # bytes of a page, of a frame of the log, before all frames
+FULL = 1000  # frames in the log, after which SQLite copies them into the database and starts anew
+SUMMARY = {"examples": 64, "loss": 0.12345678901234567, "accuracy": 0.890625}
+Transaction = tuple[int, int]  # frames that it wrote, pages of the database after it
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a fit leaves: steps, numbers of its adapter, examples, and its choices' labels."""
+
+    steps: int
+    numbers: int
+    examples: int
+    hyper: Hyperparameters
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Log:
+    """Where a database stands: bytes of its two files, its pages, and the free ones among them."""
+
+    database: int
+    log: int
+    pages: int
+    free: int
+
+    @classmethod
+    def of(cls, store: Store) -> Log:
+        """Where a store in a folder stands; only read."""
+        pages, free = (int(store._db.rows(f"PRAGMA {n}_count")[0][0]) for n in ("page", "freelist"))
+        return cls(_size(store.folder, ""), _size(store.folder, "-wal"), pages, free)
+
+    def growth(self, transactions: list[Transaction], start: int) -> int:
+        """Bytes that the files grow by at most while transactions follow one another.
+
+        start: pages of the database that they were rehearsed on.
+        """
+        frames = max(0, self.log - HEADER) // FRAME
+        # A log that was full has been started anew; how far it is by now, its size does not tell.
+        used, longest, database, most = frames % FULL, self.log, self.database, 0
+        for written, pages in transactions:
+            used += written
+            longest = max(longest, HEADER + FRAME * used)
+            if used >= FULL:
+                added = max(0, pages - start - self.free)
+                database, used = max(database, PAGE * (self.pages + added)), 0
+            most = max(most, longest - self.log + database - self.database)
+        return most
+
+
+def rehearse(fit: Fitted, user: Store, bound: int) -> int:
+    """Bytes by which a fit that improves makes a user's store, which has a folder, grow meanwhile.
+
+    bound: what to say where there is no folder for temporary files.
+    """
+    log = Log.of(user)
+    try:
+        with tempfile.TemporaryDirectory(prefix="dsa-edge-plan-") as folder:
+            store = Store(Path(folder), "0" * 64, _AnyKey() if user.sealed else None)
+            try:
+                return log.growth(*_rehearsed(store, fit))
+            finally:
+                store.close()
+    except OSError:
+        return bound
+
+
+def _rehearsed(store: Store, fit: Fitted) -> tuple[list[Transaction], int]:
+    """What each transaction of a fit writes, and the pages that there were before."""
+    store._db.rows("PRAGMA synchronous = OFF")  # nobody will miss it
+    store._db.rows("PRAGMA wal_autocheckpoint = 0")
+    start = before = Log.of(store)
+    transactions = []
+    for change in _changes(store, fit):
+        change()
+        now = Log.of(store)
+        transactions.append(((now.log - before.log) // FRAME, now.pages))
+        before = now
+    return transactions, start.pages
+
+
+def _changes(store: Store, fit: Fitted) -> Iterator[Callable[[], object]]:
+    """The calls of `Learner._fit`, with numbers that compress like a fit's."""
+    random = np.random.default_rng(0)
+    ids = [os.urandom(ID_BYTES).hex() for _ in range(fit.examples)]
+    yield lambda: store.start_run(0, 2**62, asdict(fit.hyper), ids)
+    for _ in range(fit.steps):
+        slopes = random.standard_normal(fit.hyper.queries).astype(np.float32)
+        yield partial(store.append, 1, Step(fit.hyper.rate, slopes))
+    vector = random.standard_normal(fit.numbers).astype(np.float32)
+    adapter = Adapter(vector, dict.fromkeys(fit.choices, SUMMARY["loss"]))
+    summary = {"before": SUMMARY, "after": SUMMARY}
+    yield lambda: store.end_run(1, "improved", (adapter, fit.steps, summary))
+
+
+class _AnyKey:
+    """Seals what is thrown away at once."""
+
+    name = "a key of no use"
+
+    def key(self, store: str, salt: bytes) -> bytes:
+        """Any."""
+        return bytes(KEY_BYTES)
+
+
+def _size(folder: Path | None, suffix: str) -> int:
+    """Bytes of a file of a database; 0 where there is none."""
+    if folder is None:
+        return 0
+    file = folder / (FILE + suffix)
+    return file.stat().st_size if file.exists() else 0
