@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,7 @@ from dsa_edge.runtime._optimizer import Hyperparameters, Step
 from dsa_edge.runtime._store import ID_BYTES, Store
 from dsa_edge.runtime._vault import KEY_BYTES
 
-__all__ = ["Fitted", "Log", "rehearse"]
+__all__ = ["Fitted", "Log", "perform", "rehearse"]
 
 PAGE, FRAME, HEADER = 1024, 1048, 32  # bytes of a page, of a frame of the log, before all frames
 FULL = 1000  # frames in the log, after which SQLite copies them into the database and starts anew
@@ -97,26 +96,27 @@ def _rehearsed(store: Store, fit: Fitted) -> tuple[list[Transaction], int]:
     store._db.rows("PRAGMA wal_autocheckpoint = 0")
     start = before = Log.of(store)
     transactions = []
-    for change in _changes(store, fit):
-        change()
+    for _ in perform(store, fit):
         now = Log.of(store)
         transactions.append(((now.log - before.log) // FRAME, now.pages))
         before = now
     return transactions, start.pages
 
 
-def _changes(store: Store, fit: Fitted) -> Iterator[Callable[[], object]]:
-    """The calls of `Learner._fit`, with numbers that compress like a fit's."""
+def perform(store: Store, fit: Fitted) -> Iterator[None]:
+    """The transactions of `Learner.fit`, one by one, with numbers that compress like a fit's."""
     random = np.random.default_rng(0)
     ids = [os.urandom(ID_BYTES).hex() for _ in range(fit.examples)]
-    yield lambda: store.start_run(0, 2**62, asdict(fit.hyper), ids)
+    run = store.start_run(0, 2**62, asdict(fit.hyper), ids)
+    yield
     for _ in range(fit.steps):
         slopes = random.standard_normal(fit.hyper.queries).astype(np.float32)
-        yield partial(store.append, 1, Step(fit.hyper.rate, slopes))
+        store.append(run, Step(fit.hyper.rate, slopes))
+        yield
     vector = random.standard_normal(fit.numbers).astype(np.float32)
     adapter = Adapter(vector, dict.fromkeys(fit.choices, SUMMARY["loss"]))
-    summary = {"before": SUMMARY, "after": SUMMARY}
-    yield lambda: store.end_run(1, "improved", (adapter, fit.steps, summary))
+    store.end_run(run, "improved", (adapter, fit.steps, {"before": SUMMARY, "after": SUMMARY}))
+    yield
 
 
 class _AnyKey:

@@ -205,7 +205,7 @@ class Store(Examples):
             parents = parents_of(versions, runs)
             gone, fits = learned_from(set(ids), runs, versions)
             active = self._in_use()[0]
-            while active in gone:
+            while active and active in gone:  # a damaged row may have the id 0
                 active = before(active, parents)
             for table, rows in (("versions", gone), ("runs", fits)):
                 for row in rows:
