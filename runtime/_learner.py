@@ -130,7 +130,7 @@ class Learner(Measured):
         spilled = size if spills(size, chunks) else 0
         check_disk(self._store.folder, spilled)
         trial = self._trial(encoded, chunks, hyper, seed)
-        timing = Timing(trial, len(encoded), tokens, steps, seed)
+        timing = Timing(trial, len(encoded), tokens, steps, steps, seed)
         if budget.seconds is not None:
             timing = timing.within(budget.seconds, PROMPT_SHARE)
         held = 0 if spilled else size * timing.examples // len(encoded)

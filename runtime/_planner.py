@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -100,11 +100,16 @@ class Trial:
 
 @dataclass(frozen=True)
 class Timing:
-    """How long a fit takes on so many examples, of so many tokens, for so many steps."""
+    """How long a fit takes on so many examples, of so many tokens.
+
+    asked: steps of the budget, which say how often the held-out examples are looked at.
+    steps: that there is time for.
+    """
 
     trial: Trial
     examples: int
     tokens: int
+    asked: int
     steps: int
     seed: int
 
@@ -113,9 +118,9 @@ class Timing:
         trial = self.trial
         part = max(0.0, share * seconds - trial.load) / (trial.token * self.tokens)
         count = max(1, int(min(1.0, part) * self.examples))
-        cut = Timing(trial, count, self.tokens * count // self.examples, self.steps, self.seed)
+        cut = replace(self, examples=count, tokens=self.tokens * count // self.examples)
         steps = int(max(0.0, seconds - cut.until_first_step) / cut.a_step)
-        return Timing(trial, cut.examples, cut.tokens, min(self.steps, steps), self.seed)
+        return replace(cut, steps=min(self.steps, steps))
 
     @property
     def until_first_step(self) -> float:
@@ -128,7 +133,7 @@ class Timing:
     def a_step(self) -> float:
         """Seconds of a step, with its share of the looks at the held-out examples."""
         held_out = len(hold_out(self.examples, self.seed)[1])
-        return self.trial.step + held_out * self.trial.look / max(1, self.steps // CHECKS)
+        return self.trial.step + held_out * self.trial.look / max(1, self.asked // CHECKS)
 
 
 def trial_set(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -42,27 +42,35 @@ class Fitted:
 
 @dataclass(frozen=True)
 class Log:
-    """Where a database stands: bytes of its two files, its pages, and the free ones among them."""
+    """Where a database stands, only read.
+
+    database, log: bytes of its two files. used: frames of the log that count, those behind them
+    being left from before it was started anew. pages: of the database; free: those in no use.
+    """
 
     database: int
     log: int
+    used: int
     pages: int
     free: int
 
     @classmethod
     def of(cls, store: Store) -> Log:
-        """Where a store in a folder stands; only read."""
+        """Where a store in a folder stands."""
+        assert store.folder is not None
+        log = store.folder / f"{FILE}-wal"
+        content = log.read_bytes() if log.exists() else b""
         pages, free = (int(store._db.rows(f"PRAGMA {n}_count")[0][0]) for n in ("page", "freelist"))
-        return cls(_size(store.folder, ""), _size(store.folder, "-wal"), pages, free)
+        size = (store.folder / FILE).stat().st_size
+        return cls(size, len(content), _used(content), pages, free)
 
-    def growth(self, transactions: list[Transaction], start: int) -> int:
+    def growth(self, transactions: Sequence[Transaction], start: int) -> int:
         """Bytes that the files grow by at most while transactions follow one another.
 
         start: pages of the database that they were rehearsed on.
         """
-        frames = max(0, self.log - HEADER) // FRAME
-        # A log that was full has been started anew; how far it is by now, its size does not tell.
-        used, longest, database, most = frames % FULL, self.log, self.database, 0
+        used = 0 if self.used >= FULL else self.used  # what comes next starts a full log anew
+        longest, database, most = self.log, self.database, 0
         for written, pages in transactions:
             used += written
             longest = max(longest, HEADER + FRAME * used)
@@ -71,6 +79,14 @@ class Log:
                 database, used = max(database, PAGE * (self.pages + added)), 0
             most = max(most, longest - self.log + database - self.database)
         return most
+
+
+def _used(log: bytes) -> int:
+    """Frames that begin with the numbers that the log itself does (sqlite.org/fileformat2.html)."""
+    salts, count = log[16:24], 0
+    while log[HEADER + FRAME * count + 8 :][:8] == salts != b"":
+        count += 1
+    return count
 
 
 def rehearse(fit: Fitted, user: Store, bound: int) -> int:
@@ -94,13 +110,19 @@ def _rehearsed(store: Store, fit: Fitted) -> tuple[list[Transaction], int]:
     """What each transaction of a fit writes, and the pages that there were before."""
     store._db.rows("PRAGMA synchronous = OFF")  # nobody will miss it
     store._db.rows("PRAGMA wal_autocheckpoint = 0")
-    start = before = Log.of(store)
+    before, start = _log_bytes(store), Log.of(store).pages
     transactions = []
     for _ in perform(store, fit):
-        now = Log.of(store)
-        transactions.append(((now.log - before.log) // FRAME, now.pages))
+        now = _log_bytes(store)
+        pages = int(store._db.rows("PRAGMA page_count")[0][0])
+        transactions.append(((now - before) // FRAME, pages))
         before = now
-    return transactions, start.pages
+    return transactions, start
+
+
+def _log_bytes(store: Store) -> int:
+    assert store.folder is not None
+    return (store.folder / f"{FILE}-wal").stat().st_size
 
 
 def perform(store: Store, fit: Fitted) -> Iterator[None]:
@@ -127,11 +149,3 @@ class _AnyKey:
     def key(self, store: str, salt: bytes) -> bytes:
         """Any."""
         return bytes(KEY_BYTES)
-
-
-def _size(folder: Path | None, suffix: str) -> int:
-    """Bytes of a file of a database; 0 where there is none."""
-    if folder is None:
-        return 0
-    file = folder / (FILE + suffix)
-    return file.stat().st_size if file.exists() else 0
