@@ -11,6 +11,8 @@ from dsa_edge.runtime._journal import ID_BYTES, Journal
 
 __all__ = ["Examples"]
 
+REMEMBERED = 1000  # examples that a store keeps at most
+
 
 class Examples(Journal):
     """Examples are told apart by a hash under a secret of the store: without it, ids say nothing.
@@ -30,13 +32,19 @@ class Examples(Journal):
         return used | {row.hex() for row, record in self._rows() if record is not None}
 
     def remember(self, contents: dict[str, str]) -> None:
-        """Keep examples by their ids; those that are known already stay as they are."""
+        """Keep examples by their ids; those that are known already stay as they are.
+
+        Of too many, those with the largest ids stay: ids are as good as random, so these are a
+        fair sample of all that were ever given, old and new.
+        """
         with self._db.transaction():
             for example, content in contents.items():
                 record = json.dumps([time.time(), content]).encode()
                 blob = self._vault.pack(record, f"examples/{example}/record")
                 given = bytes.fromhex(example), blob
                 self._db.rows("INSERT OR IGNORE INTO examples VALUES (?, ?)", *given)
+            largest = "SELECT id FROM examples ORDER BY id DESC LIMIT ?"
+            self._db.rows(f"DELETE FROM examples WHERE id NOT IN ({largest})", REMEMBERED)
 
     def remembered(self) -> dict[str, str]:
         """The examples that are kept: id → content, oldest first.

@@ -19,6 +19,7 @@ from dsa_edge.runtime._records import DAMAGED, Run, record_of_run, run_of
 __all__ = ["ID_BYTES", "Journal"]
 
 ID_BYTES = 8  # of an example: a keyed hash of its content
+KEPT = 32  # fits whose steps a store holds; of older ones it knows what they learned from
 
 
 class Journal(Packed):
@@ -36,12 +37,20 @@ class Journal(Packed):
             for run in self.runs():
                 if run.verdict is None and run.numbers is None:  # it was interrupted
                     self._keep_run(replace(run, numbers=self._compact(run)))
+            self._drop_steps()
             row = self._next_id("runs")
             ids = self._vault.pack(bytes.fromhex("".join(examples)), f"runs/{row}/examples")
             self._db.rows("INSERT INTO runs VALUES (?, x'', ?)", row, ids)
             self._keep_run(Run(row, parent, seed, hyper, created=time.time(), privacy=spent))
         self._next = 0
         return row
+
+    def _drop_steps(self) -> None:
+        """Of the oldest fits keep no steps, so that a store does not grow with every fit."""
+        for old in self.runs()[: -KEPT + 1]:
+            if old.numbers and old.verdict != DAMAGED:
+                self._db.rows("DELETE FROM journal WHERE run = ?", old.id)
+                self._keep_run(replace(old, numbers=0))
 
     def append(self, run: int, step: Step) -> None:
         """Journal one step; it is durable when this returns."""

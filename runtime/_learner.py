@@ -85,7 +85,8 @@ class Learner(Measured):
         on_step: called after every step; on_prefill: with the number of prompts just cached.
         hyperparameters: by default those that suit choices, or free responses.
         seed: of the perturbations and the order of examples.
-        remember: keep the examples in the store; without it the store knows only their ids.
+        remember: keep the examples in the store, a fair sample of 1,000 of all that were ever
+            given; without it the store knows only their ids.
         replay: remembered examples of earlier fits, at most so many, to learn from beside the new
             ones so that what they taught is not forgotten.
         privacy: bounds what one example may reveal, over all fits of this store.

@@ -32,6 +32,7 @@ class Version:
     """One saved adapter. id 0 is the bundle's initial adapter; created is in Unix seconds.
 
     verdict: "damaged" when what the store says of it cannot be read; all else is then unknown.
+    kept: whether its adapter is still there; of old versions only what they came from is.
     """
 
     id: int
@@ -41,6 +42,7 @@ class Version:
     steps: int
     active: bool
     summary: dict[str, Any]
+    kept: bool = True
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dsa_edge.adapter import Adapter
 from dsa_edge.errors import AdapterError, DamagedError, StoreError
 from dsa_edge.runtime._database import Database, store_errors
@@ -35,6 +37,8 @@ from dsa_edge.runtime._schema import MIGRATIONS, TABLES, settings
 from dsa_edge.runtime._sealing import kept, open_vault, rekey, start_over
 
 __all__ = ["ID_BYTES", "Store"]
+
+KEPT = 32  # versions whose adapters a store holds; of older ones it knows what they came from
 
 
 class Store(Examples):
@@ -91,7 +95,8 @@ class Store(Examples):
     def adapter(self, version: int) -> Adapter:
         """The adapter of a version other than 0.
 
-        Raises StoreError for a version that does not exist, DamagedError for one that is damaged.
+        Raises StoreError for a version that does not exist or whose adapter is no longer kept,
+        DamagedError for one that is damaged.
         """
         if version not in self._ids():
             known = ", ".join(map(str, self._ids()))
@@ -103,10 +108,21 @@ class Store(Examples):
         with store_errors(self.folder):
             ((record, vector),) = self._db.rows(query, version)
             place = f"versions/{version}"
-            return Adapter(
-                self._vault.unpack_floats(vector, f"{place}/adapter"),
-                labels_of(self._vault.unpack(record, f"{place}/record")),
+            told = self._vault.unpack(record, f"{place}/record")
+            numbers = self._vault.unpack_floats(vector, f"{place}/adapter")
+            found = version_of(version, told, None)
+        if not found.kept:
+            raise StoreError(
+                f"the adapter of version {version} is no longer kept, the newest {KEPT} are: "
+                "`dsa-edge history` lists them."
             )
+        return Adapter(numbers, labels_of(told))
+
+    def labels(self, version: int) -> dict[str, float]:
+        """Label biases of a version, its adapter being kept or not; raises as `adapter`."""
+        ((record,),) = self._db.rows("SELECT record FROM versions WHERE id = ?", version)
+        with store_errors(self.folder):
+            return labels_of(self._vault.unpack(record, f"versions/{version}/record"))
 
     def newest_whole(self) -> InUse:
         """The version in use, or its nearest ancestor that is not damaged.
@@ -117,14 +133,19 @@ class Store(Examples):
         damaged = list[int]()
         while version:
             try:
-                if version in self._ids():  # else its row is gone
+                if self._has(version):
                     return InUse(version, self.adapter(version), tuple(damaged), lost)
+                gone = version not in self._ids()  # its row; an old one's adapter is just not kept
             except DamagedError:
-                pass
-            damaged.append(version)
+                gone = True
+            damaged += [version] * gone
             with store_errors(self.folder):
                 version = before(version, parents_of(self.versions(), self.runs()))
         return InUse(0, None, tuple(damaged), lost)
+
+    def _has(self, version: int) -> bool:
+        """Whether the adapter of a version is there, damaged or not."""
+        return any(v.id == version and v.kept for v in self.versions())
 
     def _in_use(self) -> tuple[int, bool]:
         """The version that should be in use; where that is lost, the newest one, and True."""
@@ -157,15 +178,25 @@ class Store(Examples):
         self, parent: int, adapter: Adapter, verdict: str, steps: int, summary: dict[str, Any]
     ) -> int:
         row = self._next_id("versions")
-        version = Version(row, parent, time.time(), verdict, steps, True, summary)
+        self._write(Version(row, parent, time.time(), verdict, steps, True, summary), adapter)
+        self._use(row)
+        self._drop_adapters()
+        return row
+
+    def _write(self, version: Version, adapter: Adapter) -> None:
         record = record_of_version(version, adapter.labels)
         self._db.rows(
-            "INSERT INTO versions VALUES (?, ?, ?)", row,
-            self._vault.pack(record, f"versions/{row}/record"),
-            self._vault.pack_floats(adapter.vector, f"versions/{row}/adapter"),
+            "INSERT OR REPLACE INTO versions VALUES (?, ?, ?)", version.id,
+            self._vault.pack(record, f"versions/{version.id}/record"),
+            self._vault.pack_floats(adapter.vector, f"versions/{version.id}/adapter"),
         )  # fmt: skip
-        self._use(row)
-        return row
+
+    def _drop_adapters(self) -> None:
+        """Of the oldest versions keep no numbers, so that a store does not grow with every fit."""
+        for old in self.versions()[:-KEPT]:
+            if old.kept and old.verdict != DAMAGED:
+                nothing = Adapter(np.empty(0, np.float32), self.labels(old.id))
+                self._write(replace(old, kept=False), nothing)
 
     def end_run(
         self, run: int, verdict: str, made: tuple[Adapter, int, dict[str, Any]] | None = None,
@@ -205,8 +236,8 @@ class Store(Examples):
             parents = parents_of(versions, runs)
             gone, fits = learned_from(set(ids), runs, versions)
             active = self._in_use()[0]
-            while active and active in gone:  # a damaged row may have the id 0
-                active = before(active, parents)
+            while active and (active in gone or not self._has(active)):
+                active = before(active, parents)  # a damaged row may have the id 0
             for table, rows in (("versions", gone), ("runs", fits)):
                 for row in rows:
                     self._db.rows(f"DELETE FROM {table} WHERE id = ?", row)

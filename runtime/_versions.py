@@ -148,7 +148,7 @@ class Versions:
         with store_errors(self._store.folder):
             start = self._version(found.parent)
             hyper = Hyperparameters.from_dict(found.hyper)
-            labels = (self._version(found.version) if found.version else start).labels
+            labels = self._store.labels(found.version) if found.version else start.labels
             states = replay(start.vector, found.seed, hyper, self._store.journal(found), steps)
             return [Adapter(theta, labels) for theta in states]
 

@@ -93,6 +93,7 @@ def _text(
             what, broken = version.verdict, ""
         else:
             what = f"{version.verdict}, {version.steps} steps after {version.parent}"
+            what += "" if version.kept else ", adapter no longer kept"
         mark = "*" if version.id == active else " "
         lines.append(f"{mark} {version.id}  {_when(version.created)}  {what}{broken}")
     lines += ["fits"] if runs else []
