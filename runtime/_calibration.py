@@ -8,12 +8,16 @@ and almost all of a batch's noise, so zeroth-order steps that had to learn it wo
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
 from dsa_edge.runtime._engine import Floats, Ints
 
-__all__ = ["Calibration", "centred_slopes", "fit_bias"]
+__all__ = ["Calibration", "central", "centred_slopes", "fit_bias", "forward"]
+
+Doubles = NDArray[np.float64]
 
 RIDGE = 1.0  # prior weight, in examples: keeps a few examples of one label from a bias without end
 NEWTON_STEPS = 30
@@ -57,33 +61,54 @@ def fit_bias(scores: Floats, answers: Ints) -> Floats:
     return (bias - bias.mean()).astype(np.float32)
 
 
-def centred_slopes(scores: Floats, answers: Ints, epsilon: float, smoothing: float = 0.0) -> Floats:
+def central(values: Doubles, epsilon: float) -> Doubles:
+    """Slopes (q, …) from values (2q, …) of the lanes θ + εz_0, θ − εz_0, …"""
+    return np.asarray((values[0::2] - values[1::2]) / (2 * epsilon))
+
+
+def forward(values: Doubles, epsilon: float) -> Doubles:
+    """Slopes (q, …) from values (q + 1, …) of the lanes θ, θ + εz_0, θ + εz_1, …"""
+    return np.asarray((values[1:] - values[:1]) / epsilon)
+
+
+def centred_slopes(
+    scores: Floats,
+    answers: Ints,
+    epsilon: float,
+    smoothing: float = 0.0,
+    slopes_of: Callable[[Doubles, float], Doubles] = central,
+) -> Floats:
     """Directional derivatives c (q,) of the calibrated loss, free of what the bias explains.
 
-    scores: (2q, B, K) calibrated log-scores of the lanes θ + εz_0, θ − εz_0, …; answers: (B,).
+    scores: (L, B, K) calibrated log-scores of lanes, of which `slopes_of` makes slopes, such as
+    `central` of pairs; answers: (B,).
     With residuals ρ = p − t of the lanes' mean prediction, c_j = mean_b ρ_b · ∂s_b/∂z_j; the target
     t is 1 for the answer, of which `smoothing` is spread evenly over all choices.
     Fitting the bias makes ρ vanish on average; within a batch it does not, and that remainder times
     the direction's common effect on all examples is noise. Centring ρ over the batch removes it.
-    NaN where a lane of the pair was not finite.
+    NaN where a lane that it needs was not finite.
     """
-    finite = np.asarray(np.isfinite(scores).all((1, 2)))
-    if not finite.any():
-        return np.full(len(scores) // 2, np.nan, dtype=np.float32)
     exact = scores.astype(np.float64)
-    residual = softmax(exact[finite]).mean(0)  # (B, K)
+    finite = np.asarray(np.isfinite(scores).all((1, 2)))
+    with np.errstate(invalid="ignore"):
+        change = slopes_of(exact, epsilon)  # (q, B, K)
+        if not finite.any():
+            return np.full(len(change), np.nan, dtype=np.float32)
+        slopes = (_residuals(exact[finite], answers, smoothing) * change).sum(-1).mean(-1)
+    return np.where(np.isfinite(slopes), slopes, np.nan).astype(np.float32)
+
+
+def _residuals(scores: Doubles, answers: Ints, smoothing: float) -> Doubles:
+    """Mean prediction of lanes (L, B, K) less target, centred over the batch: (B, K)."""
+    residual = softmax(scores).mean(0)
     residual[np.arange(len(answers)), answers] -= 1 - smoothing
     residual -= smoothing / residual.shape[1]
     if len(answers) > 1:
         residual -= residual.mean(0)
-    with np.errstate(invalid="ignore"):
-        change = (exact[0::2] - exact[1::2]) / (2 * epsilon)  # (q, B, K)
-        slopes = (residual * change).sum(-1).mean(-1)
-    usable = finite[0::2] & finite[1::2]
-    return np.where(usable, slopes, np.nan).astype(np.float32)
+    return residual
 
 
-def softmax(scores: NDArray[np.floating]) -> NDArray[np.float64]:
+def softmax(scores: NDArray[np.floating]) -> Doubles:
     """Probabilities over the last axis, in float64."""
     exact = scores.astype(np.float64)
     likelihood = np.exp(exact - exact.max(-1, keepdims=True))

@@ -12,8 +12,8 @@ import numpy as np
 
 from dsa_edge.runtime._engine import Floats, Ints
 from dsa_edge.runtime._objective import Objective
-from dsa_edge.runtime._optimizer import Hyperparameters, State, lanes, scalars
-from dsa_edge.runtime._signed_sum import signed_sum
+from dsa_edge.runtime._optimizer import Hyperparameters, State, Step, move
+from dsa_edge.runtime.estimators import Estimator
 
 __all__ = ["checked"]
 
@@ -35,8 +35,9 @@ def checked(
     notes, tried, factor = [], hyper, 1.0
     for _ in range(TRIES):
         tried = replace(tried, epsilon=tried.epsilon * factor)
-        losses = objective(batch, lanes(State(theta), seed, tried)).losses
-        factor = _change(losses, start)
+        estimator = State(theta, shapes=objective.shapes).estimator(seed, tried)
+        losses = objective.losses(batch, estimator.blocks(theta, 0))
+        factor = _change(estimator, losses, start)
         if factor == 1:
             break
     else:
@@ -44,29 +45,41 @@ def checked(
     if tried.epsilon != hyper.epsilon:
         how = "too far" if tried.epsilon < hyper.epsilon else "not at all"
         notes.append(f"epsilon {hyper.epsilon:g} moved losses {how}: {tried.epsilon:g} was used")
-    rate = _safe_rate(objective, batch, theta, tried, seed, losses, start)
+    rate = _safe_rate(objective, batch, theta, tried, seed, estimator.from_losses(losses), start)
     if rate != hyper.rate:
         notes.append(f"the rate {hyper.rate:g} made the loss worse at once: {rate:g} was used")
     return replace(tried, rate=rate), tuple(notes)
 
 
-def _change(losses: Floats, start: float) -> float:
-    """By what to change the radius, from the losses of its lanes (2q, B); 1 for one that works."""
+def _change(estimator: Estimator, losses: Floats, start: float) -> float:
+    """By what to change the radius, from the losses of its lanes (L, B); 1 for one that works."""
     means = losses.astype(np.float64).mean(1)
     if not np.isfinite(means).all() or means.mean() > start + WORSE:
         return 0.1
-    return 1.0 if np.abs(means[0::2] - means[1::2]).max() > BLIND else 10.0
+    apart = estimator.slopes(means, 0.5)  # over a distance of 1: the differences of pairs
+    return 1.0 if np.abs(apart).max() > BLIND else 10.0
 
 
 def _safe_rate(
     objective: Objective, batch: Ints, theta: Floats, hyper: Hyperparameters, seed: int,
-    losses: Floats, start: float,
+    slopes: Floats, start: float,
 ) -> float:  # fmt: skip
     """The first of the rates, each half the one before, after whose steps the loss is no worse."""
-    gradient = signed_sum(scalars(losses, hyper), seed, 0, theta.size)
+    gradient = State(theta, shapes=objective.shapes).estimator(seed, hyper).direction(slopes, 0)
+    if gradient is None:
+        return hyper.rate
     rates = [hyper.rate / 2**i for i in range(HALVINGS)]
-    # Adam's first steps are the rate long in every coordinate, and later ones shorter.
-    moved = np.stack([theta - np.float32(AHEAD * rate) * np.sign(gradient) for rate in rates])
+    moved = np.stack([
+        _ahead(State(theta, shapes=objective.shapes), seed, hyper, gradient, Step(rate, slopes))
+        for rate in rates
+    ])  # fmt: skip
     means = objective(batch, moved).losses.astype(np.float64).mean(1)
     safe = [r for r, mean in zip(rates, means, strict=True) if mean <= start + WORSE]
     return safe[0] if safe else rates[-1]
+
+
+def _ahead(state: State, seed: int, hyper: Hyperparameters, gradient: Floats, step: Step) -> Floats:
+    """θ (n,) after a few steps by the same gradient."""
+    for _ in range(AHEAD):
+        move(state, seed, hyper, gradient, step)
+    return state.theta

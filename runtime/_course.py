@@ -15,7 +15,7 @@ from dsa_edge.runtime._engine import Floats, Ints
 from dsa_edge.runtime._objective import Objective
 from dsa_edge.runtime._optimizer import Hyperparameters, Step
 from dsa_edge.runtime._pace import Pace
-from dsa_edge.runtime._privacy import Mechanism, Privacy, Spent
+from dsa_edge.runtime._privacy import Mechanism, Privacy, Spent, check_covered
 from dsa_edge.runtime._private_trainer import PrivateTrainer
 from dsa_edge.runtime._random import order
 from dsa_edge.runtime._records import DAMAGED, Run
@@ -95,6 +95,7 @@ class PrivateCourse:
         self, objective: Objective, ids: Sequence[str], hyper: Hyperparameters, seed: int,
         privacy: Privacy, steps: int, earlier: Sequence[Run],
     ) -> None:  # fmt: skip
+        check_covered(hyper)
         _check(privacy, ids, earlier)
         self._objective, self._seed, self._privacy = objective, seed, privacy
         apart = np.array([int(key, 16) % HELD_OUT_ONE_IN == 0 for key in ids])

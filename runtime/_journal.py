@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from dsa_edge.errors import StoreError
 from dsa_edge.runtime._database import store_errors
 from dsa_edge.runtime._engine import Floats
+from dsa_edge.runtime._hyperparameters import Value
 from dsa_edge.runtime._optimizer import Step
 from dsa_edge.runtime._packed import Packed
 from dsa_edge.runtime._privacy import Spent
@@ -26,12 +27,13 @@ class Journal(Packed):
     """Fits are begun, and their steps kept one by one; each is durable before the next."""
 
     def start_run(
-        self, parent: int, seed: int, hyper: dict[str, float], examples: Sequence[str] = (),
-        spent: Spent | None = None,
+        self, parent: int, seed: int, hyper: Mapping[str, Value], examples: Sequence[str] = (),
+        spent: Spent | None = None, width: int | None = None,
     ) -> int:  # fmt: skip
         """Open the journal of a new fit; returns its id.
 
-        spent: the privacy that it takes if it is never ended.
+        spent: the privacy that it takes if it is never ended. width: scalars of each step, None
+        for as many as queries.
         """
         with self._db.transaction():
             for run in self.runs():
@@ -41,7 +43,8 @@ class Journal(Packed):
             row = self._next_id("runs")
             ids = self._vault.pack(bytes.fromhex("".join(examples)), f"runs/{row}/examples")
             self._db.rows("INSERT INTO runs VALUES (?, x'', ?)", row, ids)
-            self._keep_run(Run(row, parent, seed, hyper, created=time.time(), privacy=spent))
+            made = Run(row, parent, seed, dict(hyper), created=time.time(), privacy=spent)
+            self._keep_run(replace(made, width=width))
         self._next = 0
         return row
 
@@ -77,7 +80,7 @@ class Journal(Packed):
     def journal(self, run: Run) -> list[Step]:
         """The steps of one fit; raises DamagedError when any of them is damaged or missing."""
         with store_errors(self.folder):
-            width = int(run.hyper["queries"]) + 1
+            width = 1 + int(run.hyper["queries"] if run.width is None else run.width)
             parts = self._steps(run.id)
             if self._lacks(run, parts):
                 raise ValueError(f"steps of fit {run.id} are missing")

@@ -29,11 +29,12 @@ from dsa_edge.runtime._plan import (
     store_growth,
 )
 from dsa_edge.runtime._planner import Plan, Timing, Trial, trial_set
-from dsa_edge.runtime._privacy import Privacy, Spent
+from dsa_edge.runtime._privacy import Privacy, Spent, check_covered
 from dsa_edge.runtime._random import order
 from dsa_edge.runtime._rehearsal import Fitted, rehearse
 from dsa_edge.runtime._report import Progress, Report
 from dsa_edge.runtime._trainer import Outcome
+from dsa_edge.runtime.estimators import Space, make_estimator
 
 __all__ = ["Learner"]
 
@@ -83,7 +84,8 @@ class Learner(Measured):
         A part of the examples is held out. Unless the loss on them, and on those that the first
         pass had not learned from yet, improves, the adapter stays as it was.
         on_step: called after every step; on_prefill: with the number of prompts just cached.
-        hyperparameters: by default those that suit choices, or free responses.
+        hyperparameters: by default those that suit choices, or free responses; `suited` has those
+            of other estimators and optimizers.
         seed: of the perturbations and the order of examples.
         remember: keep the examples in the store, a fair sample of 1,000 of all that were ever
             given; without it the store knows only their ids.
@@ -100,6 +102,8 @@ class Learner(Measured):
             raise UsageError(f"seed is {seed}, expected 0 ≤ seed < 2^63.")
         if replay < 0:
             raise UsageError(f"replay is {replay}, expected 0 or more examples.")
+        if privacy and hyperparameters:  # before prompts are cached for nothing
+            check_covered(hyperparameters)
         wish = _Wish(
             budget or Budget(), on_step or _ignore, hyperparameters, seed,
             on_prefill or _ignore, remember, replay, privacy,
@@ -186,8 +190,9 @@ class Learner(Measured):
         if wish.remember:
             self._remember(dict(known))
         run = self._store.start_run(
-            parent, wish.seed, asdict(course.hyper), ids, course.spent(pace.steps)
-        )
+            parent, wish.seed, asdict(course.hyper), ids, course.spent(pace.steps),
+            self._width(course.hyper),
+        )  # fmt: skip
         outcome = course.run(
             old.vector, lambda step: self._store.append(run, step), wish.on_step, pace
         )
@@ -261,7 +266,11 @@ class Learner(Measured):
         if self._store.folder is None:
             return 0
         size = self.bundle.manifest.adapter_size
-        return store_growth(steps, size, hyper.queries, examples, content)
+        return store_growth(steps, size, self._width(hyper), examples, content)
+
+    def _width(self, hyper: Hyperparameters) -> int:
+        """Scalars of a step."""
+        return make_estimator(hyper, 0, Space(self.adapter.vector)).width
 
     def _course(
         self, objective: Objective, old: Adapter, ids: Sequence[str], wish: _Wish, steps: int
@@ -314,7 +323,11 @@ def _ignore(_: object) -> None:
 def _notes(given: int, used: int, course: Course, from_storage: int) -> tuple[str, ...]:
     alone = "too few examples to hold any out: the verdict is about the training examples"
     slow = f"memory_mb holds the base but for {from_storage} layers, which came from storage"
+    hyper = course.hyper
+    usual = (hyper.estimator, hyper.optimizer) == ("antithetic", "adam")
+    method = f"estimator {hyper.estimator}, optimizer {hyper.optimizer}"
     return (
+        *(method,) * (not usual),
         *course.notes,
         *_late(given, used),
         *(alone,) * (len(course.held_out) == used),

@@ -6,7 +6,7 @@ tokens are scored as sequences; free responses give nats a token.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -69,6 +69,10 @@ class Objective:
         losses = np.concatenate([part.losses for part in parts], 1)
         return Scores(losses, np.concatenate([part.right for part in parts], 1))
 
+    def losses(self, batch: Ints, blocks: Iterable[Floats]) -> Floats:
+        """Losses (L, B) of lanes that come in blocks (l, n)."""
+        return np.concatenate([self(batch, block).losses for block in blocks])
+
     def choice_scores(self, batch: Ints, lanes: Floats) -> Floats:
         """Log-probabilities (L, B, K) of the choices that all examples share, without bias."""
         parts = [self._raw(batch[part], lanes) for part in self._example_chunks(batch)]
@@ -87,6 +91,11 @@ class Objective:
     def calibrated(self, scores: Floats) -> Floats:
         """Scores (L, B, K) with the bias added."""
         return scores if self.bias is None else scores + self.bias[..., None, :]
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Of the adapter's slots, one after the other."""
+        return tuple(slot.shape for slot in self._engine.bundle.manifest.slots)
 
     @property
     def memory(self) -> int:

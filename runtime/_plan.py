@@ -90,14 +90,14 @@ def room_for_base(memory_mb: float | None) -> float | None:
     return None if memory_mb is None else memory_mb - resident_mb() - RESERVE_MB - WORK_MB
 
 
-def store_growth(steps: int, numbers: int, queries: int, examples: int, content: int = 0) -> int:
+def store_growth(steps: int, numbers: int, width: int, examples: int, content: int = 0) -> int:
     """Bytes that a fit adds to a store at most, its write-ahead log among them.
 
     A bound that holds whatever the data; `rehearse` tells what is likely.
-    numbers: of the adapter; a version has no more than their bytes. examples: 8 bytes an id.
-    content: bytes of examples that are kept.
+    numbers: of the adapter; a version has no more than their bytes. width: scalars of a step.
+    examples: 8 bytes an id. content: bytes of examples that are kept.
     """
-    row = 4 * (queries + 1) + 64
+    row = 4 * (width + 1) + 64
     beyond = -(-max(0, row - LOCAL) // (PAGE - 4))
     # A tree's pages are a third full at least.
     rows = steps * (3 * min(row, LOCAL) + PAGE * beyond)

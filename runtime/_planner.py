@@ -19,7 +19,7 @@ from dsa_edge.runtime._encode import Encoded
 from dsa_edge.runtime._engine import Engine, Floats, Ints
 from dsa_edge.runtime._memory import peak_mb
 from dsa_edge.runtime._objective import Objective, items_of
-from dsa_edge.runtime._optimizer import Hyperparameters, State, Step, lanes, update
+from dsa_edge.runtime._optimizer import Hyperparameters, State, Step, update
 from dsa_edge.runtime._plan import MB
 from dsa_edge.runtime._random import order
 from dsa_edge.runtime._trainer import CHECKS, hold_out
@@ -175,10 +175,11 @@ def _batches(known: int, size: int) -> list[Ints]:
 
 
 def _step(objective: Objective, batch: Ints, adapter: Floats, hyper: Hyperparameters) -> None:
-    state = State(adapter)
-    objective(batch, lanes(state, 0, hyper))
-    slopes = np.ones(hyper.queries, dtype=np.float32)
-    update(state, 0, hyper, Step(hyper.rate, slopes))
+    state = State(adapter, shapes=objective.shapes)
+    estimator = state.estimator(0, hyper)
+    for block in estimator.blocks(adapter, 0):
+        objective(batch, block)
+    update(state, 0, hyper, Step(hyper.rate, np.ones(estimator.width, dtype=np.float32)))
 
 
 def _tokens(manifest: Manifest, examples: Sequence[Encoded]) -> int:

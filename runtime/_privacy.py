@@ -16,10 +16,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from dsa_edge.errors import UsageError
+from dsa_edge.errors import PrivacyError, UsageError
 from dsa_edge.runtime._engine import Floats, Ints
+from dsa_edge.runtime._hyperparameters import Hyperparameters
 
-__all__ = ["Mechanism", "Privacy", "Spent", "noisy_sums"]
+__all__ = ["Mechanism", "Privacy", "Spent", "check_covered", "noisy_sums"]
 
 Doubles = NDArray[np.float64]
 CENTRE_SHARE = 0.2  # of the privacy of a step, for the mean residual; the rest is for the slopes
@@ -49,6 +50,18 @@ class Privacy:
             raise UsageError(f"delta is {self.delta}, expected 0 < delta < 1, as 1e-5.")
         if self.batch < 1:
             raise UsageError(f"the batch of privacy is {self.batch}, expected at least 1.")
+
+
+def check_covered(hyper: Hyperparameters) -> None:
+    """Refuse an estimator whose scalars are not clipped and noised here; optimizers only read them.
+
+    Raises PrivacyError.
+    """
+    if hyper.estimator != "antithetic":
+        raise PrivacyError(
+            f"the guarantee covers the scalars of estimator antithetic, got {hyper.estimator}: "
+            "leave out the estimator, or learn without privacy."
+        )
 
 
 @dataclass(frozen=True)

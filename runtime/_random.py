@@ -10,11 +10,32 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ORDER", "PERTURB", "order", "signs", "words"]
+from dsa_edge.runtime._quantile import normal_quantile
+
+__all__ = [
+    "AXES",
+    "MASK",
+    "ORDER",
+    "PERTURB",
+    "ROUND_BACK",
+    "ROUND_PROBE",
+    "ROUND_STATE",
+    "SUBSPACE",
+    "gaussians",
+    "order",
+    "ranks",
+    "signs",
+    "uniforms",
+    "words",
+]
 
 # Purposes keep the streams apart.
 PERTURB = 0
 ORDER = 1
+ROUND_PROBE, ROUND_BACK, ROUND_STATE = 2, 3, 4  # of what is probed, gone back by, and kept
+SUBSPACE = 5
+MASK = 6
+AXES = 7
 
 
 def words(seed: int, step: int, query: int, purpose: int, count: int) -> NDArray[np.uint64]:
@@ -32,6 +53,26 @@ def signs(seed: int, step: int, query: int, size: int) -> NDArray[np.float32]:
     return (1 - 2 * bits.astype(np.float32)).astype(np.float32)
 
 
+def uniforms(seed: int, step: int, query: int, purpose: int, size: int) -> NDArray[np.float64]:
+    """Numbers (size,) in (0, 1): (h + ½) / 2³² of the half words h, the lower half first."""
+    halves = words(seed, step, query, purpose, -(-size // 2)).astype("<u8").view("<u4")[:size]
+    return (halves + 0.5) / 2.0**32
+
+
+def gaussians(seed: int, step: int, query: int, purpose: int, size: int) -> NDArray[np.float32]:
+    """Standard normal numbers (size,): the inverse distribution function of `uniforms`.
+
+    float64 until the last rounding, and of its operations only those that IEEE 754 defines to the
+    bit; so these are the same everywhere, as signs are.
+    """
+    return normal_quantile(uniforms(seed, step, query, purpose, size)).astype(np.float32)
+
+
 def order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
-    """A permutation of `count` items: the ranks of random words, ties by index."""
-    return np.argsort(words(seed, epoch, 0, ORDER, count), kind="stable").astype(np.int64)
+    """A permutation of `count` items, new in every epoch."""
+    return ranks(words(seed, epoch, 0, ORDER, count))
+
+
+def ranks(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Indices of random words, the smallest first, ties by index."""
+    return np.argsort(keys, kind="stable").astype(np.int64)

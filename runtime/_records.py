@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from dsa_edge.adapter import Adapter
+from dsa_edge.runtime._hyperparameters import Value
 from dsa_edge.runtime._privacy import Spent
 
 __all__ = [
@@ -52,13 +53,14 @@ class Run:
     verdict: None for a fit that was interrupted; "damaged" when what the store says of it cannot
         be read: seed and parent are then unknown, or the examples alone are.
     examples: ids of those it could learn from. privacy: what it took of it, None for a fit without.
-    numbers: how many its journal holds, once it has ended.
+    numbers: how many its journal holds, once it has ended. width: scalars of each step; None in
+        journals from before it was kept, which have as many as `hyper` has queries.
     """
 
     id: int
     parent: int | None = None
     seed: int | None = None
-    hyper: dict[str, float] = field(default_factory=dict)
+    hyper: dict[str, Value] = field(default_factory=dict)
     version: int | None = None
     kept: int | None = None
     created: float | None = None
@@ -66,6 +68,7 @@ class Run:
     examples: tuple[str, ...] = ()
     privacy: Spent | None = None
     numbers: int | None = None
+    width: int | None = None
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from dsa_edge.runtime._database import FILE
 from dsa_edge.runtime._optimizer import Hyperparameters, Step
 from dsa_edge.runtime._store import ID_BYTES, Store
 from dsa_edge.runtime._vault import KEY_BYTES
+from dsa_edge.runtime.estimators import Space, make_estimator
 
 __all__ = ["Fitted", "Log", "perform", "rehearse"]
 
@@ -129,10 +130,12 @@ def perform(store: Store, fit: Fitted) -> Iterator[None]:
     """The transactions of `Learner.fit`, one by one, with numbers that compress like a fit's."""
     random = np.random.default_rng(0)
     ids = [os.urandom(ID_BYTES).hex() for _ in range(fit.examples)]
-    run = store.start_run(0, 2**62, asdict(fit.hyper), ids)
+    start = np.zeros(fit.numbers, dtype=np.float32)
+    width = make_estimator(fit.hyper, 0, Space(start)).width
+    run = store.start_run(0, 2**62, asdict(fit.hyper), ids, width=width)
     yield
     for _ in range(fit.steps):
-        slopes = random.standard_normal(fit.hyper.queries).astype(np.float32)
+        slopes = random.standard_normal(width).astype(np.float32)
         store.append(run, Step(fit.hyper.rate, slopes))
         yield
     vector = random.standard_normal(fit.numbers).astype(np.float32)

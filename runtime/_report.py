@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from dsa_edge.runtime._hyperparameters import Value
 from dsa_edge.runtime._privacy import Spent
 
 __all__ = ["Evaluation", "Progress", "Report"]
@@ -65,7 +66,7 @@ class Report:
     adapter_bytes: int
     adapter_size: int
     seed: int
-    hyperparameters: dict[str, float]
+    hyperparameters: dict[str, Value]
     privacy: Spent | None = None
     notes: tuple[str, ...] = ()
     curve: tuple[Progress, ...] = field(default=(), repr=False)

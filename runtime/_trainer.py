@@ -7,13 +7,14 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from dsa_edge.runtime._calibration import Calibration, centred_slopes
+from dsa_edge.runtime._calibration import Calibration
 from dsa_edge.runtime._engine import Floats, Ints
 from dsa_edge.runtime._objective import Objective, Scores
-from dsa_edge.runtime._optimizer import Hyperparameters, State, Step, lanes, scalars, update
+from dsa_edge.runtime._optimizer import Hyperparameters, State, Step, update
 from dsa_edge.runtime._pace import Pace
 from dsa_edge.runtime._random import order
 from dsa_edge.runtime._report import Evaluation, Progress
+from dsa_edge.runtime.estimators import Estimator
 
 __all__ = ["Outcome", "Trainer", "evaluation", "hold_out"]
 
@@ -119,7 +120,7 @@ class Trainer:
 
     def run(self, adapter: Floats) -> Outcome:
         """Learn from `adapter` (n,) for as long as the pace allows."""
-        state = State(adapter)
+        state = State(adapter, shapes=self.objective.shapes)
         before, old_bias = self._check(state), self.objective.bias
         reference = self._calibrate(adapter)
         start = self._check(state)
@@ -179,25 +180,25 @@ class Trainer:
 
     def _step(self, state: State, batch: Ints, progress: float) -> tuple[float, Floats]:
         """One zeroth-order step; returns the mean loss of its lanes, and each example's before."""
-        copies = lanes(state, self.seed, self.hyper)
-        self._tokens += len(copies) * self.objective.tokens(batch)
-        slopes, loss, losses = self._measure(batch, copies)
+        estimator = state.estimator(self.seed, self.hyper)
+        self._tokens += estimator.lanes * self.objective.tokens(batch)
+        blocks = estimator.blocks(state.theta, state.step)
+        slopes, loss, losses = self._measure(batch, estimator, blocks)
         step = Step(float(np.float32(self.hyper.rate_at(progress))), slopes)
         self._record(step)
         update(state, self.seed, self.hyper, step)
         return loss, losses
 
-    def _measure(self, batch: Ints, copies: Floats) -> tuple[Floats, float, Floats]:
-        """Scalars c (q,), the mean loss of lanes (2q, n), and losses (B,) of what they surround."""
+    def _measure(
+        self, batch: Ints, estimator: Estimator, blocks: Iterator[Floats]
+    ) -> tuple[Floats, float, Floats]:
+        """Scalars (width,), the mean loss of the lanes, and losses (B,) of what they surround."""
         if self._calibration is None:
-            losses = self.objective(batch, copies).losses
-            return scalars(losses, self.hyper), float(losses.mean()), losses.mean(0)
-        raw = self.objective.choice_scores(batch, copies)
+            losses = self.objective.losses(batch, blocks)
+            return estimator.from_losses(losses), float(losses.mean()), losses.mean(0)
+        raw = np.concatenate([self.objective.choice_scores(batch, block) for block in blocks])
         answers = self.objective.answers[batch]
-        hyper = self.hyper
-        slopes = centred_slopes(
-            self.objective.calibrated(raw), answers, hyper.epsilon, hyper.smoothing
-        )
+        slopes = estimator.from_scores(self.objective.calibrated(raw), answers)
         loss = float(self.objective.scored(batch, raw).losses.mean())
         whole = np.isfinite(raw).all((1, 2))
         centre = raw[whole if whole.any() else slice(None)].mean(0, keepdims=True)

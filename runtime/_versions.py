@@ -149,7 +149,9 @@ class Versions:
             start = self._version(found.parent)
             hyper = Hyperparameters.from_dict(found.hyper)
             labels = self._store.labels(found.version) if found.version else start.labels
-            states = replay(start.vector, found.seed, hyper, self._store.journal(found), steps)
+            shapes = tuple(slot.shape for slot in self.bundle.manifest.slots)
+            journal = self._store.journal(found)
+            states = replay(start.vector, found.seed, hyper, journal, steps, shapes)
             return [Adapter(theta, labels) for theta in states]
 
     def rekey(self, key: KeyProvider | None) -> None:

@@ -34,6 +34,20 @@ __all__ = [
 ]
 
 WHEN = ("charging", "battery", "celsius", "idle")
+METHODS = """\
+estimators, how gradients come of losses:
+  antithetic   pairs along random signs, all in one forward (the default)
+  axes         pairs along coordinate axes, a block of --queries of them a step
+  lowrank      pairs along low-rank Gaussian matrices (LOZO)
+  mezo         pairs along Gaussian directions, one after the other (MeZO)
+  one-sided    signs on one side of the centre, over the spread of losses (FZOO)
+  quzo         an int8 adapter, probed and moved by randomly rounded numbers (QuZO)
+  sparse       Gaussian pairs on a fixed quarter of the numbers (Sparse-MeZO, SensZOQ)
+optimizers, what is made of a gradient:
+  adam         over the root mean square of each number (the default)
+  momentum     its running mean
+  normalized   over the root mean square of the step's scalars (MEAZO)
+  sgd          itself"""
 
 
 def add_budget(made: argparse.ArgumentParser) -> None:
@@ -45,8 +59,11 @@ def add_budget(made: argparse.ArgumentParser) -> None:
     made.add_argument("--seed", type=int, default=0, help="of perturbations and order (default: 0)")
     made.add_argument("--rate", type=float, help="learning rate")
     made.add_argument("--epsilon", type=float, help="radius of the perturbation")
-    made.add_argument("--queries", type=int, help="antithetic pairs a step")
+    made.add_argument("--queries", type=int, help="directions a step, or axes")
     made.add_argument("--batch", type=int, help="examples a step")
+    method = made.add_argument_group("method", METHODS)
+    method.add_argument("--estimator", metavar="NAME", help="default: antithetic")
+    method.add_argument("--optimizer", metavar="NAME", help="default: adam")
 
 
 def add_trust(made: argparse.ArgumentParser) -> None:
@@ -79,10 +96,12 @@ def hyperparameters_of(
     """Those that suit the examples, but for what the command line gives."""
     from dsa_edge.runtime import Hyperparameters
 
-    suited = Hyperparameters.suited(all(example.choices for example in examples))
-    names = ("rate", "epsilon", "queries", "batch")
-    given = {n: getattr(arguments, n) for n in names if getattr(arguments, n, None) is not None}
-    return replace(suited, **given)
+    def given(*names: str) -> dict[str, Any]:
+        return {n: getattr(arguments, n) for n in names if getattr(arguments, n, None) is not None}
+
+    choices = all(example.choices for example in examples)
+    suited = Hyperparameters.suited(choices, **given("estimator", "optimizer"))
+    return replace(suited, **given("rate", "epsilon", "queries", "batch"))
 
 
 def privacy_of(arguments: argparse.Namespace) -> Privacy | None:

@@ -84,10 +84,15 @@ def _examples(examples: Sequence[BeforeAfter]) -> str:
 
 def _settings(report: Report) -> str:
     rows = "".join(
-        f"<tr><th>{escape(name)}</th><td>{value:g}</td></tr>"
+        f"<tr><th>{escape(name)}</th><td>{escape(_shown(value))}</td></tr>"
         for name, value in [*report.hyperparameters.items(), ("seed", report.seed)]
+        if value != ""
     )
     return f"<h2>Settings</h2><table>{rows}</table>"
+
+
+def _shown(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:g}"
 
 
 def _figure(

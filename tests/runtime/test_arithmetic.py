@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dsa_edge.runtime._calibration import Calibration, centred_slopes, fit_bias, softmax
-from dsa_edge.runtime._optimizer import Hyperparameters, State, Step, lanes, replay, scalars, update
+from dsa_edge.runtime._optimizer import Hyperparameters, State, Step, lanes, replay, update
 from dsa_edge.runtime._random import order, signs, words
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -124,10 +124,10 @@ def test_lanes_are_pairs_around_theta() -> None:
 def test_scalars_are_directional_derivatives_and_nan_drops_a_pair() -> None:
     hyper = Hyperparameters(queries=2, epsilon=0.1)
     losses = np.array([[1.0, 2.0], [0.0, 1.0], [np.nan, 1.0], [1.0, 1.0]], dtype=np.float32)
-    first, second = scalars(losses, hyper)
+    state, same = State(np.zeros(6, np.float32)), State(np.zeros(6, np.float32))
+    first, second = state.estimator(0, hyper).from_losses(losses)
     assert first == pytest.approx(5.0)
     assert np.isnan(second)
-    state, same = State(np.zeros(6, np.float32)), State(np.zeros(6, np.float32))
     update(state, 0, hyper, Step(0.1, np.array([first, second])))
     update(same, 0, Hyperparameters(queries=1), Step(0.1, np.array([first])))
     np.testing.assert_array_equal(state.theta, same.theta)

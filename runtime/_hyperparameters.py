@@ -1,0 +1,144 @@
+"""What a run is made of, besides its seed and its examples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from dsa_edge.errors import UsageError
+
+__all__ = ["ESTIMATORS", "OPTIMIZERS", "Hyperparameters", "Value"]
+
+Value = float | int | str  # what a journal holds of a hyper-parameter
+ESTIMATORS = ("antithetic", "axes", "lowrank", "mezo", "one-sided", "quzo", "sparse")
+OPTIMIZERS = ("adam", "momentum", "normalized", "sgd")
+# What runs did before a journal said so.
+ALWAYS = {"estimator": "antithetic", "optimizer": "adam"}
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """What a run is made of, besides its seed and its examples; the defaults suit choices.
+
+    queries: directions a step, q; most estimators run 2q lanes.
+    batch: examples a step. epsilon: radius of the perturbation. rate: the learning rate.
+    smoothing: share of each choice's target that all choices share (1512.00567, section 7); a few
+    hundred examples otherwise make the adapter overconfident long before it is accurate.
+    beta1, beta2: decay of the optimizer's first and second moment.
+    cooldown: last part of the run over which the rate falls linearly to zero; 0 keeps it.
+    estimator: how a gradient comes of losses, one of `ESTIMATORS` (`runtime/estimators/`).
+    optimizer: what is done with it, one of `OPTIMIZERS`.
+
+    share: of the numbers that `sparse` learns. mask: which ones, as `mask_of` writes it; empty
+    takes those that are smallest at the start. rank: of `lowrank`; refresh: steps for which it
+    keeps its subspace. grid: step between the numbers of `quzo` at least, a power of two.
+    """
+
+    queries: int = 16
+    batch: int = 16
+    epsilon: float = 0.1
+    rate: float = 0.01
+    smoothing: float = 0.2
+    beta1: float = 0.9
+    beta2: float = 0.99
+    cooldown: float = 1.0
+    estimator: str = "antithetic"
+    optimizer: str = "adam"
+    share: float = 0.25
+    mask: str = ""
+    rank: int = 1
+    refresh: int = 50
+    grid: float = 2**-7
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot learn."""
+        for name in ("queries", "batch", "rank", "refresh"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} is {getattr(self, name)}, expected at least 1.")
+        if not (
+            self.epsilon > 0 and self.rate > 0 and np.isfinite([self.epsilon, self.rate]).all()
+        ):
+            raise UsageError(
+                f"epsilon is {self.epsilon} and rate is {self.rate}, expected positive numbers."
+            )
+        shares = {name: getattr(self, name) for name in ("beta1", "beta2", "smoothing")}
+        for name, value in shares.items():
+            if not 0 <= value < 1:
+                raise UsageError(f"{name} is {value}, expected 0 ≤ {name} < 1.")
+        if not 0 <= self.cooldown <= 1:
+            raise UsageError(f"cooldown is {self.cooldown}, expected 0 ≤ cooldown ≤ 1.")
+        self._check_method()
+
+    def _check_method(self) -> None:
+        """Refuse unknown methods, what is not theirs, and pairs that undo each other."""
+        _check_name("estimator", self.estimator, ESTIMATORS)
+        _check_name("optimizer", self.optimizer, OPTIMIZERS)
+        if not 0 < self.share <= 1:
+            raise UsageError(f"share is {self.share}, expected 0 < share ≤ 1.")
+        if self.mask and self.estimator != "sparse":
+            raise UsageError(
+                f"a mask belongs to estimator sparse, got {self.estimator}: leave out one of them."
+            )
+        if not (0 < self.grid < 1e30 and np.frexp(self.grid)[0] == 0.5):
+            raise UsageError(f"grid is {self.grid}, expected a power of two, as 0.0078125 is.")
+        if self.estimator == "one-sided" and self.queries < 2:
+            raise UsageError(
+                "one-sided divides by the spread of its losses, expected at least 2 queries, got "
+                "1: raise --queries."
+            )
+        if (self.estimator, self.optimizer) == ("one-sided", "normalized"):
+            raise UsageError(
+                "one-sided divides by the spread of the losses already, expected an optimizer that "
+                "does not, got normalized: use sgd, momentum or adam."
+            )
+
+    @classmethod
+    def suited(
+        cls, choices: bool, estimator: str = "antithetic", optimizer: str = "adam"
+    ) -> Hyperparameters:
+        """Defaults for examples with choices, or for free responses, which want smaller steps.
+
+        docs/decisions.md tells where the numbers for each estimator and optimizer come from.
+        """
+        epsilon, rate, smoothing = (0.1, 0.01, 0.2) if choices else (0.03, 3e-3, 0.0)
+        _check_name("estimator", estimator, ESTIMATORS)
+        _check_name("optimizer", optimizer, OPTIMIZERS)
+        return cls(
+            queries=QUERIES.get(estimator, 16),
+            epsilon=epsilon * RADII.get(estimator, 1.0),
+            rate=rate * RATES.get((estimator, optimizer), RATES["any", optimizer]),
+            smoothing=smoothing,
+            estimator=estimator,
+            optimizer=optimizer,
+        )
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Value]) -> Hyperparameters:
+        """What a journal recorded: whole numbers are whole again."""
+        values = {**ALWAYS, **values}
+        kinds: dict[str, Any] = {field.name: type(field.default) for field in fields(cls)}
+        return cls(**{name: kinds[name](value) for name, value in values.items()})
+
+    def rate_at(self, progress: float) -> float:
+        """Learning rate when a share `progress` (0 … 1) of the run is over."""
+        left = 1.0 - progress
+        return self.rate * min(1.0, left / self.cooldown) if self.cooldown else self.rate
+
+
+# What suits an estimator, as factors of what suits antithetic and adam.
+QUERIES = {"axes": 64}
+RADII = {"axes": 5.0}
+RATES = {
+    ("any", "adam"): 1.0,
+    ("any", "momentum"): 4.0,
+    ("any", "normalized"): 4.0,
+    ("any", "sgd"): 4.0,
+}
+
+
+def _check_name(what: str, name: str, known: tuple[str, ...]) -> None:
+    if name not in known:
+        raise UsageError(f"{what} is {name!r}, expected one of {', '.join(known)}.")
