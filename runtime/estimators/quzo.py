@@ -12,9 +12,9 @@ The paper rounds each query's share of an update; here their sum is rounded, onc
 q = 1, less noise otherwise. sgd is the paper's optimizer; adam and momentum keep moments of four
 bytes a number beside the one byte of the adapter.
 
-θ̄ is held as float32 for the engine. A version of the store takes a byte a number, for it packs
-planes of bytes, and those below the grid are zero. s is the least of `grid`, 2 grid, … on which the
-start takes half the range at most; a start that is not on it is rounded to the nearest.
+θ̄ is held as float32 for the engine. A version of the store takes 0.8 to 1.2 bytes a number, for it
+packs planes of bytes, and those below the grid are zero. s is the least of `grid`, 2 grid, … on
+which the start takes half the range at most; a start off it is rounded to the nearest.
 
 A scalar is μ_j. u_j is `gaussians`, the roundings are `uniforms`, each of a purpose of its own.
 """
