@@ -1,7 +1,8 @@
 """The adapter: what is trained, how it is laid out, and its file.
 
 An adapter is one flat float32 vector. Every trained part is a *slot*, a named range of it, in
-canonical order: layer by layer from the split layer up, and within a layer q k v o gate up down.
+canonical order: layer by layer from the split layer up, and within a layer as it computes, q k v o
+gate up down. `kinds.py` has what each kind trains.
 Files are safetensors with the tensor `adapter` (n,) and the hash of the bundle they belong to.
 """
 
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dsa_edge.errors import AdapterError, UsageError
+from dsa_edge.kinds import KINDS, POINTS, Geometry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "KINDS",
-    "TARGETS",
     "Adapter",
     "AdapterSpec",
     "Slot",
@@ -43,38 +43,38 @@ __all__ = [
 FORMAT = "dsa-edge adapter 1"
 MAX_BYTES = 1 << 20  # of an adapter file beyond its numbers
 
-TARGETS = ("q", "k", "v", "o", "gate", "up", "down")
-KINDS = ("core", "diagonal")
-
 
 @dataclass(frozen=True)
 class AdapterSpec:
     """What carries the adapter and where it acts.
 
-    kind: `core` trains r × r numbers a target, `diagonal` trains r.
-    rank: singular directions of each target, r.
-    targets: linears that carry a block, any of `TARGETS`.
+    kind: one of `KINDS`. rank: its size at a point, as each kind counts it: singular directions,
+        columns, width; 0 takes the kind's own. targets: points that carry a block, in any order;
+        none takes the kind's own.
     split: first adapted layer as a share of the depth, 0 ≤ split < 1 (0.5: the upper half).
     invocation: last prompt tokens on which the adapter already acts, ≥ 1.
     """
 
     kind: str = "core"
-    rank: int = 16
-    targets: tuple[str, ...] = TARGETS
+    rank: int = 0
+    targets: tuple[str, ...] = ()
     split: float = 0.5
     invocation: int = 1
 
     def __post_init__(self) -> None:
-        """Refuse what no graph can express."""
+        """Fill in what the kind decides, and refuse what no graph can express."""
         if self.kind not in KINDS:
             raise UsageError(
                 f"adapter kind {self.kind!r} is unknown: use one of {', '.join(KINDS)}."
             )
-        unknown = [t for t in self.targets if t not in TARGETS]
-        if unknown or not self.targets or len(set(self.targets)) != len(self.targets):
+        kind = KINDS[self.kind]
+        object.__setattr__(self, "rank", self.rank or kind.rank)
+        object.__setattr__(self, "targets", self.targets or kind.default)
+        unknown = [t for t in self.targets if t not in kind.points]
+        if unknown or len(set(self.targets)) != len(self.targets):
             raise UsageError(
-                f"adapter targets {list(self.targets)} must be distinct names out of "
-                f"{', '.join(TARGETS)}: correct --targets."
+                f"adapter targets {list(self.targets)} must be distinct, and for {self.kind} be "
+                f"out of {', '.join(kind.points)}: correct --targets."
             )
         if not 0 <= self.split < 1:
             raise UsageError(
@@ -90,9 +90,23 @@ class AdapterSpec:
         return min(math.floor(self.split * n_layers), n_layers - 1)
 
     @property
-    def block_size(self) -> int:
-        """Trained numbers in one block."""
-        return self.rank**2 if self.kind == "core" else self.rank
+    def points(self) -> tuple[str, ...]:
+        """The targets in canonical order."""
+        return tuple(point for point in POINTS if point in self.targets)
+
+    def parts(self, geometry: Geometry, point: str) -> dict[str, tuple[int, ...]]:
+        """Shapes of what is trained at a point, by name."""
+        return KINDS[self.kind].parts(*geometry.shape(point), self.rank)
+
+    def check(self, geometry: Geometry) -> None:
+        """Refuse a rank that some target of a model is too small for; raises UsageError."""
+        for point in self.points:
+            why = KINDS[self.kind].limit(*geometry.shape(point), self.rank)
+            if why:
+                raise UsageError(
+                    f"rank is {self.rank} for {self.kind}, but {point} of this model {why}: change "
+                    "--rank."
+                )
 
 
 @dataclass(frozen=True)
@@ -109,16 +123,16 @@ class Slot:
         return math.prod(self.shape)
 
 
-def make_slots(spec: AdapterSpec, n_layers: int) -> tuple[Slot, ...]:
+def make_slots(spec: AdapterSpec, geometry: Geometry) -> tuple[Slot, ...]:
     """All slots in canonical order."""
-    shape = (spec.rank, spec.rank) if spec.kind == "core" else (spec.rank,)
-    names: Sequence[str] = [
-        f"layers.{layer}.{target}"
-        for layer in range(spec.split_layer(n_layers), n_layers)
-        for target in TARGETS
-        if target in spec.targets
-    ]
-    return tuple(Slot(name, i * spec.block_size, shape) for i, name in enumerate(names))
+    slots, offset = [], 0
+    for layer in range(spec.split_layer(geometry.n_layers), geometry.n_layers):
+        for point in spec.points:
+            for part, shape in spec.parts(geometry, point).items():
+                name = f"layers.{layer}.{point}" + (f".{part}" if part else "")
+                slots.append(Slot(name, offset, shape))
+                offset += slots[-1].size
+    return tuple(slots)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from typing import Any
 
 from dsa_edge.adapter import AdapterSpec, Slot, make_slots
 from dsa_edge.errors import BundleError, UsageError
+from dsa_edge.kinds import Geometry
 
 __all__ = [
     "SCHEMA",
@@ -172,7 +173,7 @@ class Manifest:
     @property
     def slots(self) -> tuple[Slot, ...]:
         """The adapter's layout in canonical order."""
-        return make_slots(self.adapter, self.n_layers)
+        return make_slots(self.adapter, Geometry.of(self.decoder))
 
     @property
     def adapter_size(self) -> int:
@@ -260,7 +261,7 @@ def _parse(content: dict[str, Any]) -> Manifest:
     return Manifest(
         base=BaseInfo(**content["base"]),
         decoder=decoder,
-        adapter=AdapterSpec(**adapter),
+        adapter=_adapter(adapter, decoder),
         tokenizer=TokenizerInfo(**tokenizer),
         methods={name: _method(entry) for name, entry in content["methods"].items()},
         files={_inside(k): _entry(v) for k, v in content["files"].items()},
@@ -268,6 +269,12 @@ def _parse(content: dict[str, Any]) -> Manifest:
         producers=dict(content["producers"]),
         executorch=_executorch(content["executorch"], int(decoder["n_layers"])),
     )
+
+
+def _adapter(entry: dict[str, Any], decoder: dict[str, Any]) -> AdapterSpec:
+    spec = AdapterSpec(**entry)
+    spec.check(Geometry.of(decoder))
+    return spec
 
 
 def _executorch(entry: Any, n_layers: int) -> ExecutorchInfo | None:

@@ -14,11 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from dsa_edge.adapter import Adapter, AdapterSpec, save_adapter
 from dsa_edge.bundle import hash_file
 from dsa_edge.errors import DsaEdgeError, ExportError, MissingDependencyError, UsageError
 from dsa_edge.exporters._verify import GOLDEN_TOKENS, Check, golden_tokens, verify
+from dsa_edge.exporters.adapters import BLOCKS
 from dsa_edge.exporters.checkpoint import Checkpoint, open_checkpoint
 from dsa_edge.exporters.decoder import build_decoder
 from dsa_edge.exporters.executorch import programs_folder, write_programs
@@ -113,7 +115,7 @@ def export(
                 base, asdict(source.spec), spec, info, methods, _files(folder), golden,
                 _producers(), programs,
             )  # fmt: skip
-            size = _finish(folder, manifest)
+            size = _finish(folder, manifest, model.start().numpy())
         checks: tuple[Check, ...] = ()
         if check:
             with stages("verify"):
@@ -190,13 +192,8 @@ def _check_options(
 
 
 def _check_rank(spec: AdapterSpec, source: Checkpoint) -> None:
-    most = min(min(source.spec.target_shape(target)) for target in spec.targets)
-    if spec.rank > most:
-        raise UsageError(
-            f"rank is {spec.rank}, but the narrowest target of this model has {most} singular "
-            "directions: lower --rank."
-        )
-    if spec.rank > MAX_RANK:
+    spec.check(source.spec.geometry)
+    if spec.rank > MAX_RANK and BLOCKS[spec.kind].gated:
         raise UsageError(f"rank is {spec.rank}, the kernels take at most {MAX_RANK}: lower --rank.")
 
 
@@ -270,10 +267,9 @@ def _files(folder: Path) -> dict[str, FileEntry]:
     }
 
 
-def _finish(folder: Path, manifest: Manifest) -> int:
+def _finish(folder: Path, manifest: Manifest, vector: NDArray[np.float32]) -> int:
     """Write the initial adapter and the manifest; returns the bundle's size in bytes."""
     initial = folder / "adapter.safetensors"
-    vector = np.zeros(manifest.adapter_size, dtype=np.float32)
     save_adapter(initial, Adapter(vector), manifest.identity, manifest.adapter)
     manifest.files[initial.name] = FileEntry(hash_file(initial), initial.stat().st_size)
     manifest.write(folder / "manifest.json")

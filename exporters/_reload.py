@@ -28,8 +28,8 @@ def reload_model(bundle: Bundle) -> AdaptedModel:
     weights = _BundleWeights(bundle)
     model = AdaptedModel(build_decoder(weights, "int4"), bundle.manifest.adapter)
     for layer in range(model.split, weights.spec.n_layers):
-        factors = {t: weights.factors(layer, t) for t in bundle.manifest.adapter.targets}
-        model.set_blocks(layer, factors)
+        points = bundle.manifest.adapter.points
+        model.set_blocks(layer, {point: weights.frozen(layer, point) for point in points})
     model.eval()
     return model
 
@@ -58,11 +58,14 @@ class _BundleWeights:
         bits = 8 if codes.shape[-1] == 32 else 4
         return QuantizedWeight(bits, codes, self._arrays[f"{stem}.scales"], minimum)
 
-    def factors(self, layer: int, target: str) -> tuple[Tensor, Tensor]:
-        """U (n_out, r) and V (r, n_in) of one target."""
-        stem = f"blocks.{layer}.blocks.{target}"
-        u, v = (torch.from_numpy(self._arrays[f"{stem}.{factor}"])[0].T for factor in "uv")
-        return u, v
+    def frozen(self, layer: int, point: str) -> dict[str, Tensor]:
+        """The frozen buffers of the adapter at one point, by name."""
+        stem = f"blocks.{layer}.blocks.{point}."
+        return {
+            name.removeprefix(stem): torch.from_numpy(array)
+            for name, array in self._arrays.items()
+            if name.startswith(stem)
+        }
 
     def _stem(self, name: str) -> str:
         if name in _ENDS:

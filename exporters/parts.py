@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from dsa_edge.adapter import AdapterSpec, make_slots
+from dsa_edge.exporters.adapters import BLOCKS, Lanes, LayerBlocks, Route, make_blocks
 from dsa_edge.exporters.decoder import Decoder, Frame, Frames, Layer, Linear, Segment
-from dsa_edge.exporters.subspace import Lanes, LayerBlocks, Route, make_blocks, truncated_svd
+from dsa_edge.kinds import TARGETS
 
 __all__ = ["AdaptedModel", "TorchCaller"]
 
@@ -283,21 +284,29 @@ class AdaptedModel(nn.Module):
         super().__init__()
         self.decoder, self.adapter = decoder, adapter
         self.split = adapter.split_layer(decoder.spec.n_layers)
-        self.size = sum(slot.size for slot in make_slots(adapter, decoder.spec.n_layers))
+        self.size = sum(slot.size for slot in make_slots(adapter, decoder.spec.geometry))
         self.blocks = nn.ModuleDict()
 
     def add_blocks(self, layer: int) -> None:
-        """Compute the factors of one adapted layer from its own weights."""
+        """Compute the frozen buffers of one adapted layer from its own weights."""
         linears, rank = self.decoder.layer(layer).linears, self.adapter.rank
-        factors = {}
-        for target in self.adapter.targets:
-            linear = cast(Linear, linears[target])
-            factors[target] = truncated_svd(linear.dense(), rank)
-        self.set_blocks(layer, factors)
+        frozen = {}
+        for point in self.adapter.points:
+            weight = cast(Linear, linears[point]).dense() if point in TARGETS else None
+            frozen[point] = BLOCKS[self.adapter.kind].frozen(weight, rank)
+        self.set_blocks(layer, frozen)
 
-    def set_blocks(self, layer: int, factors: dict[str, tuple[Tensor, Tensor]]) -> None:
-        """Use known factors U (n_out, r) and V (r, n_in) for the targets of one layer."""
-        self.blocks[str(layer)] = make_blocks(self.adapter, factors)
+    def set_blocks(self, layer: int, frozen: dict[str, dict[str, Tensor]]) -> None:
+        """Use known frozen buffers, by name, for the points of one layer."""
+        geometry = self.decoder.spec.geometry
+        self.blocks[str(layer)] = make_blocks(self.adapter, geometry, frozen)
+
+    def start(self) -> Tensor:
+        """The adapter (n,) at which training starts: it leaves the base as it is."""
+        random = torch.Generator().manual_seed(0)
+        layers = range(self.split, self.decoder.spec.n_layers)
+        parts = [p for layer in layers for p in self.layer_blocks(layer).start(random)]
+        return torch.cat([part.flatten() for part in parts])
 
     def parts(self) -> tuple[dict[str, nn.Module], list[dict[str, nn.Module]]]:
         """The parts of the whole model, and those of each layer."""

@@ -1,28 +1,14 @@
-"""The adapter's frozen factors and the blocks that use them.
-
-Every target W gets the leading singular directions U (n_out, r) and V (r, n_in) of its own weight;
-U carries the singular values, so one perturbation size fits all layers. A block trains only what
-lies between them, and `dsa::gated_lowrank` adds it to the base's output:
-
-    core      y += U C V x       C (r, r)
-    diagonal  y += U diag(c) V x   c (r,)
-"""
+"""The frozen subspace of a weight: its leading singular directions."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from dsa_edge.adapter import TARGETS, AdapterSpec
-from dsa_edge.kernels.torch_adapter import gated_lowrank
-
-__all__ = ["Block", "Lanes", "LayerBlocks", "Route", "make_blocks", "truncated_svd"]
+__all__ = ["truncated_svd"]
 
 
 def truncated_svd(weight: Tensor, rank: int) -> tuple[Tensor, Tensor]:
@@ -59,90 +45,3 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-@dataclass(frozen=True)
-class Route:
-    """Where an adapter acts, and through which blocks.
-
-    index: (B, K) int64, the chosen blocks of each example; weight: (B, K) float32, of each.
-    active: (B, T) bool, tokens on which the adapter acts.
-    """
-
-    index: Tensor
-    weight: Tensor
-    active: Tensor
-
-    @classmethod
-    def ungated(cls, active: Tensor) -> Route:
-        """The only block for every example, as where there is no gate; active (B, T) bool."""
-        first = torch.zeros_like(active[:, :1], dtype=torch.int64)
-        return cls(first, torch.ones_like(first, dtype=torch.float32), active)
-
-
-class Block(nn.Module):
-    """Frozen factors of one target, kept in float16: u (N, r, n_out) and v (N, n_in, r)."""
-
-    u: Tensor
-    v: Tensor
-
-    def __init__(self, kind: str, u: Tensor, v: Tensor) -> None:
-        """From U (n_out, r) and V (r, n_in) of the only block."""
-        super().__init__()
-        self.register_buffer("u", u.T[None].half().contiguous())
-        self.register_buffer("v", v.T[None].half().contiguous())
-        rank = v.shape[0]
-        self.core_shape = (1, rank, rank) if kind == "core" else (1, rank)
-
-    @property
-    def size(self) -> int:
-        """Trained numbers: r · r entries of C row by row, or r of its diagonal."""
-        return math.prod(self.core_shape)
-
-    def add(self, x: Tensor, y: Tensor, parameters: Tensor, route: Route) -> Tensor:
-        """Base output y (L, B, T, n_out) of x (L, B, T, n_in), plus what parameters (L, size) add.
-
-        Leading axes of x and y may be flattened into one.
-        """
-        core = parameters.reshape(-1, *self.core_shape)
-        return gated_lowrank(x, y, core, route.index, route.weight, self.u, self.v, route.active)
-
-
-class LayerBlocks(nn.Module):
-    """The blocks of one layer, in canonical order of their targets."""
-
-    def __init__(self, blocks: dict[str, Block]) -> None:
-        super().__init__()
-        self.blocks = nn.ModuleDict(
-            {target: blocks[target] for target in TARGETS if target in blocks}
-        )
-
-    def lanes(self, slots: Tensor, route: Route) -> Lanes:
-        """Bind this layer's slots (L, n_layer)."""
-        sizes = [block.size for block in self.blocks.values()]
-        return Lanes(self.blocks, dict(zip(self.blocks, slots.split(sizes, 1), strict=True)), route)
-
-
-@dataclass(frozen=True)
-class Lanes:
-    """One layer's adapter in L perturbed copies, ready to be added to the base's outputs."""
-
-    blocks: nn.ModuleDict
-    parameters: dict[str, Tensor]  # target → (L, size)
-    route: Route
-
-    @property
-    def count(self) -> int:
-        """Number of lanes L."""
-        return next(iter(self.parameters.values())).shape[0]
-
-    def add(self, target: str, x: Tensor, y: Tensor) -> Tensor:
-        """Base output y of input x, plus the target's delta; shapes as in `Block.add`."""
-        if target not in self.parameters:
-            return y
-        return cast(Block, self.blocks[target]).add(x, y, self.parameters[target], self.route)
-
-
-def make_blocks(spec: AdapterSpec, factors: dict[str, tuple[Tensor, Tensor]]) -> LayerBlocks:
-    """The blocks of one layer from the factors U (n_out, r) and V (r, n_in) of its targets."""
-    return LayerBlocks({target: Block(spec.kind, *factors[target]) for target in spec.targets})

@@ -1,4 +1,4 @@
-"""The adapter's kernels as torch ops: `dsa::gated_lowrank` and `dsa::attend`.
+"""The adapter's kernels as torch ops: `dsa::gated_lowrank`, `dsa::lane_linear`, `dsa::attend`.
 
 Registered once, on import. Each has an out variant, which ExecuTorch calls on the device, and runs
 here on the compiled kernel where that is built, on the numpy reference otherwise. Leading axes may
@@ -15,10 +15,11 @@ from torch import Tensor
 
 from dsa_edge.kernels import attend as attend_reference
 from dsa_edge.kernels import gated_lowrank as gated_reference
+from dsa_edge.kernels import lane_linear as lane_reference
 from dsa_edge.kernels import native_ops
 from dsa_edge.kernels.library import library_path
 
-__all__ = ["attend", "gated_lowrank"]
+__all__ = ["attend", "gated_lowrank", "lane_linear"]
 
 _DSA = torch.library.Library("dsa", "FRAGMENT")
 
@@ -38,6 +39,7 @@ def _tuple(types: list[str]) -> str:
 
 
 _define(gated_reference.SCHEMA, ("out",))
+_define(lane_reference.SCHEMA, ("out",))
 _define(attend_reference.SCHEMA, ("y", "new_keys_out"))
 
 
@@ -55,6 +57,11 @@ def _gated_lowrank(
         x.reshape(*rows, -1).numpy(), base.reshape(*rows, -1).numpy(), *arrays
     )
     return torch.from_numpy(y).view(base.shape)
+
+
+def _lane_linear(x: Tensor, weight: Tensor) -> Tensor:
+    lanes, n_out, n_in = weight.shape
+    return torch.bmm(x.reshape(lanes, -1, n_in), weight.mT).view(-1, n_out)
 
 
 def _attend(
@@ -78,6 +85,10 @@ def _gated_out(*inputs: Tensor, out: Tensor) -> Tensor:
     return out.copy_(_gated_lowrank(*inputs))
 
 
+def _lane_linear_out(x: Tensor, weight: Tensor, *, out: Tensor) -> Tensor:
+    return out.copy_(_lane_linear(x, weight))
+
+
 def _attend_out(*inputs: Any, y: Tensor, new_keys_out: Tensor) -> tuple[Tensor, Tensor]:
     mixed, new_keys = _attend(*inputs)
     return y.copy_(mixed), new_keys_out.copy_(new_keys)
@@ -85,6 +96,8 @@ def _attend_out(*inputs: Any, y: Tensor, new_keys_out: Tensor) -> tuple[Tensor, 
 
 _DSA.impl("gated_lowrank", _gated_lowrank, "CPU")
 _DSA.impl("gated_lowrank.out", _gated_out, "CPU")
+_DSA.impl("lane_linear", _lane_linear, "CompositeExplicitAutograd")
+_DSA.impl("lane_linear.out", _lane_linear_out, "CPU")
 _DSA.impl("attend", _attend, "CPU")
 _DSA.impl("attend.out", _attend_out, "CPU")
 
@@ -99,5 +112,26 @@ def _(q: Tensor, k: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
     return q.new_empty(_mixed(q)), torch.empty_like(k)
 
 
+@torch.library.register_fake("dsa::lane_linear", lib=_DSA)
+def _(x: Tensor, weight: Tensor) -> Tensor:
+    return x.new_empty(x.shape[0], weight.shape[1])
+
+
+def _lane_backward(context: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+    x, weight = context.saved_tensors
+    lanes = weight.shape[0]
+    rows = [t.reshape(lanes, -1, t.shape[1]) for t in (grad, x)]
+    return lane_linear(grad, weight.mT), torch.bmm(rows[0].mT, rows[1])
+
+
+def _lane_context(context: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+    context.save_for_backward(*inputs)
+
+
+torch.library.register_autograd(
+    "dsa::lane_linear", _lane_backward, setup_context=_lane_context, lib=_DSA
+)
+
 gated_lowrank = torch.ops.dsa.gated_lowrank
+lane_linear = torch.ops.dsa.lane_linear
 attend = torch.ops.dsa.attend

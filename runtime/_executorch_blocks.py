@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dsa_edge.adapter import TARGETS
 from dsa_edge.bundle import Bundle
+from dsa_edge.kinds import TARGETS
 from dsa_edge.runtime._engine import Floats
 
 __all__ = ["Blocks"]

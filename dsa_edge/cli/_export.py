@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from dsa_edge.adapter import KINDS, TARGETS, AdapterSpec
+from dsa_edge.adapter import AdapterSpec
 from dsa_edge.cli._common import comma_list, emit, parser, progress, table
+from dsa_edge.kinds import KINDS
 
 if TYPE_CHECKING:
     from dsa_edge.exporters import ExportReport
@@ -68,11 +69,13 @@ def _parser() -> argparse.ArgumentParser:
         "--backend", default="onnx", help="onnx, executorch or both by comma (default: onnx)"
     )
     made.add_argument("--quantize", default="int4", help="int4 or int8 (default: int4)")
+    made.add_argument("--adapter", default=default.kind, help=f"{', '.join(KINDS)} (default: core)")
     made.add_argument(
-        "--adapter", default=default.kind, help=f"{' or '.join(KINDS)} (default: core)"
-    )
-    made.add_argument(
-        "--rank", type=int, default=default.rank, help="directions a target (default: %(default)s)"
+        "--rank",
+        type=int,
+        default=0,
+        help="size at a target, as the kind counts it: directions, columns, width (default: the "
+        f"kind's own, {default.rank} for core)",
     )
     made.add_argument(
         "--split",
@@ -81,7 +84,10 @@ def _parser() -> argparse.ArgumentParser:
         help="first adapted layer, as a share of the depth (default: %(default)s)",
     )
     made.add_argument(
-        "--targets", default=",".join(TARGETS), help="linears with an adapter (default: all seven)"
+        "--targets",
+        default="",
+        help="where the adapter acts: linears q k v o gate up down; for bias also attention_norm, "
+        "mlp_norm; for bottleneck and parallel attention, mlp (default: the kind's own)",
     )
     made.add_argument(
         "--invocation",

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from dsa_edge.adapter import TARGETS
 from dsa_edge.exporters.decoder import DecoderSpec
+from dsa_edge.kinds import TARGETS
 
 __all__ = ["canonical_shapes", "translate"]
 

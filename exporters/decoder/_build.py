@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dsa_edge.adapter import TARGETS
 from dsa_edge.errors import UsageError
 from dsa_edge.exporters.decoder._decoder import Decoder
 from dsa_edge.exporters.decoder._layer import Layer
@@ -17,6 +16,7 @@ from dsa_edge.exporters.decoder._linear import Embedding, Linear
 from dsa_edge.exporters.decoder._spec import DecoderSpec
 from dsa_edge.exporters.decoder._weight import QuantizedWeight, quantize
 from dsa_edge.kernels.quantized_linear import pack_codes, unpack_codes
+from dsa_edge.kinds import TARGETS
 
 __all__ = ["QUANTIZATIONS", "WeightSource", "build_decoder"]
 

@@ -7,11 +7,11 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from dsa_edge.exporters.adapters import Lanes
 from dsa_edge.exporters.decoder._layer import Layer, Norm
 from dsa_edge.exporters.decoder._linear import Embedding
 from dsa_edge.exporters.decoder._rope import inverse_frequencies
 from dsa_edge.exporters.decoder._spec import DecoderSpec
-from dsa_edge.exporters.subspace import Lanes
 
 __all__ = ["Decoder", "Frame", "Frames", "Top"]
 

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dsa_edge.exporters.adapters import Lanes
 from dsa_edge.exporters.decoder._attention import Segment, attend
 from dsa_edge.exporters.decoder._linear import Linear
 from dsa_edge.exporters.decoder._rope import rotate
 from dsa_edge.exporters.decoder._spec import DecoderSpec
-from dsa_edge.exporters.subspace import Lanes
 
 __all__ = ["Layer", "Norm"]
 
@@ -72,14 +72,15 @@ class Layer(nn.Module):
             only give keys and values; the mask is then (B, U, P + T).
         Returns x (L, B, T or U, width), and the new keys and values (L, B, T, kv, head_dim).
         """
-        h = self.norms["attention"](x)
+        h = self._norm("attention", x, lanes)
         k, v = self._keys(h, cos, sin, lanes)
         if asking is not None:
             x, cos, sin, lanes = asking
-            h = self.norms["attention"](x)
+            h = self._norm("attention", x, lanes)
         q = rotate(self._heads("q", h, self.spec.n_heads, lanes), cos, sin)
         mixed = attend(q, k, v, mask, cached, self.spec.scale, self.spec.attention_softcap)
         attention = self._after("attention_out", self._linear("o", mixed, lanes))
+        attention = _added("attention", h, attention, lanes)
         x = x + attention * self.spec.residual_scale
         return x + self._mlp(x, lanes) * self.spec.residual_scale, k, v
 
@@ -100,14 +101,23 @@ class Layer(nn.Module):
         return self.norms[target](x) if self.spec.qk_norm else x
 
     def _mlp(self, x: Tensor, lanes: Lanes | None) -> Tensor:
-        h = self.norms["mlp"](x)
+        h = self._norm("mlp", x, lanes)
         gate = ACTIVATE[self.spec.activation](self._linear("gate", h, lanes))
         gated = gate * self._linear("up", h, lanes)
-        return self._after("mlp_out", self._linear("down", gated, lanes))
+        y = self._after("mlp_out", self._linear("down", gated, lanes))
+        return _added("mlp", h, y, lanes)
 
     def _linear(self, target: str, x: Tensor, lanes: Lanes | None) -> Tensor:
-        y: Tensor = self.linears[target](x)
-        return y if lanes is None else lanes.add(target, x, y)
+        return _added(target, x, self.linears[target](x), lanes)
+
+    def _norm(self, name: str, x: Tensor, lanes: Lanes | None) -> Tensor:
+        h = self.norms[name](x)
+        return _added(f"{name}_norm", h, h, lanes)
 
     def _after(self, norm: str, x: Tensor) -> Tensor:
         return self.norms[norm](x) if self.spec.sandwich_norms else x
+
+
+def _added(point: str, x: Tensor, y: Tensor, lanes: Lanes | None) -> Tensor:
+    """A value y at a point, made from x, with what the adapter adds."""
+    return y if lanes is None else lanes.add(point, x, y)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dsa_edge.errors import CheckpointError
+from dsa_edge.kinds import Geometry
 
 __all__ = ["DecoderSpec", "RopeSpec"]
 
@@ -135,16 +136,11 @@ class DecoderSpec:
         local = window is not None and self.local_rope is not None
         return (self.local_rope if local and self.local_rope else self.rope, window)
 
+    @property
+    def geometry(self) -> Geometry:
+        """The sizes that an adapter depends on."""
+        return Geometry.of(vars(self))
+
     def target_shape(self, target: str) -> tuple[int, int]:
         """(n_out, n_in) of one of a layer's linears: q k v o gate up down."""
-        heads, kv = self.n_heads * self.head_dim, self.n_kv_heads * self.head_dim
-        shapes = {
-            "q": (heads, self.width),
-            "k": (kv, self.width),
-            "v": (kv, self.width),
-            "o": (self.width, heads),
-            "gate": (self.ffn_width, self.width),
-            "up": (self.ffn_width, self.width),
-            "down": (self.width, self.ffn_width),
-        }
-        return shapes[target]
+        return self.geometry.shape(target)

@@ -18,10 +18,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from dsa_edge.adapter import TARGETS
 from dsa_edge.exporters.decoder import ACTIVATE, Layer, Linear
 from dsa_edge.exporters.executorch._linear import GroupSums, XnnLinear, round_activations
 from dsa_edge.kernels import torch_adapter
+from dsa_edge.kinds import TARGETS
 
 __all__ = ["LayerProgram", "RowNorm"]
 

@@ -7,10 +7,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from dsa_edge.adapter import TARGETS
+from dsa_edge.exporters.adapters import LayerBlocks
+from dsa_edge.exporters.adapters.core import Core
 from dsa_edge.exporters.decoder import DecoderSpec
-from dsa_edge.exporters.subspace import Block, LayerBlocks
 from dsa_edge.kernels.gated_lowrank import MAX_RANK
+from dsa_edge.kinds import TARGETS
 
 __all__ = ["HEAD_ROWS", "ROWS", "head_inputs", "layer_inputs", "traced_blocks", "with_blocks"]
 
@@ -45,7 +46,7 @@ def with_blocks(spec: DecoderSpec, kind: str, blocks: LayerBlocks | None) -> Inp
         if blocks is None or target not in blocks.blocks:
             given += _no_blocks(spec, kind, target)
             continue
-        block = cast(Block, blocks.blocks[target])
+        block = cast(Core, blocks.blocks[target])
         core = torch.randn(lanes, *block.core_shape, generator=random) * 0.1
         given += [core, block.u, block.v]
     return (*_rows(spec)[0], *given)

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dsa_edge.adapter import TARGETS
 from dsa_edge.exporters.executorch._check import can_run, check_program
 from dsa_edge.exporters.executorch._head import HeadProgram, per_row
 from dsa_edge.exporters.executorch._keep import form_of, lowered
@@ -31,6 +30,7 @@ from dsa_edge.exporters.executorch._values import (
     with_blocks,
 )
 from dsa_edge.exporters.parts import AdaptedModel
+from dsa_edge.kinds import TARGETS
 from dsa_edge.manifest import ExecutorchInfo, ProgramInfo, TableInfo
 
 __all__ = ["write_programs"]

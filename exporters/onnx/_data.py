@@ -13,6 +13,7 @@ __all__ = ["ExternalData"]
 
 ALIGNMENT = 64  # bytes: a cache line, and what vector loads want
 _DTYPES = {
+    torch.int32: ir.DataType.INT32,
     torch.uint8: ir.DataType.UINT8,
     torch.float16: ir.DataType.FLOAT16,
     torch.float32: ir.DataType.FLOAT,

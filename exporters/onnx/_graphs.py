@@ -48,7 +48,7 @@ class GraphBuilder:
         self.invocation = model.adapter.invocation
         self.fixed = fixed_axes(self.spec, model.size, self.split)
         self._level, self._on_part = accuracy_level, on_part
-        self._kernel = gated_lowrank_function(model.adapter.kind)
+        self._kind = model.adapter.kind
         self._whole, self._layers = model.parts()
         self._traced: dict[tuple[object, ...], Part] = {}
 
@@ -68,7 +68,7 @@ class GraphBuilder:
         )  # fmt: skip
         functions = [part.function.clone() for part in caller.used.values()]
         if any(node.op_type == NAME for function in functions for node in function):
-            functions.append(ir.serde.deserialize_function(self._kernel))
+            functions.append(ir.serde.deserialize_function(gated_lowrank_function(self._kind)))
         return ir.Model(graph, ir_version=IR_VERSION, functions=functions, producer_name="dsa-edge")
 
     def part(self, name: str, layer: int | None) -> tuple[Part, nn.Module]:

@@ -58,8 +58,16 @@ def translations(accuracy_level: int) -> dict[Any, Callable[..., Any]]:
     def gated_lowrank(*inputs: Any) -> Any:
         return _GATED(*inputs)
 
+    def lane_linear(x: Any, weight: Any) -> Any:
+        lanes, n_out = op.Shape(weight, start=0, end=1), weight.shape[1]
+        rest = op.Constant(value_ints=[-1, weight.shape[2]])
+        rows = op.Reshape(x, op.Concat(lanes, rest, axis=0))
+        y = op.MatMul(rows, op.Transpose(weight, perm=[0, 2, 1]))
+        return op.Reshape(y, op.Constant(value_ints=[-1, n_out]))
+
     return {
         torch.ops.dsa.gated_lowrank.default: gated_lowrank,
+        torch.ops.dsa.lane_linear.default: lane_linear,
         torch.ops.dsa.quantized_linear.default: quantized_linear,
         torch.ops.dsa.quantized_embedding.default: quantized_embedding,
     }

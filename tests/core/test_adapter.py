@@ -9,13 +9,15 @@ import pytest
 
 from dsa_edge.adapter import Adapter, AdapterSpec, load_adapter, make_slots, save_adapter
 from dsa_edge.errors import AdapterError, UsageError
+from dsa_edge.kinds import Geometry
 
 SPEC = AdapterSpec(rank=4, targets=("q", "down"), split=0.5)
+MODEL = Geometry(n_layers=5, width=8, n_heads=4, n_kv_heads=2, head_dim=2, ffn_width=16)
 HERE, ELSEWHERE = "a" * 64, "b" * 64
 
 
 def test_slots_follow_each_other_layer_by_layer_and_cover_the_vector() -> None:
-    slots = make_slots(SPEC, n_layers=5)
+    slots = make_slots(SPEC, MODEL)
     assert [s.name for s in slots] == [
         f"layers.{layer}.{target}" for layer in (2, 3, 4) for target in ("q", "down")
     ]
@@ -25,18 +27,19 @@ def test_slots_follow_each_other_layer_by_layer_and_cover_the_vector() -> None:
 
 def test_slot_order_does_not_depend_on_the_order_of_targets() -> None:
     turned = AdapterSpec(rank=4, targets=("down", "q"), split=0.5)
-    assert make_slots(turned, 5) == make_slots(SPEC, 5)
+    assert make_slots(turned, MODEL) == make_slots(SPEC, MODEL)
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"kind": "lora"},
-        {"rank": 0},
+        {"kind": "prompt"},
+        {"rank": -1},
         {"invocation": 0},
         {"split": 1.0},
         {"split": -0.1},
-        {"targets": ()},
+        {"kind": "bias", "targets": ("mlp",)},
+        {"kind": "bottleneck", "targets": ("q",)},
         {"targets": ("q", "q")},
         {"targets": ("lm_head",)},
     ],

@@ -14,6 +14,7 @@ import pytest
 import dsa_edge.errors as errors
 from dsa_edge.adapter import Adapter, AdapterSpec, make_slots, read_adapter_info, save_adapter
 from dsa_edge.bundle import Bundle
+from dsa_edge.kinds import Geometry
 from dsa_edge.manifest import FileEntry, Manifest
 
 SPEC = AdapterSpec(rank=2, targets=("q",))
@@ -60,7 +61,7 @@ def test_the_split_is_a_share_of_the_depth_and_the_last_layer_always_learns(
 ) -> None:
     spec = AdapterSpec(rank=2, targets=("q", "v"), split=split)
     assert spec.split_layer(depth) == first
-    slots = make_slots(spec, depth)
+    slots = make_slots(spec, Geometry(depth, 8, 4, 2, 2, 16))
     assert len(slots) == 2 * (depth - first)
     assert slots[0].name == f"layers.{first}.q"
     assert slots[-1].name == f"layers.{depth - 1}.v"

@@ -17,8 +17,10 @@ from dsa_edge.adapter import AdapterSpec
 from dsa_edge.bundle import Bundle, hash_file
 from dsa_edge.errors import ExportError, UsageError, VerifyError
 from dsa_edge.exporters import export, verify
+from dsa_edge.exporters.adapters import Route
+from dsa_edge.exporters.adapters.core import Core
 from dsa_edge.exporters.methods import METHODS
-from dsa_edge.exporters.subspace import Block, Route, truncated_svd
+from dsa_edge.exporters.subspace import truncated_svd
 
 
 @pytest.mark.parametrize("shape", [(32, 96), (96, 32), (48, 48)])
@@ -36,7 +38,8 @@ def test_truncated_svd_is_the_best_approximation_of_its_rank(shape: tuple[int, i
 def test_blocks_add_their_product_lane_by_lane(kind: str) -> None:
     random = torch.Generator().manual_seed(1)
     u, v = torch.randn(10, 3, generator=random).half(), torch.randn(3, 6, generator=random).half()
-    block = Block(kind, u, v)
+    shape = (3, 3) if kind == "core" else (3,)
+    block = Core("q", {"": shape}, Core.factors(u, v))
     x, base = torch.randn(2, 4, 5, 6, generator=random), torch.randn(2, 4, 5, 10, generator=random)
     parameters = torch.randn(2, block.size, generator=random)
     route = Route.ungated(torch.ones(4, 5, dtype=torch.bool))

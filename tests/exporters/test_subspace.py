@@ -10,10 +10,13 @@ import torch
 from torch import Tensor
 
 from dsa_edge.adapter import AdapterSpec, Slot, make_slots
+from dsa_edge.exporters.adapters import Route, make_blocks
+from dsa_edge.exporters.adapters.core import Core
 from dsa_edge.exporters.checkpoint import open_checkpoint
 from dsa_edge.exporters.decoder import build_decoder
 from dsa_edge.exporters.parts import AdaptedModel
-from dsa_edge.exporters.subspace import Route, make_blocks, truncated_svd
+from dsa_edge.exporters.subspace import truncated_svd
+from dsa_edge.kinds import Geometry
 
 SHAPES = [(24, 64), (64, 24), (40, 40)]
 LAYERS = 3  # of the tiny Llama
@@ -68,11 +71,16 @@ def test_weights_of_lower_rank_than_asked_for_stay_finite(
     assert us[:, rank:].abs().max() < 1e-4  # the others add nothing
 
 
+SQUARE = Geometry(n_layers=2, width=4, n_heads=2, n_kv_heads=2, head_dim=2, ffn_width=4)
+
+
 def test_blocks_bind_slots_in_canonical_order_whatever_the_order_of_targets() -> None:
     spec = AdapterSpec("diagonal", rank=2, targets=("down", "q"))
-    factors = {t: (torch.eye(4, 2), torch.eye(2, 4)) for t in ("q", "down")}
+    factors = {t: Core.factors(torch.eye(4, 2), torch.eye(2, 4)) for t in ("q", "down")}
     everywhere = Route.ungated(torch.ones(1, 1, dtype=torch.bool))
-    lanes = make_blocks(spec, factors).lanes(torch.tensor([[1.0, 2.0, 3.0, 4.0]]), everywhere)
+    lanes = make_blocks(spec, SQUARE, factors).lanes(
+        torch.tensor([[1.0, 2.0, 3.0, 4.0]]), everywhere
+    )
     x, y = torch.ones(1, 1, 1, 4), torch.zeros(1, 1, 1, 4)
     assert lanes.add("q", x, y).flatten().tolist() == [1, 2, 0, 0]
     assert lanes.add("down", x, y).flatten().tolist() == [3, 4, 0, 0]
@@ -81,7 +89,7 @@ def test_blocks_bind_slots_in_canonical_order_whatever_the_order_of_targets() ->
 
 def test_tokens_outside_the_mask_are_untouched() -> None:
     spec = AdapterSpec("core", rank=2, targets=("q",))
-    blocks = make_blocks(spec, {"q": (torch.eye(4, 2), torch.eye(2, 4))})
+    blocks = make_blocks(spec, SQUARE, {"q": Core.factors(torch.eye(4, 2), torch.eye(2, 4))})
     active = torch.tensor([[False, True, True], [False, False, True]])
     lanes = blocks.lanes(torch.ones(1, 4), Route.ungated(active))
     delta = lanes.add("q", torch.ones(1, 2, 3, 4), torch.zeros(1, 2, 3, 4))
@@ -135,7 +143,7 @@ def test_every_slot_is_a_dense_u_c_v_on_the_linear_that_it_names(model: AdaptedM
     """The reference adds (U C V) x by a hook on the named linear and knows no blocks."""
     plain = logits(model, None)[0]
     random = torch.Generator().manual_seed(1)
-    for slot in make_slots(model.adapter, LAYERS):
+    for slot in make_slots(model.adapter, model.decoder.spec.geometry):
         values = 0.3 * torch.randn(slot.size, generator=random)
         vector = torch.zeros(1, model.size)
         vector[0, slot.offset : slot.offset + slot.size] = values
