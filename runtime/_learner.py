@@ -34,7 +34,7 @@ from dsa_edge.runtime._random import order
 from dsa_edge.runtime._rehearsal import Fitted, rehearse
 from dsa_edge.runtime._report import Progress, Report
 from dsa_edge.runtime._trainer import Outcome
-from dsa_edge.runtime.estimators import Space, make_estimator
+from dsa_edge.runtime.estimators import Space, make_estimator, slot_shapes
 
 __all__ = ["Learner"]
 
@@ -270,7 +270,8 @@ class Learner(Measured):
 
     def _width(self, hyper: Hyperparameters) -> int:
         """Scalars of a step; raises UsageError where an estimator does not fit the adapter."""
-        return make_estimator(hyper, 0, Space(self.adapter.vector)).width
+        space = Space(self.adapter.vector, slot_shapes(self.bundle.manifest))
+        return make_estimator(hyper, 0, space).width
 
     def _course(
         self, objective: Objective, old: Adapter, ids: Sequence[str], wish: _Wish, steps: int

@@ -17,6 +17,7 @@ from dsa_edge.runtime._cache import PromptCache
 from dsa_edge.runtime._encode import Encoded, Item
 from dsa_edge.runtime._engine import Context, Engine, Floats, Ints
 from dsa_edge.runtime._plan import Chunks
+from dsa_edge.runtime.estimators import Shapes, slot_shapes
 
 __all__ = ["Objective", "Scores", "items_of"]
 
@@ -93,9 +94,9 @@ class Objective:
         return scores if self.bias is None else scores + self.bias[..., None, :]
 
     @property
-    def shapes(self) -> tuple[tuple[int, ...], ...]:
+    def shapes(self) -> Shapes:
         """Of the adapter's slots, one after the other."""
-        return tuple(slot.shape for slot in self._engine.bundle.manifest.slots)
+        return slot_shapes(self._engine.bundle.manifest)
 
     @property
     def memory(self) -> int:

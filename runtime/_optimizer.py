@@ -21,7 +21,7 @@ import numpy as np
 
 from dsa_edge.runtime._engine import Floats
 from dsa_edge.runtime._hyperparameters import Hyperparameters
-from dsa_edge.runtime.estimators import Estimator, Space, make_estimator
+from dsa_edge.runtime.estimators import Estimator, Shapes, Space, make_estimator
 
 __all__ = ["Hyperparameters", "State", "Step", "lanes", "move", "replay", "update"]
 
@@ -47,7 +47,7 @@ class State:
 
     theta: Floats
     step: int = 0
-    shapes: tuple[tuple[int, ...], ...] = ()
+    shapes: Shapes = ()
     first: Floats = field(init=False)
     second: Floats = field(init=False)
     square: np.float32 = field(init=False, default=np.float32(0))
@@ -97,7 +97,7 @@ def replay(
     hyper: Hyperparameters,
     journal: Sequence[Step],
     at: Sequence[int],
-    shapes: tuple[tuple[int, ...], ...] = (),
+    shapes: Shapes = (),
 ) -> list[Floats]:
     """Rebuild θ (n,) after each number of steps in `at` from the recorded steps, to the bit.
 

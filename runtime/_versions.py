@@ -22,6 +22,7 @@ from dsa_edge.runtime._keys import KeyProvider
 from dsa_edge.runtime._optimizer import Hyperparameters, replay
 from dsa_edge.runtime._records import Run, Version
 from dsa_edge.runtime._store import Store
+from dsa_edge.runtime.estimators import slot_shapes
 
 __all__ = ["Forgotten", "Versions"]
 
@@ -149,7 +150,7 @@ class Versions:
             start = self._version(found.parent)
             hyper = Hyperparameters.from_dict(found.hyper)
             labels = self._store.labels(found.version) if found.version else start.labels
-            shapes = tuple(slot.shape for slot in self.bundle.manifest.slots)
+            shapes = slot_shapes(self.bundle.manifest)
             journal = self._store.journal(found)
             states = replay(start.vector, found.seed, hyper, journal, steps, shapes)
             return [Adapter(theta, labels) for theta in states]

@@ -16,13 +16,15 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from dsa_edge.manifest import Manifest
 from dsa_edge.runtime._calibration import central, centred_slopes
 from dsa_edge.runtime._engine import Floats, Ints
 from dsa_edge.runtime._hyperparameters import Hyperparameters
 
-__all__ = ["Doubles", "Estimator", "Pairs", "Space", "batched"]
+__all__ = ["Doubles", "Estimator", "Pairs", "Shapes", "Space", "batched", "slot_shapes"]
 
 Doubles = NDArray[np.float64]
+Shapes = tuple[tuple[int, ...], ...]  # of the slots of an adapter, one after the other
 BLOCK = 2**24  # bytes of lanes that are made at a time
 
 
@@ -35,7 +37,7 @@ class Space:
     """
 
     start: Floats
-    shapes: tuple[tuple[int, ...], ...] = ()
+    shapes: Shapes = ()
 
     def __post_init__(self) -> None:
         """Without shapes, all is one vector."""
@@ -48,6 +50,11 @@ class Space:
     def size(self) -> int:
         """Numbers in the adapter, n."""
         return self.start.size
+
+
+def slot_shapes(manifest: Manifest) -> Shapes:
+    """Shapes of the slots of a bundle's adapter."""
+    return tuple(slot.shape for slot in manifest.slots)
 
 
 class Estimator(Protocol):

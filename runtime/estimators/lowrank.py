@@ -22,6 +22,7 @@ import math
 
 import numpy as np
 
+from dsa_edge.errors import UsageError
 from dsa_edge.runtime._engine import Floats
 from dsa_edge.runtime._random import PERTURB, SUBSPACE, gaussians
 from dsa_edge.runtime.estimators._base import Pairs
@@ -31,6 +32,16 @@ __all__ = ["LowRank"]
 
 class LowRank(Pairs):
     """Products of two thin Gaussian matrices."""
+
+    def __post_init__(self) -> None:
+        """Refuse a rank that some slot cannot have."""
+        matrices = [_sides(shape) for shape in self.space.shapes if len(shape) > 1]
+        least = min(matrices, key=min, default=None)
+        if least and self.hyper.rank > min(least):
+            raise UsageError(
+                f"rank is {self.hyper.rank}, and one slot here is {least[0]} × {least[1]}: "
+                f"expected at most {min(least)}; lower the rank, or use estimator mezo."
+            )
 
     def probed(self, step: int, query: int) -> Floats:
         """Z (n,) of all slots."""

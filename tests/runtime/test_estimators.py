@@ -129,10 +129,10 @@ def test_the_mean_of_many_estimates_is_the_gradient(name: str) -> None:
 def test_the_variance_is_what_the_formula_says(
     name: str, choices: dict[str, float], factor: float | str
 ) -> None:
-    """E‖g − ∇‖² / ‖∇‖² for a linear loss; methods.md, part B, and each file's derivation.
+    """E‖g − ∇‖² / ‖∇‖² for a linear loss, as each estimator's file has it.
 
-    A standard error is about 2 % of it, 4 % for `lowrank` with its heavier tails; the files' n − 1
-    and n + 1 are 25 % apart here.
+    A standard error is 1 to 3 % of it, and 7 % for `lowrank` with its heavier tails. n − 1 and
+    n + 1 are 25 % apart here.
     """
     model, estimator = Linear(), make(name, **choices)
     target = wanted(estimator, model.slope)
@@ -271,6 +271,13 @@ def test_low_rank_directions_share_a_subspace_for_a_while() -> None:
     assert ones is not None
     np.testing.assert_allclose(ones[:30], zs[0][:30] / rank, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(ones[30:], zs[0][30:], rtol=1e-4, atol=1e-6)  # a vector
+
+
+def test_ranks_above_the_smallest_slot_are_refused() -> None:
+    with pytest.raises(UsageError, match="rank is 3, and one slot here is 2 × 4: expect"):
+        make("lowrank", rank=3)
+    vector = make("lowrank", start=np.zeros(9, np.float32), rank=3)  # no matrix, so no rank
+    assert np.isfinite(next(vector.blocks(np.zeros(9, np.float32), 0))).all()
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
 from dataclasses import asdict, replace
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from stub import StubEngine
 
+from dsa_edge.cli._fit import add_budget, hyperparameters_of
 from dsa_edge.errors import DamagedError, PrivacyError, UsageError
 from dsa_edge.runtime import Budget, Example, Hyperparameters, Personalizer, Privacy
 from dsa_edge.runtime._engine import Context, Floats, Ints
@@ -267,6 +269,20 @@ def test_rows_of_another_width_are_no_replay() -> None:
         hyper = Hyperparameters(queries=2, estimator=estimator)
         with pytest.raises(ValueError, match="3 scalars in a step of 2"):
             replay(theta, 1, hyper, [step], [1])
+
+
+def test_the_command_line_names_every_method_and_takes_it() -> None:
+    made = argparse.ArgumentParser(formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_budget(made)
+    told = [line.split()[0] for line in made.format_help().splitlines() if line.startswith("    ")]
+    assert [name for name in told if name in (*ESTIMATORS, *OPTIMIZERS)] == [
+        *ESTIMATORS,
+        *OPTIMIZERS,
+    ]
+    given = made.parse_args(["--estimator", "one-sided", "--optimizer", "sgd", "--rate", "0.5"])
+    expected = replace(suited("one-sided", "sgd"), rate=0.5)
+    assert hyperparameters_of(given, EXAMPLES) == expected
+    assert hyperparameters_of(made.parse_args([]), EXAMPLES) == Hyperparameters()
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
