@@ -1,7 +1,8 @@
 """The compiled ops on numpy arrays, through the C interface of `libdsa_kernels`.
 
 What the tests hold against the references and what the kernel benchmark times; engines load their
-own libraries instead. Arguments and results are those of `gated_lowrank.py` and `attend.py`.
+own libraries instead. Arguments and results are those of `gated_lowrank.py`,
+`attend.py` and `lane_linear.py`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-__all__ = ["ISAS", "attend", "gated_lowrank"]
+__all__ = ["ISAS", "attend", "gated_lowrank", "lane_linear"]
 
 ISAS = ("best", "baseline", "avx2", "avx512", "neon")  # in the order of dsa::Isa
 
@@ -45,6 +46,13 @@ class _Attend(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in (
             "q", "k", "v", "cos", "sin", "prefix_keys", "prefix_values", "keys", "values",
             "lengths", "y", "new_keys")),
+    )  # fmt: skip
+
+
+class _LaneLinear(ctypes.Structure):
+    _fields_ = (  # must match dsa::LaneLinear
+        *((name, ctypes.c_int64) for name in ("lanes", "rows", "n_in", "n_out")),
+        *((name, ctypes.c_void_p) for name in ("x", "weight", "y")),
     )  # fmt: skip
 
 
@@ -98,6 +106,23 @@ def attend(
     return y, new_keys
 
 
+def lane_linear(
+    x: Array, weight: Array, isa: str = "best", threads: int = 1
+) -> NDArray[np.float32]:
+    """The kernel.
+
+    Raises EngineError when the library is missing or refuses the call.
+    """
+    x, weight = _float(x), _float(weight)
+    lanes, n_out, n_in = weight.shape
+    y = np.empty((len(x), n_out), dtype=np.float32)
+    call = _LaneLinear(
+        lanes, len(x) // max(lanes, 1), n_in, n_out, *(a.ctypes.data for a in (x, weight, y))
+    )
+    _run("dsa_lane_linear", call, isa, threads)
+    return y
+
+
 def _run(function: str, call: ctypes.Structure, isa: str, threads: int) -> None:
     wrong = getattr(_library(), function)(ctypes.byref(call), ISAS.index(isa), threads)
     if wrong:
@@ -107,7 +132,7 @@ def _run(function: str, call: ctypes.Structure, isa: str, threads: int) -> None:
 @cache
 def _library() -> ctypes.CDLL:
     loaded = library("dsa_kernels")
-    for name in ("dsa_gated_lowrank", "dsa_attend"):
+    for name in ("dsa_gated_lowrank", "dsa_attend", "dsa_lane_linear"):
         function = getattr(loaded, name)
         function.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_int64)
         function.restype = ctypes.c_char_p

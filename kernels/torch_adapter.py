@@ -117,15 +117,15 @@ def _(x: Tensor, weight: Tensor) -> Tensor:
     return x.new_empty(x.shape[0], weight.shape[1])
 
 
-def _lane_backward(context: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
-    x, weight = context.saved_tensors
+def _lane_backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+    x, weight = ctx.saved_tensors
     lanes = weight.shape[0]
     rows = [t.reshape(lanes, -1, t.shape[1]) for t in (grad, x)]
     return lane_linear(grad, weight.mT), torch.bmm(rows[0].mT, rows[1])
 
 
-def _lane_context(context: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-    context.save_for_backward(*inputs)
+def _lane_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
 
 
 torch.library.register_autograd(

@@ -16,17 +16,23 @@ __all__ = ["Blocks"]
 Arrays = list[NDArray[Any]]
 
 
+GATED = ("core", "diagonal")  # kinds that the programs of all layers take as cores and factors
+
+
 class Blocks:
     """The blocks of one bundle; every target has one, or none."""
 
     def __init__(self, bundle: Bundle) -> None:
         from safetensors.numpy import load_file
 
-        assert bundle.manifest.executorch is not None  # the engine has checked
-        self._spec = bundle.manifest.adapter
-        rank = self._spec.rank
-        self._core = (1, rank, rank) if self._spec.kind == "core" else (1, rank)
-        self._factors = load_file(bundle.path / bundle.manifest.executorch.factors)
+        manifest = bundle.manifest
+        assert manifest.executorch is not None  # the engine has checked
+        self._spec, self._split = manifest.adapter, manifest.split_layer
+        self._own = self._spec.kind not in GATED
+        self._size = manifest.adapter_size // (manifest.n_layers - self._split)
+        rank = 1 if self._own else self._spec.rank
+        self._core = (1, rank) if self._spec.kind == "diagonal" else (1, rank, rank)
+        self._frozen = load_file(bundle.path / manifest.executorch.factors)
 
     def route(self, batch: int) -> Arrays:
         """Index and weight (B, K) of the blocks of each example: the only one."""
@@ -34,11 +40,26 @@ class Blocks:
         return [first, np.ones((batch, 1), dtype=np.float32)]
 
     def of_layer(self, layer: int, slots: Floats | None, lanes: int) -> Arrays:
-        """Core, u and v of every target.
+        """What a layer's program takes of the adapter.
 
         slots: (L, n_layer) of the adapter; None for no adapter, in any number of lanes.
         """
-        used = [t for t in TARGETS if t in self._spec.targets] if slots is not None else []
+        if self._own and layer >= self._split:
+            return self._slots(layer, slots, lanes)
+        return self._cores(layer, slots, lanes)
+
+    def _slots(self, layer: int, slots: Floats | None, lanes: int) -> Arrays:
+        """The slots, zeros for no adapter, and what is frozen, by point and name."""
+        given = np.zeros((lanes, self._size), np.float32) if slots is None else slots
+        frozen: Arrays = []
+        for point in self._spec.points:
+            first = f"layers.{layer}.{point}."
+            frozen += [self._frozen[k] for k in sorted(self._frozen) if k.startswith(first)]
+        return [np.ascontiguousarray(given), *frozen]
+
+    def _cores(self, layer: int, slots: Floats | None, lanes: int) -> Arrays:
+        """Core, u and v of every target."""
+        used = self._spec.points if slots is not None else ()
         parts = [] if slots is None else np.split(slots, len(used), 1)
         cores = dict(zip(used, parts, strict=True))
         given: Arrays = []
@@ -47,5 +68,5 @@ class Blocks:
                 where, core = f"layers.{layer}", cores[target].reshape(-1, *self._core)
             else:
                 where, core = "none", np.zeros((lanes, 0, *self._core[1:]), dtype=np.float32)
-            given += [core, *(self._factors[f"{where}.{target}.{part}"] for part in "uv")]
+            given += [core, *(self._frozen[f"{where}.{target}.{part}"] for part in "uv")]
         return given

@@ -70,7 +70,7 @@ class Block(nn.Module):
 
         The same tensor where the adapter acts on no token, and the same bits for lanes of zeros.
         """
-        change = self.change(x.flatten(0, -2), y.flatten(0, -2), *self.split(parameters))
+        change: Tensor = self(x.flatten(0, -2), y.flatten(0, -2), *self.split(parameters))
         return y + change.view(y.shape) * route.active[None, :, :, None]
 
     def split(self, parameters: Tensor) -> Sequence[Tensor]:
@@ -79,7 +79,7 @@ class Block(nn.Module):
         cut = parameters.split(sizes, 1)
         return [p.view(-1, *s) for p, s in zip(cut, self.parts.values(), strict=True)]
 
-    def change(self, x: Tensor, y: Tensor, *trained: Tensor) -> Tensor:
+    def forward(self, x: Tensor, y: Tensor, *trained: Tensor) -> Tensor:
         """What is added to y (M, n_out) of x (M, n_in), rows of L lanes one after the other."""
         raise NotImplementedError
 
@@ -95,27 +95,47 @@ class LayerBlocks(nn.Module):
         """Values at which training starts, a tensor a slot."""
         return [part for b in self.blocks.values() for part in cast(Block, b).start(random)]
 
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """Names `point.buffer` of what is frozen, in the order in which programs take it."""
+        return tuple(
+            f"{point}.{name}"
+            for point, block in self.blocks.items()
+            for name in sorted(dict(block.named_buffers()))
+        )
+
+    @property
+    def form(self) -> list[object]:
+        """What decides the program of an adapter, besides shapes."""
+        blocks = self.blocks.items()
+        return [[point, type(b).__name__, cast(Block, b).parts] for point, b in blocks]
+
+    def bind(self, slots: Tensor) -> dict[str, tuple[Block, Tensor]]:
+        """Each point's block with its own numbers (L, size) of this layer's slots (L, n_layer)."""
+        blocks = {point: cast(Block, block) for point, block in self.blocks.items()}
+        own = slots.split([block.size for block in blocks.values()], 1)
+        return {point: (blocks[point], values) for point, values in zip(blocks, own, strict=True)}
+
     def lanes(self, slots: Tensor, route: Route) -> Lanes:
         """Bind this layer's slots (L, n_layer)."""
-        sizes = [cast(Block, block).size for block in self.blocks.values()]
-        return Lanes(self.blocks, dict(zip(self.blocks, slots.split(sizes, 1), strict=True)), route)
+        return Lanes(self.bind(slots), route)
 
 
 @dataclass(frozen=True)
 class Lanes:
     """One layer's adapter in L perturbed copies, ready to change the base's values."""
 
-    blocks: nn.ModuleDict
-    parameters: dict[str, Tensor]  # point → (L, size)
+    bound: dict[str, tuple[Block, Tensor]]  # point → its block, and parameters (L, size)
     route: Route
 
     @property
     def count(self) -> int:
         """Number of lanes L."""
-        return next(iter(self.parameters.values())).shape[0]
+        return next(iter(self.bound.values()))[1].shape[0]
 
     def add(self, point: str, x: Tensor, y: Tensor) -> Tensor:
         """Value y at a point, made from x, with what the adapter adds; shapes as `Block.add`."""
-        if point not in self.parameters:
+        if point not in self.bound:
             return y
-        return cast(Block, self.blocks[point]).add(x, y, self.parameters[point], self.route)
+        block, parameters = self.bound[point]
+        return block.add(x, y, parameters, self.route)

@@ -25,7 +25,7 @@ class Bottleneck(Block):
         down, up = self.parts.values()
         return [torch.randn(down, generator=random) / down[1] ** 0.5, torch.zeros(up)]
 
-    def change(self, x: Tensor, y: Tensor, *trained: Tensor) -> Tensor:
+    def forward(self, x: Tensor, y: Tensor, *trained: Tensor) -> Tensor:
         """Up relu(Down y)."""
         down, up = trained
         return lane_linear(torch.relu(lane_linear(y, down)), up)
@@ -34,6 +34,6 @@ class Bottleneck(Block):
 class Parallel(Bottleneck):
     """Reads what the sublayer reads."""
 
-    def change(self, x: Tensor, y: Tensor, *trained: Tensor) -> Tensor:
+    def forward(self, x: Tensor, y: Tensor, *trained: Tensor) -> Tensor:
         """Up relu(Down x)."""
-        return super().change(x, x, *trained)
+        return super().forward(x, x, *trained)

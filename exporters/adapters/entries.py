@@ -32,7 +32,7 @@ class Columns(Block):
         strongest = weight.norm(dim=0).argsort(descending=True, stable=True)[:rank]
         return {"index": strongest.sort().values.int(), "unit": _usual(weight)}
 
-    def change(self, x: Tensor, y: Tensor, *trained: Tensor) -> Tensor:
+    def forward(self, x: Tensor, y: Tensor, *trained: Tensor) -> Tensor:
         """Δ times the chosen inputs."""
         return lane_linear(x.index_select(1, self.index) * self.unit, trained[0])
 
@@ -63,7 +63,7 @@ class Sparse(Block):
             "unit": _usual(weight),
         }
 
-    def change(self, x: Tensor, y: Tensor, *trained: Tensor) -> Tensor:
+    def forward(self, x: Tensor, y: Tensor, *trained: Tensor) -> Tensor:
         """Each entry times its input, to its output."""
         values = trained[0]
         products = x.index_select(1, self.index) * self.unit * per_lane(x, values)

@@ -36,7 +36,7 @@ class Kron(Block):
         first = torch.randn(a, generator=random) / a[0] ** 0.5
         return [first, torch.randn(b, generator=random) * self.unit, torch.zeros(c)]
 
-    def change(self, x: Tensor, y: Tensor, *trained: Tensor) -> Tensor:
+    def forward(self, x: Tensor, y: Tensor, *trained: Tensor) -> Tensor:
         """The two small products."""
         a, b, c = trained
         k = c.shape[1]

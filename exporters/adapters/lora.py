@@ -26,7 +26,7 @@ class Lora(Block):
         a, b = self.parts.values()
         return [(2 * torch.rand(a, generator=random) - 1) / a[1] ** 0.5, torch.zeros(b)]
 
-    def change(self, x: Tensor, y: Tensor, *trained: Tensor) -> Tensor:
+    def forward(self, x: Tensor, y: Tensor, *trained: Tensor) -> Tensor:
         """B A x."""
         a, b = trained
         return lane_linear(lane_linear(x, a), b)
@@ -43,6 +43,6 @@ class FrozenLora(Block):
         assert weight is not None  # only linears carry it
         return {"v": truncated_svd(weight, rank)[1].half()}
 
-    def change(self, x: Tensor, y: Tensor, *trained: Tensor) -> Tensor:
+    def forward(self, x: Tensor, y: Tensor, *trained: Tensor) -> Tensor:
         """B V x."""
         return lane_linear(x @ self.v.float().T, trained[0])

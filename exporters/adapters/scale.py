@@ -27,7 +27,7 @@ def per_lane(x: Tensor, values: Tensor) -> Tensor:
 class Scale(Block):
     """Trains a relative change of each output's scale."""
 
-    def change(self, x: Tensor, y: Tensor, *trained: Tensor) -> Tensor:
+    def forward(self, x: Tensor, y: Tensor, *trained: Tensor) -> Tensor:
         """δ ⊙ y."""
         return y * per_lane(y, trained[0])
 
@@ -44,7 +44,7 @@ class Bias(Block):
             return {}
         return {"unit": weight.norm().view(1) / weight.shape[0] ** 0.5}
 
-    def change(self, x: Tensor, y: Tensor, *trained: Tensor) -> Tensor:
+    def forward(self, x: Tensor, y: Tensor, *trained: Tensor) -> Tensor:
         """u δ, or δ ⊙ y."""
         values = per_lane(y, trained[0])
         return y * values if self.point.endswith("norm") else self.unit * values

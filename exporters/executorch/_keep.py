@@ -26,7 +26,7 @@ __all__ = ["form_of", "lowered", "programs_folder"]
 KEPT = 64  # programs; each takes about a megabyte
 PRODUCERS = ("executorch", "torch", "torchao")
 PACKAGE = Path(__file__).parents[2]
-SOURCES = ("exporters/executorch", "exporters/decoder", "kernels")
+SOURCES = ("exporters/executorch", "exporters/adapters", "exporters/decoder", "kernels")
 
 
 def programs_folder() -> Path:

@@ -8,6 +8,10 @@ the ops tell apart by their other arguments. `runtime/_executorch_engine.py` cal
     lengths (B)   route_index, route_weight (B, K)   active (B, T)
     for each target in order: core (L, N, r, r) or (L, N, r)   u (N, r, n_out)   v (N, n_in, r)
     → x (M, D), new_keys (M, G, d), new_values (M, G, d)
+
+Kinds that are no core between factors have programs of their own for the adapted layers. Those take
+the layer's slots (L, n_layer) and the frozen buffers of every point, by name, in place of the cores
+and factors. Slots of zeros leave the base as it is.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from dsa_edge.exporters.adapters import LayerBlocks
 from dsa_edge.exporters.decoder import ACTIVATE, Layer, Linear
 from dsa_edge.exporters.executorch._linear import GroupSums, XnnLinear, round_activations
 from dsa_edge.kernels import torch_adapter
@@ -66,17 +71,41 @@ class _Adapter:
 
     def add(self, target: str, x: Tensor, base: Tensor) -> Tensor:
         """A target's output `base` (M, n_out) of x (M, n_in), plus what its blocks add."""
+        if target not in TARGETS:
+            return base
         first = 3 * TARGETS.index(target)
         core, u, v = self.blocks[first : first + 3]
         y: Tensor = torch_adapter.gated_lowrank(x, base, core, *self.route, u, v, self.active)
         return y
 
 
-class LayerProgram(nn.Module):
-    """A layer of the base, and what any adapter adds to it."""
+class _Slots:
+    """The same for an adapter of another kind: its slots, and its frozen buffers as inputs."""
 
-    def __init__(self, layer: Layer, window: int | None) -> None:
+    def __init__(self, blocks: LayerBlocks, slots: Tensor, *frozen: Tensor) -> None:
+        self._parameters = blocks.bind(slots)
+        self._frozen = dict(zip(blocks.frozen, frozen, strict=True))
+
+    def add(self, point: str, x: Tensor, y: Tensor) -> Tensor:
+        """The value y (M, n_out) at a point, made from x (M, n_in), with what is added."""
+        if point not in self._parameters:
+            return y
+        block, parameters = self._parameters[point]
+        first = f"{point}."
+        own = {k.removeprefix(first): v for k, v in self._frozen.items() if k.startswith(first)}
+        added = torch.func.functional_call(block, own, (x, y, *block.split(parameters)))
+        return y + added
+
+
+class LayerProgram(nn.Module):
+    """A layer of the base, and what any adapter adds to it.
+
+    blocks: of an adapter whose kind has programs of its own; else the cores' and factors' is made.
+    """
+
+    def __init__(self, layer: Layer, window: int | None, blocks: LayerBlocks | None = None) -> None:
         super().__init__()
+        self._blocks = [blocks]  # in a list: what is frozen is an input, no weight of the program
         self.spec, self.window = layer.spec, window or 0
         self.norms = nn.ModuleDict(
             {k: RowNorm(n.get_buffer("gain"), layer.spec.norm_eps) for k, n in layer.norms.items()}
@@ -91,7 +120,9 @@ class LayerProgram(nn.Module):
     @property
     def form(self) -> dict[str, Any]:
         """What decides the program besides the weights' shapes; the same at every depth."""
-        return {**asdict(self.spec), "n_layers": None, "windows": None, "window": self.window}
+        same = {"n_layers": None, "windows": None, "window": self.window}
+        blocks = self._blocks[0]
+        return {**asdict(self.spec), **same, "adapter": blocks and blocks.form}
 
     def forward(
         self, x: Tensor, cos: Tensor, sin: Tensor, prefix_keys: Tensor, prefix_values: Tensor,
@@ -100,8 +131,12 @@ class LayerProgram(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         """See the module's docstring."""
         spec, rows = self.spec, x.shape[0]
-        adapter = _Adapter((route_index, route_weight), active, blocks)
+        own = self._blocks[0]
+        adapter: _Adapter | _Slots = _Adapter((route_index, route_weight), active, blocks)
+        if own is not None:
+            adapter = _Slots(own, *blocks)
         h = self.norms["attention"](x)
+        h = adapter.add("attention_norm", h, h)
         given = self.inputs["q"](h)
         bases = {target: self.linears[target](*given) for target in ("q", "k", "v")}
         q, k, v = (adapter.add(target, h, bases[target]) for target in ("q", "k", "v"))
@@ -113,16 +148,17 @@ class LayerProgram(nn.Module):
             spec.scale, spec.attention_softcap or 0.0, self.window,
         )  # fmt: skip
         mixed = self._after("attention_out", self._linear("o", mixed, adapter))
-        x = x + mixed * spec.residual_scale
+        x = x + adapter.add("attention", h, mixed) * spec.residual_scale
         h = self.norms["mlp"](x)
+        h = adapter.add("mlp_norm", h, h)
         given = self.inputs["gate"](h)
         bases = {target: self.linears[target](*given) for target in ("gate", "up")}
         gate, up = (adapter.add(target, h, bases[target]) for target in ("gate", "up"))
         gated = ACTIVATE[spec.activation](gate) * up
         down = self._after("mlp_out", self._linear("down", gated, adapter))
-        return x + down * spec.residual_scale, new_keys, v
+        return x + adapter.add("mlp", h, down) * spec.residual_scale, new_keys, v
 
-    def _linear(self, target: str, x: Tensor, adapter: _Adapter) -> Tensor:
+    def _linear(self, target: str, x: Tensor, adapter: _Adapter | _Slots) -> Tensor:
         return adapter.add(target, x, self.linears[target](*self.inputs[target](x)))
 
     def _normed(self, name: str, x: Tensor) -> Tensor:

@@ -7,13 +7,21 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from dsa_edge.exporters.adapters import LayerBlocks
+from dsa_edge.exporters.adapters import Block, LayerBlocks
 from dsa_edge.exporters.adapters.core import Core
 from dsa_edge.exporters.decoder import DecoderSpec
 from dsa_edge.kernels.gated_lowrank import MAX_RANK
 from dsa_edge.kinds import TARGETS
 
-__all__ = ["HEAD_ROWS", "ROWS", "head_inputs", "layer_inputs", "traced_blocks", "with_blocks"]
+__all__ = [
+    "HEAD_ROWS",
+    "ROWS",
+    "head_inputs",
+    "layer_inputs",
+    "slot_inputs",
+    "traced_blocks",
+    "with_blocks",
+]
 
 ROWS = 512  # of a layer program: 32 lanes of 16 examples; every layer keeps memory for so many
 HEAD_ROWS = 64  # logits of so many rows are in memory at once
@@ -36,6 +44,20 @@ def layer_inputs(spec: DecoderSpec, kind: str) -> tuple[Inputs, Any]:
     blocks, bounds = traced_blocks(spec, kind)
     # torch.export sees the blocks as one argument, for a program takes them as `*blocks`
     return (*given, *blocks), (*dynamic, bounds)
+
+
+def slot_inputs(spec: DecoderSpec, blocks: LayerBlocks) -> tuple[Inputs, Any]:
+    """Values of the inputs of a layer program with blocks of its own, and their axes' bounds."""
+    given, dynamic = _rows(spec)
+    lanes = torch.export.Dim("lanes", min=1, max=LANES)
+    frozen = [blocks.blocks.get_buffer(name) for name in blocks.frozen]
+    bounds = ({0: lanes}, *({} for _ in frozen))
+    return (*given, _slots(blocks), *frozen), (*dynamic, bounds)
+
+
+def _slots(blocks: LayerBlocks) -> Tensor:
+    size = sum(cast(Block, block).size for block in blocks.blocks.values())
+    return torch.randn(EXAMPLE["lanes"], size, generator=torch.Generator().manual_seed(3)) * 0.1
 
 
 def with_blocks(spec: DecoderSpec, kind: str, blocks: LayerBlocks | None) -> Inputs:

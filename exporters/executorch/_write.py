@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dsa_edge.exporters.adapters import BLOCKS
 from dsa_edge.exporters.executorch._check import can_run, check_program
 from dsa_edge.exporters.executorch._head import HeadProgram, per_row
 from dsa_edge.exporters.executorch._keep import form_of, lowered
@@ -27,6 +28,7 @@ from dsa_edge.exporters.executorch._values import (
     ROWS,
     head_inputs,
     layer_inputs,
+    slot_inputs,
     with_blocks,
 )
 from dsa_edge.exporters.parts import AdaptedModel
@@ -60,7 +62,9 @@ class _Writer:
         self, model: AdaptedModel, target: Path, on_part: Callable[[str], None], kept: Path | None
     ) -> None:
         self._model, self._target, self._on_part, self._kept = model, target, on_part, kept
-        self._spec, self._kind = model.decoder.spec, model.adapter.kind
+        self._spec = model.decoder.spec
+        self._own = not BLOCKS[model.adapter.kind].gated  # programs of the kind's own
+        self._kind = "core" if self._own else model.adapter.kind
         self._lowered: dict[str, tuple[str, Lowered]] = {}
         self._operators: set[str] = set()
         self._outside = 0  # multiply-adds a row that XNNPACK does not run
@@ -69,13 +73,14 @@ class _Writer:
     def layer(self, index: int) -> ProgramInfo:
         """One layer: a program of its form, lowered when first needed, and its data file."""
         frame = self._spec.frame_of(index)
-        program = LayerProgram(self._model.decoder.layer(index), self._spec.frames[frame][1])
-        traced = layer_inputs(self._spec, self._kind)
+        blocks = None if index < self._model.split else self._model.layer_blocks(index)
+        own = blocks if self._own else None
+        program = LayerProgram(self._model.decoder.layer(index), self._spec.frames[frame][1], own)
+        traced = slot_inputs(self._spec, own) if own else layer_inputs(self._spec, self._kind)
         data = f"layer_{index:03}.ptd"
         made = self._write(f"layer_form_{len(self._lowered)}", data, program, traced, frame)
         if self._check:
-            blocks = None if index < self._model.split else self._model.layer_blocks(index)
-            values = with_blocks(self._spec, self._kind, blocks)
+            values = traced[0] if own else with_blocks(self._spec, self._kind, blocks)
             check_program(self._target.parent, made, program, values)
         return made
 
@@ -153,7 +158,7 @@ class _Writer:
         save_file(small, self._target / "ends.safetensors")
 
     def _write_factors(self) -> None:
-        """u (N, r, n_out) and v (N, n_in, r) of every block, float16, and of no blocks."""
+        """What is frozen of every block, by name, and u and v of no blocks."""
         from safetensors.torch import save_file
 
         factors = {
@@ -163,7 +168,7 @@ class _Writer:
         }
         for target in TARGETS:
             n_out, n_in = self._spec.target_shape(target)
-            rank = self._model.adapter.rank
+            rank = 1 if self._own else self._model.adapter.rank
             factors[f"none.{target}.u"] = torch.empty(0, rank, n_out, dtype=torch.float16)
             factors[f"none.{target}.v"] = torch.empty(0, n_in, rank, dtype=torch.float16)
         save_file(factors, self._target / "factors.safetensors")

@@ -11,6 +11,7 @@
 
 #include "core/attend.h"
 #include "core/gated_lowrank.h"
+#include "core/lane_linear.h"
 
 namespace {
 
@@ -128,12 +129,33 @@ void attend(KernelRuntimeContext& context, Span<EValue*> stack) {
   dsa::attend(call, {run_parallel, nullptr});
 }
 
+// stack: x weight out, returned out.
+void lane_linear(KernelRuntimeContext& context, Span<EValue*> stack) {
+  const Tensor x = stack[0]->toTensor(), weight = stack[1]->toTensor();
+  Tensor out = stack[2]->toTensor();
+  dsa::LaneLinear call{};
+  call.lanes = weight.size(0), call.n_out = weight.size(1), call.n_in = weight.size(2);
+  call.rows = call.lanes ? x.size(0) / call.lanes : 0;
+  if (last(x) != call.n_in || x.size(0) != call.lanes * call.rows)
+    return refuse(context, "lane_linear", "the inputs' shapes do not belong together");
+  const SizesType shape[2] = {static_cast<SizesType>(x.size(0)),
+                              static_cast<SizesType>(call.n_out)};
+  if (executorch::runtime::resize_tensor(out, {shape, 2}) != Error::Ok)
+    return context.fail(Error::InvalidArgument);
+  call.x = x.const_data_ptr<float>(), call.weight = weight.const_data_ptr<float>();
+  call.y = out.mutable_data_ptr<float>();
+  if (const char* wrong = dsa::check(call)) return refuse(context, "lane_linear", wrong);
+  dsa::lane_linear(call, {run_parallel, nullptr});
+  *stack[3] = *stack[2];
+}
+
 const Kernel kernels[] = {
     Kernel("dsa::gated_lowrank.out", gated_lowrank),
     Kernel("dsa::attend.out", attend),
+    Kernel("dsa::lane_linear.out", lane_linear),
 };
 [[maybe_unused]] const Error registered =
-    executorch::runtime::register_kernels({kernels, kernels + 2});
+    executorch::runtime::register_kernels({kernels, kernels + 3});
 
 }  // namespace
 

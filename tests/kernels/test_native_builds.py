@@ -15,7 +15,7 @@ cmake = shutil.which("cmake") or ""
 needs_compiler = pytest.mark.skipif(
     not cmake or shutil.which("c++") is None, reason="no CMake or no C++ compiler"
 )
-TESTS = ("test_gated_lowrank", "test_attend")
+TESTS = ("test_gated_lowrank", "test_attend", "test_lane_linear")
 
 
 def build(folder: Path, *options: str) -> None:

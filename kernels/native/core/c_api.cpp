@@ -4,6 +4,7 @@
 
 #include "attend.h"
 #include "gated_lowrank.h"
+#include "lane_linear.h"
 
 #define DSA_EXPORT extern "C" __attribute__((visibility("default")))
 
@@ -41,6 +42,10 @@ DSA_EXPORT const char* dsa_gated_lowrank(const dsa::GatedLowrank* call, int isa,
 
 DSA_EXPORT const char* dsa_attend(const dsa::Attend* call, int isa, int64_t threads) {
   return run(*call, dsa::attend, isa, threads);
+}
+
+DSA_EXPORT const char* dsa_lane_linear(const dsa::LaneLinear* call, int isa, int64_t threads) {
+  return run(*call, dsa::lane_linear, isa, threads);
 }
 
 DSA_EXPORT const char* dsa_best_isa() { return dsa::best_isa(); }
