@@ -138,8 +138,13 @@ RATES = {
     ("any", "sgd"): 10.0,
     ("axes", "momentum"): 100.0,
     ("axes", "sgd"): 100.0,
+    ("lowrank", "adam"): 2.0,
     ("one-sided", "momentum"): 4.0,
     ("one-sided", "sgd"): 4.0,
+    ("sparse", "adam"): 3.0,
+    ("sparse", "momentum"): 30.0,
+    ("sparse", "normalized"): 12.0,
+    ("sparse", "sgd"): 30.0,
 }
 
 
