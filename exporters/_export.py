@@ -66,6 +66,7 @@ def export(
     overwrite: bool = False,
     check: bool = True,
     keep_programs: bool = True,
+    gradients: bool = False,
     on_stage: Callable[[str], object] | None = None,
 ) -> ExportReport:
     """Export a base model with an adapter into a bundle folder.
@@ -78,19 +79,26 @@ def export(
     check: verify the bundle before it is put in place.
     keep_programs: use ExecuTorch programs that an earlier export lowered for the same geometry,
         and keep new ones, in this user's cache folder.
+    gradients: write graphs of exact gradients too, for the estimator `exact` on ONNX Runtime; they
+        need the transposes of the adapted layers' weights.
     on_stage: called with the name of each stage as it begins.
     Raises UsageError, MissingDependencyError, CheckpointError, or ExportError naming the stage that
     failed.
     """
     target, spec = Path(bundle), adapter or AdapterSpec()
     _check_options(target, backends, quantize, accuracy_level, overwrite)
+    if gradients and ("onnx" not in backends or spec.invocation > 1):
+        raise UsageError(
+            f"gradients need the onnx backend and invocation 1, got {','.join(backends)} and "
+            f"{spec.invocation}: change --backend or --invocation, or leave --gradients out."
+        )
     stages = _Stages(on_stage)
     started = time.perf_counter()
     with _staging(target) as folder:
         with stages("checkpoint"):
             source = open_checkpoint(checkpoint)
             _check_rank(spec, source)
-            model = AdaptedModel(build_decoder(source, quantize), spec).eval()
+            model = AdaptedModel(build_decoder(source, quantize), spec, gradients).eval()
         with stages("subspace"):
             for layer in range(model.split, source.spec.n_layers):
                 model.add_blocks(layer)

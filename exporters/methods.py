@@ -1,4 +1,4 @@
-"""The four methods of a bundle, each a chain of parts.
+"""The methods of a bundle, each a chain of parts: four, and two more where gradients are wanted.
 
 A chain is written once and run by a *caller*: torch executes each part (the reference), the ONNX
 backend emits a function call for it. `parts.py` has the parts; shapes are as in DESIGN: L lanes,
@@ -13,6 +13,9 @@ B examples, X shared prefix, P prompt, R response, T new tokens, D width, V voca
     decode    tokens (B, T), prefix, keys and values of all layers, lengths, adapter (1, n)
               → logits (B, V), new keys and values (layers, B, kv, T, d)
 
+    pull_losses    as probe, and pull (L, B) → gradient (L, n) of Σ_b pull · losses
+    pull_choices   as choose, and pull (L, B, C) → gradient (L, n) of Σ_bc pull · log_probs
+
 The prefix, keys and values (layers, 1, kv, X, d), is what all rows begin with; X may be 0.
 `lengths` counts the valid tokens of each row's own prompt (or cache); the rest is padding.
 """
@@ -22,9 +25,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-__all__ = ["METHODS", "Caller", "Chains"]
+__all__ = ["GRADIENTS", "METHODS", "Caller", "Chains"]
 
 METHODS = ("prefill", "probe", "choose", "decode")
+GRADIENTS = ("pull_losses", "pull_choices")
 
 T = TypeVar("T")
 
@@ -46,6 +50,10 @@ class Caller(Protocol[T]):
 
     def split(self, value: T, parts: int) -> list[T]:
         """Cut axis 1 into equal parts."""
+        ...
+
+    def join(self, values: list[T]) -> T:
+        """Join along axis 1."""
         ...
 
 
@@ -126,6 +134,40 @@ class Chains(Generic[T]):
         x = self._adapted(hidden, lengths, adapter, prefix_keys, prefix_values, keys, values)
         return {"log_probs": self.caller.call("choice_head", None, x, candidates)[0]}
 
+    def pull_losses(
+        self,
+        hidden: T,
+        prefix_keys: T,
+        prefix_values: T,
+        keys: T,
+        values: T,
+        lengths: T,
+        adapter: T,
+        targets: T,
+        weights: T,
+        pull: T,
+    ) -> dict[str, T]:
+        """The gradient of the losses' weighted sum."""
+        caches = prefix_keys, prefix_values, keys, values
+        given = targets, weights, pull
+        return self._gradient("loss_back", hidden, lengths, adapter, caches, given)
+
+    def pull_choices(
+        self,
+        hidden: T,
+        prefix_keys: T,
+        prefix_values: T,
+        keys: T,
+        values: T,
+        lengths: T,
+        adapter: T,
+        candidates: T,
+        pull: T,
+    ) -> dict[str, T]:
+        """The gradient of the candidates' weighted log-probabilities."""
+        caches = prefix_keys, prefix_values, keys, values
+        return self._gradient("choice_back", hidden, lengths, adapter, caches, (candidates, pull))
+
     def decode(
         self,
         tokens: T,
@@ -152,6 +194,31 @@ class Chains(Generic[T]):
             new_values.append(v)
         logits, stack = call("token_head", None, x)[0], self.caller.stack
         return {"logits": logits, "new_keys": stack(new_keys), "new_values": stack(new_values)}
+
+    def _gradient(
+        self,
+        head: str,
+        hidden: T,
+        lengths: T,
+        adapter: T,
+        caches: tuple[T, ...],
+        given: tuple[T, ...],
+    ) -> dict[str, T]:
+        """Forwards through the adapted layers, and back from the head."""
+        call, depth = self.caller.call, self.n_layers - self.split
+        x, *frames = call("response_inputs", None, hidden, lengths, caches[0], caches[2], adapter)
+        slots = self.caller.split(adapter, depth)
+        steps = []
+        for index in range(depth):
+            frame = self._frame(frames, self.split + index)
+            steps.append((x, *frame, *self._pick(index, *caches), slots[index]))
+            x = call("layer_adapted", self.split + index, *steps[-1])[0]
+        (back,) = call(head, None, x, *given)
+        changes = []
+        for index in reversed(range(depth)):
+            back, change = call("layer_back", self.split + index, *steps[index], back)
+            changes.insert(0, change)
+        return {"gradient": self.caller.join(changes)}
 
     def _adapted(self, hidden: T, lengths: T, adapter: T, *caches: T) -> T:
         """The adapted layers over the response rows; caches start at the split layer."""

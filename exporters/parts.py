@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from dsa_edge.adapter import AdapterSpec, make_slots
 from dsa_edge.exporters.adapters import BLOCKS, Lanes, LayerBlocks, Route, make_blocks
-from dsa_edge.exporters.decoder import Decoder, Frame, Frames, Layer, Linear, Segment
+from dsa_edge.exporters.decoder import Decoder, Frame, Frames, Layer, Linear, Segment, Top
+from dsa_edge.exporters.gradients import Backward, layer_backwards, top_backwards
 from dsa_edge.kinds import TARGETS
 
 __all__ = ["AdaptedModel", "TorchCaller"]
@@ -112,9 +113,9 @@ class DecodeInputs(_Whole):
 class LossHead(_Whole):
     """Cross-entropy over the whole vocabulary, at the response's target positions only."""
 
-    def __init__(self, decoder: Decoder, invocation: int) -> None:
+    def __init__(self, decoder: Decoder, invocation: int, top: Top | None = None) -> None:
         super().__init__(decoder, invocation)
-        self.top = decoder.top
+        self.top = top or decoder.top
 
     def forward(self, x: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor]:
         """x (L, B, U, D), targets (B, R) int64, weights (B, R) → losses (L, B) in nats.
@@ -131,9 +132,9 @@ class LossHead(_Whole):
 class ChoiceHead(_Whole):
     """Log-probabilities of a few candidates; only their rows of the head are read."""
 
-    def __init__(self, decoder: Decoder, invocation: int) -> None:
+    def __init__(self, decoder: Decoder, invocation: int, top: Top | None = None) -> None:
         super().__init__(decoder, invocation)
-        self.top = decoder.top
+        self.top = top or decoder.top
 
     def forward(self, x: Tensor, candidates: Tensor) -> tuple[Tensor]:
         """x (L, B, U, D) and candidates (C) → log-probabilities among them (L, B, C)."""
@@ -249,8 +250,13 @@ class Asking(_Whole):
         return x[:, :, first:], cos[:, first:], sin[:, first:], mask[:, first:]
 
 
-def layer_parts(layer: Layer, blocks: LayerBlocks | None) -> dict[str, nn.Module]:
-    """The parts that carry one layer's weights; layers below the split have no blocks."""
+def layer_parts(
+    layer: Layer, blocks: LayerBlocks | None, turned: Layer | None = None
+) -> dict[str, nn.Module]:
+    """The parts that carry one layer's weights; layers below the split have no blocks.
+
+    turned: the layer with linears that can be run backwards, where gradients are wanted.
+    """
     parts = {
         "layer": BaseLayer(layer),
         "layer_keys": LayerKeys(layer),
@@ -259,12 +265,17 @@ def layer_parts(layer: Layer, blocks: LayerBlocks | None) -> dict[str, nn.Module
     if blocks is None:
         return parts
     adapted = AdaptedLayer(layer, blocks)
-    return {**parts, "layer_adapted": adapted, "layer_last": LastLayer(layer, blocks)}
+    parts |= {"layer_adapted": adapted, "layer_last": LastLayer(layer, blocks)}
+    if turned is not None:  # with respect to x, its first input, and the adapter, its last
+        parts["layer_back"] = Backward(AdaptedLayer(turned, blocks), (0, 8))
+    return parts
 
 
-def model_parts(decoder: Decoder, invocation: int) -> dict[str, nn.Module]:
+def model_parts(
+    decoder: Decoder, invocation: int, turned: Top | None = None
+) -> dict[str, nn.Module]:
     """The parts that belong to the model as a whole."""
-    return {
+    parts = {
         "prefill_inputs": PrefillInputs(decoder, invocation),
         "prefill_split": PrefillSplit(),
         "trim": Trim(),
@@ -275,17 +286,27 @@ def model_parts(decoder: Decoder, invocation: int) -> dict[str, nn.Module]:
         "choice_head": ChoiceHead(decoder, invocation),
         "token_head": TokenHead(decoder, invocation),
     }
+    if turned is not None:
+        parts["loss_back"] = Backward(LossHead(decoder, invocation, turned), (0,))
+        parts["choice_back"] = Backward(ChoiceHead(decoder, invocation, turned), (0,))
+    return parts
 
 
 class AdaptedModel(nn.Module):
-    """A decoder with the frozen factors of its adapter: everything that a bundle holds."""
+    """A decoder with the frozen factors of its adapter: everything that a bundle holds.
 
-    def __init__(self, decoder: Decoder, adapter: AdapterSpec) -> None:
+    gradients: hold the transposes of the adapted layers' weights too, for exact gradients.
+    """
+
+    def __init__(self, decoder: Decoder, adapter: AdapterSpec, gradients: bool = False) -> None:
         super().__init__()
         self.decoder, self.adapter = decoder, adapter
         self.split = adapter.split_layer(decoder.spec.n_layers)
         self.size = sum(slot.size for slot in make_slots(adapter, decoder.spec.geometry))
-        self.blocks = nn.ModuleDict()
+        self.blocks, self.turned = nn.ModuleDict(), nn.ModuleDict()
+        self.turned_top = top_backwards(decoder) if gradients else None
+        for layer in range(self.split, decoder.spec.n_layers) if gradients else ():
+            self.turned[str(layer)] = layer_backwards(decoder.layer(layer))
 
     def add_blocks(self, layer: int) -> None:
         """Compute the frozen buffers of one adapted layer from its own weights."""
@@ -310,11 +331,15 @@ class AdaptedModel(nn.Module):
 
     def parts(self) -> tuple[dict[str, nn.Module], list[dict[str, nn.Module]]]:
         """The parts of the whole model, and those of each layer."""
-        layers = [
-            layer_parts(self.decoder.layer(i), self.layer_blocks(i) if i >= self.split else None)
-            for i in range(self.decoder.spec.n_layers)
-        ]
-        return model_parts(self.decoder, self.adapter.invocation), layers
+        whole = model_parts(self.decoder, self.adapter.invocation, self.turned_top)
+        return whole, [self._layer_parts(i) for i in range(self.decoder.spec.n_layers)]
+
+    def _layer_parts(self, index: int) -> dict[str, nn.Module]:
+        layer = self.decoder.layer(index)
+        if index < self.split:
+            return layer_parts(layer, None)
+        turned = self.turned[str(index)] if self.turned else None
+        return layer_parts(layer, self.layer_blocks(index), cast("Layer | None", turned))
 
     def lanes(self, adapter: Tensor, active: Tensor) -> dict[int, Lanes]:
         """Adapter vectors (L, n) bound to their layers, for `Decoder.forward`.
@@ -353,6 +378,10 @@ class TorchCaller:
     def split(self, value: Tensor, parts: int) -> list[Tensor]:
         """Equal parts of axis 1."""
         return list(value.chunk(parts, 1))
+
+    def join(self, values: list[Tensor]) -> Tensor:
+        """Join along axis 1."""
+        return torch.cat(values, 1)
 
 
 def _cached_frames(

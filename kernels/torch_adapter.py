@@ -132,6 +132,34 @@ torch.library.register_autograd(
     "dsa::lane_linear", _lane_backward, setup_context=_lane_context, lib=_DSA
 )
 
+
+def _gated_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    x, core, index, weight, u, v, active = ctx.saved_tensors
+    rows = (core.shape[0], *active.shape)
+    hot = index.unsqueeze(2) == torch.arange(v.shape[0], device=index.device)  # (B, K, N)
+    gate = (hot * weight.unsqueeze(2)).sum(1).unsqueeze(1) * active.unsqueeze(2)  # (B, T, N)
+    g, given = (t.reshape(*rows, -1) for t in (grad, x))
+    up = torch.einsum("lbto,nro->lbtnr", g, u.float()) * gate.unsqueeze(3)
+    down = torch.einsum("lbti,nir->lbtnr", given, v.float())
+    if core.dim() == 4:
+        changed = torch.einsum("lbtnr,lbtns->lnrs", up, down)
+        back = torch.einsum("lbtnr,lnrs->lbtns", up, core)
+    else:
+        changed = (up * down).sum((1, 2))
+        back = up * core[:, None, None]
+    back = torch.einsum("lbtns,nis->lbti", back, v.float()).reshape(x.shape)
+    return back, grad, changed, None, None, None, None, None
+
+
+def _gated_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    x, _, *rest = inputs
+    ctx.save_for_backward(x, *rest)
+
+
+torch.library.register_autograd(
+    "dsa::gated_lowrank", _gated_backward, setup_context=_gated_context, lib=_DSA
+)
+
 gated_lowrank = torch.ops.dsa.gated_lowrank
 lane_linear = torch.ops.dsa.lane_linear
 attend = torch.ops.dsa.attend

@@ -54,6 +54,7 @@ def main(argv: Sequence[str]) -> int:
             overwrite=arguments.force,
             check=not arguments.no_verify,
             keep_programs=not arguments.fresh_programs,
+            gradients=arguments.gradients,
             on_stage=on_stage,
         )
     emit(arguments, asdict(report), table(_rows(report)))
@@ -105,6 +106,11 @@ def _parser() -> argparse.ArgumentParser:
         "--fresh-programs",
         action="store_true",
         help="lower ExecuTorch programs again, also those kept from earlier exports",
+    )
+    made.add_argument(
+        "--gradients",
+        action="store_true",
+        help="write exact gradients as graphs too, for `personalize --estimator exact`",
     )
     made.add_argument("--force", action="store_true", help="replace an existing bundle")
     made.add_argument("--no-verify", action="store_true", help="skip the check at the end")

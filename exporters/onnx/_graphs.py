@@ -127,6 +127,9 @@ class _OnnxCaller:
         attributes = {"axis": 1, "num_outputs": parts}
         return list(self._node("", "Split", [value], parts, attributes))
 
+    def join(self, values: list[ir.Value]) -> ir.Value:
+        return self._node("", "Concat", values, attributes={"axis": 1})[0]
+
     def _node(
         self,
         domain: str,

@@ -48,6 +48,11 @@ def translations(accuracy_level: int) -> dict[Any, Callable[..., Any]]:
         offset = op.Transpose(op.Add(op.Cast(minimum, to=FLOAT), eights), perm=[1, 0])
         return op.Add(y, op.MatMul(_group_sums(x), offset))
 
+    def turning_linear(
+        x: Any, codes: Any, scales: Any, minimum: Any, bits: int, _turned: Any, _scales: Any
+    ) -> Any:
+        return quantized_linear(x, codes, scales, minimum, bits)
+
     def quantized_embedding(ids: Any, codes: Any, scales: Any, bits: int = 8) -> Any:
         table = op.Reshape(codes, op.Constant(value_ints=[codes.shape[0], -1]))
         return _GATHER(
@@ -69,6 +74,7 @@ def translations(accuracy_level: int) -> dict[Any, Callable[..., Any]]:
         torch.ops.dsa.gated_lowrank.default: gated_lowrank,
         torch.ops.dsa.lane_linear.default: lane_linear,
         torch.ops.dsa.quantized_linear.default: quantized_linear,
+        torch.ops.dsa.turning_linear.default: turning_linear,
         torch.ops.dsa.quantized_embedding.default: quantized_embedding,
     }
 

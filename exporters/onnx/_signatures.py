@@ -34,6 +34,9 @@ _PARTS: dict[str, tuple[str, ...]] = {
     "layer_keys": ("1 B S D", "B S rot", "B S rot"),
     "layer_cached": ("1 B T D", "frame T K", *_PREFIX, *_CACHE),
     "layer_adapted": ("L B T D", "frame T K", *_PREFIX, *_CACHE, "L m"),
+    "layer_back": ("L B T D", "frame T K", *_PREFIX, *_CACHE, "L m", "L B T D"),
+    "loss_back": ("L B U D", "B R:i8", "B R", "L B"),
+    "choice_back": ("L B U D", "C:i8", "L B C"),
     "layer_last": (
         "L B T D", "B T rot", "B T rot", "L B U D", "B U rot", "B U rot", "B U K",
         *_PREFIX, *_CACHE, "L m",
@@ -51,6 +54,8 @@ METHOD_INPUTS = {
     },
     "probe": {**_CONTEXT, "targets": "B R:i8", "weights": "B R"},
     "choose": {**_CONTEXT, "candidates": "C:i8"},
+    "pull_losses": {**_CONTEXT, "targets": "B R:i8", "weights": "B R", "pull": "L B"},
+    "pull_choices": {**_CONTEXT, "candidates": "C:i8", "pull": "L B C"},
     "decode": {
         "tokens": "B T:i8", "prefix_keys": "N 1 kv X d:f2", "prefix_values": "N 1 kv X d:f2",
         "keys": "N B kv P d:f2", "values": "N B kv P d:f2", "lengths": "B:i8", "adapter": "1 n",
@@ -63,6 +68,8 @@ METHOD_OUTPUTS = {
     },
     "probe": {"losses": "L B"},
     "choose": {"log_probs": "L B C"},
+    "pull_losses": {"gradient": "L n"},
+    "pull_choices": {"gradient": "L n"},
     "decode": {"logits": "B V", "new_keys": "N B kv T d:f2", "new_values": "N B kv T d:f2"},
 }  # fmt: skip
 

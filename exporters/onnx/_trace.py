@@ -11,12 +11,23 @@ from typing import Any
 import onnx_ir as ir
 import torch
 from torch import Tensor, nn
+from torch._decomp import get_decompositions
+from torch.fx.experimental import _config as config
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from dsa_edge.exporters._quiet import quiet
+from dsa_edge.exporters.gradients import Backward
 from dsa_edge.exporters.onnx._ops import MICROSOFT, OPSET, translations
 from dsa_edge.kernels.onnx_function import DOMAIN
 
 __all__ = ["Part", "trace"]
+
+# Derivatives that are operators of their own in torch, and in ONNX are not.
+DERIVATIVES = (
+    "silu_backward", "gelu_backward", "tanh_backward", "threshold_backward",
+    "_softmax_backward_data", "_log_softmax_backward_data", "slice_backward", "select_backward",
+    "index_select_backward",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -48,10 +59,13 @@ def trace(
     state = dict(module.named_buffers())
     names = tuple(state)
     with quiet():
+        called, given = _callable(module, names, values, tuple(state.values()))
+        unchanging: tuple[Any, ...] = tuple({} for _ in names)
+        backwards = isinstance(module, Backward)
         program = torch.onnx.export(
-            _Functional(module, names).eval(),
-            (values, tuple(state.values())),
-            dynamic_shapes=(dynamic, tuple({} for _ in names)),
+            called,
+            given,
+            dynamic_shapes=(*dynamic, *unchanging) if backwards else (dynamic, unchanging),
             custom_translation_table=translations(accuracy_level),
             opset_version=OPSET,
             dynamo=True,
@@ -67,6 +81,30 @@ def trace(
     function = ir.Function(DOMAIN, name, graph=graph, attributes=[])
     function.opset_imports.update({"": OPSET, MICROSOFT: 1, DOMAIN: 1})
     return Part(function, names, len(graph.outputs))
+
+
+def _callable(
+    module: nn.Module, names: tuple[str, ...], values: tuple[Tensor, ...],
+    weights: tuple[Tensor, ...],
+) -> tuple[nn.Module, tuple[Any, ...]]:  # fmt: skip
+    """What to trace, and what to call it with.
+
+    torch.export does not follow autograd: a part that runs it is first written out as the operators
+    that it comes to, with sizes as symbols.
+    """
+    functional = _Functional(module, names).eval()
+    if not isinstance(module, Backward):
+        return functional, (values, weights)
+
+    def flat(*given: Tensor) -> Any:
+        return functional(given[: len(values)], given[len(values) :])
+
+    both = (*values, *weights)
+    aten = torch.ops.aten
+    derivatives = get_decompositions([getattr(aten, name) for name in DERIVATIVES])
+    tracing = make_fx(flat, derivatives, "symbolic", _allow_non_fake_inputs=True)
+    with config.patch(use_duck_shape=False):  # axes that happen to be equally long are not the same
+        return tracing(*both), both
 
 
 def _inline_constants(graph: ir.Graph) -> None:

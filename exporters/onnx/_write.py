@@ -11,7 +11,7 @@ import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from dsa_edge.exporters.methods import METHODS
+from dsa_edge.exporters.methods import GRADIENTS, METHODS
 from dsa_edge.exporters.onnx._data import ExternalData
 from dsa_edge.exporters.onnx._graphs import GraphBuilder
 from dsa_edge.exporters.parts import AdaptedModel
@@ -37,7 +37,7 @@ def write_graphs(
     target.mkdir()
     builder = GraphBuilder(model, ExternalData(target / DATA_FILE, model), accuracy_level, on_part)
     methods = {}
-    for method in METHODS:
+    for method in (*METHODS, *(GRADIENTS if model.turned else ())):
         graph = builder.build(method)
         ir.save(graph, target / f"{method}.onnx")
         onnx.checker.check_model(str(target / f"{method}.onnx"))
