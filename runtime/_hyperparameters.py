@@ -13,7 +13,7 @@ from dsa_edge.errors import UsageError
 __all__ = ["ESTIMATORS", "OPTIMIZERS", "Hyperparameters", "Value"]
 
 Value = float | int | str  # what a journal holds of a hyper-parameter
-ESTIMATORS = ("antithetic", "axes", "exact", "lowrank", "mezo", "one-sided", "quzo", "sparse")
+ESTIMATORS = ("antithetic", "axes", "lowrank", "mezo", "one-sided", "quzo", "sparse")
 OPTIMIZERS = ("adam", "momentum", "normalized", "sgd")
 # What runs did before a journal said so.
 ALWAYS = {"estimator": "antithetic", "optimizer": "adam"}
