@@ -214,7 +214,7 @@ class Chains(Generic[T]):
             steps.append((x, *frame, *self._pick(index, *caches), slots[index]))
             x = call("layer_adapted", self.split + index, *steps[-1])[0]
         (back,) = call(head, None, x, *given)
-        changes = []
+        changes: list[T] = []
         for index in reversed(range(depth)):
             back, change = call("layer_back", self.split + index, *steps[index], back)
             changes.insert(0, change)

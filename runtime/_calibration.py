@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dsa_edge.runtime._engine import Floats, Ints
 
-__all__ = ["Calibration", "central", "centred_slopes", "fit_bias", "forward"]
+__all__ = ["Calibration", "central", "centred_slopes", "fit_bias", "forward", "residuals"]
 
 Doubles = NDArray[np.float64]
 
@@ -94,11 +94,11 @@ def centred_slopes(
         change = slopes_of(exact, epsilon)  # (q, B, K)
         if not finite.any():
             return np.full(len(change), np.nan, dtype=np.float32)
-        slopes = (_residuals(exact[finite], answers, smoothing) * change).sum(-1).mean(-1)
+        slopes = (residuals(exact[finite], answers, smoothing) * change).sum(-1).mean(-1)
     return np.where(np.isfinite(slopes), slopes, np.nan).astype(np.float32)
 
 
-def _residuals(scores: Doubles, answers: Ints, smoothing: float) -> Doubles:
+def residuals(scores: Doubles, answers: Ints, smoothing: float) -> Doubles:
     """Mean prediction of lanes (L, B, K) less target, centred over the batch: (B, K)."""
     residual = softmax(scores).mean(0)
     residual[np.arange(len(answers)), answers] -= 1 - smoothing

@@ -11,9 +11,10 @@ from dataclasses import replace
 import numpy as np
 
 from dsa_edge.runtime._engine import Floats, Ints
+from dsa_edge.runtime._exact import exact_gradient
 from dsa_edge.runtime._objective import Objective
 from dsa_edge.runtime._optimizer import Hyperparameters, State, Step, move
-from dsa_edge.runtime.estimators import Estimator
+from dsa_edge.runtime.estimators import Estimator, Exact
 
 __all__ = ["checked"]
 
@@ -32,6 +33,11 @@ def checked(
     Returns them unchanged where they do, or where none was found; and a note on each change.
     """
     start = float(objective(batch, theta[None]).losses.mean())
+    exact = State(theta, shapes=objective.shapes).estimator(seed, hyper)
+    if isinstance(exact, Exact):  # which has no radius
+        gradient = exact_gradient(objective, batch, theta, hyper.smoothing)[0]
+        rate = _safe_rate(objective, batch, theta, hyper, seed, exact.scalars(gradient), start)
+        return replace(hyper, rate=rate), _note(hyper.rate, rate)
     notes, tried, factor = [], hyper, 1.0
     for _ in range(TRIES):
         tried = replace(tried, epsilon=tried.epsilon * factor)
@@ -46,9 +52,12 @@ def checked(
         how = "too far" if tried.epsilon < hyper.epsilon else "not at all"
         notes.append(f"epsilon {hyper.epsilon:g} moved losses {how}: {tried.epsilon:g} was used")
     rate = _safe_rate(objective, batch, theta, tried, seed, estimator.from_losses(losses), start)
-    if rate != hyper.rate:
-        notes.append(f"the rate {hyper.rate:g} made the loss worse at once: {rate:g} was used")
-    return replace(tried, rate=rate), tuple(notes)
+    return replace(tried, rate=rate), (*notes, *_note(hyper.rate, rate))
+
+
+def _note(given: float, used: float) -> tuple[str, ...]:
+    made = f"the rate {given:g} made the loss worse at once: {used:g} was used"
+    return (made,) * (used != given)
 
 
 def _change(estimator: Estimator, losses: Floats, start: float) -> float:

@@ -100,6 +100,21 @@ class Engine(Protocol):
         """Log-probabilities (L, B, C) of candidates (C) at the last position."""
         ...
 
+    def pull_losses(
+        self, context: Context, adapter: Floats, targets: Ints, weights: Floats, pull: Floats
+    ) -> Floats:
+        """Gradients (L, n) of Σ_b pull · losses, as `probe` has them; pull (L, B).
+
+        Raises EngineError where the engine or the bundle has no gradients; so does `pull_choices`.
+        """
+        ...
+
+    def pull_choices(
+        self, context: Context, adapter: Floats, candidates: Ints, pull: Floats
+    ) -> Floats:
+        """Gradients (L, n) of Σ_bc pull · log-probabilities of `choose`; pull (L, B, C)."""
+        ...
+
     def decode(
         self,
         tokens: Ints,

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsa_edge.bundle import Bundle
-from dsa_edge.errors import BundleError
+from dsa_edge.errors import BundleError, EngineError
 from dsa_edge.kernels.library import instruction_set
 from dsa_edge.manifest import ProgramInfo
 from dsa_edge.runtime._engine import Context, Decoded, Floats, Halves, Ints, Prefilled, Prefix
@@ -24,6 +24,12 @@ from dsa_edge.runtime._executorch_ends import Ends
 from dsa_edge.runtime._memory import release_freed
 
 __all__ = ["ExecutorchEngine"]
+
+
+NO_GRADIENTS = (
+    "exact gradients run on ONNX Runtime alone: open the bundle with backend 'onnx', or use "
+    "another estimator than exact."
+)
 
 
 class ExecutorchEngine:
@@ -111,6 +117,18 @@ class ExecutorchEngine:
             logits = self._ends.candidate_logits(x[:, :, -1], candidates)
             log_probs[lanes, some] = logits - _log_sum_exp(logits)[..., None]
         return log_probs
+
+    def pull_losses(
+        self, context: Context, adapter: Floats, targets: Ints, weights: Floats, pull: Floats
+    ) -> Floats:
+        """See `Engine`."""
+        raise EngineError(NO_GRADIENTS)
+
+    def pull_choices(
+        self, context: Context, adapter: Floats, candidates: Ints, pull: Floats
+    ) -> Floats:
+        """See `Engine`."""
+        raise EngineError(NO_GRADIENTS)
 
     def decode(
         self,

@@ -13,7 +13,7 @@ from dsa_edge.errors import UsageError
 __all__ = ["ESTIMATORS", "OPTIMIZERS", "Hyperparameters", "Value"]
 
 Value = float | int | str  # what a journal holds of a hyper-parameter
-ESTIMATORS = ("antithetic", "axes", "lowrank", "mezo", "one-sided", "quzo", "sparse")
+ESTIMATORS = ("antithetic", "axes", "exact", "lowrank", "mezo", "one-sided", "quzo", "sparse")
 OPTIMIZERS = ("adam", "momentum", "normalized", "sgd")
 # What runs did before a journal said so.
 ALWAYS = {"estimator": "antithetic", "optimizer": "adam"}
@@ -138,6 +138,7 @@ RATES = {
     ("any", "sgd"): 10.0,
     ("axes", "momentum"): 100.0,
     ("axes", "sgd"): 100.0,
+    ("exact", "adam"): 0.3,
     ("lowrank", "adam"): 2.0,
     ("one-sided", "momentum"): 4.0,
     ("one-sided", "sgd"): 4.0,

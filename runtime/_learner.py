@@ -165,7 +165,7 @@ class Learner(Measured):
                 self.adapter.vector, hyper,
             )  # fmt: skip
         finally:
-            self._engine.release("prefill", "probe", "choose")
+            self._engine.release("prefill", "probe", "choose", "pull_losses", "pull_choices")
 
     def _likely_growth(
         self, steps: int, hyper: Hyperparameters, encoded: Sequence[Encoded], bound: int
@@ -269,7 +269,14 @@ class Learner(Measured):
         return store_growth(steps, self.bundle.manifest.adapter_size, width, examples, content)
 
     def _width(self, hyper: Hyperparameters) -> int:
-        """Scalars of a step; raises UsageError where an estimator does not fit the adapter."""
+        """Scalars of a step; raises UsageError where an estimator does not fit what is there."""
+        graphs = self._engine.name == "onnx" and "pull_losses" in self.bundle.manifest.methods
+        if hyper.estimator == "exact" and not graphs:
+            raise UsageError(
+                "estimator exact needs ONNX graphs of gradients, and this bundle has none, or runs "
+                f"on {self._engine.name}: export it with `--gradients` and use backend onnx, or "
+                "leave the estimator out."
+            )
         space = Space(self.adapter.vector, slot_shapes(self.bundle.manifest))
         return make_estimator(hyper, 0, space).width
 

@@ -93,6 +93,41 @@ class Objective:
         """Scores (L, B, K) with the bias added."""
         return scores if self.bias is None else scores + self.bias[..., None, :]
 
+    def losses_and_pulls(self, batch: Ints, theta: Floats) -> tuple[Floats, list[Floats]]:
+        """Losses (B,) at θ (n,), and how the batch's mean depends on each example's own scores."""
+        parts = [self._raw(batch[part], theta[None]) for part in self._example_chunks(batch)]
+        scored = [pair for part in parts for pair in part]
+        share = np.float32(1 / len(batch))
+        return _scores(scored).losses[0], [share * _pull(*pair) for pair in scored]
+
+    def pulled(self, batch: Ints, theta: Floats, pulls: Sequence[Floats]) -> Floats:
+        """The gradient (n,) at θ (n,) of Σ pull · score over the examples' choices.
+
+        pulls: (choices,) of each example. Raises EngineError where the engine has no gradients.
+        """
+        total = np.zeros(theta.size, dtype=np.float64)
+        for part in self._example_chunks(batch):
+            single = np.array([self._examples[i].tokens is not None for i in batch[part]])
+            for which, pull in ((single, self._pull_tokens), (~single, self._pull_sequences)):
+                at = np.flatnonzero(which)
+                if at.size:
+                    own = [pulls[part.start + index] for index in at]
+                    total += pull(batch[part][at], theta[None], own)[0]
+        return total.astype(np.float32)
+
+    def _pull_tokens(self, batch: Ints, theta: Floats, pulls: Sequence[Floats]) -> Floats:
+        pull = np.zeros((1, len(batch), len(self._candidates)), dtype=np.float32)
+        for at, index in enumerate(batch):
+            columns = np.searchsorted(self._candidates, self._examples[index].tokens or ())
+            np.add.at(pull[0, at], columns, pulls[at])
+        context = self._cache.context(self._first[batch])
+        return self._engine.pull_choices(context, theta, self._candidates, pull)
+
+    def _pull_sequences(self, batch: Ints, theta: Floats, pulls: Sequence[Floats]) -> Floats:
+        context, targets, weights = self._sequences(batch)
+        pull = -np.concatenate(pulls)[None].astype(np.float32)  # a score is minus a loss
+        return self._engine.pull_losses(context, theta, targets, weights, pull)
+
     @property
     def shapes(self) -> Shapes:
         """Of the adapter's slots, one after the other."""
@@ -158,17 +193,30 @@ class Objective:
 
     def _sequence_scores(self, batch: Ints, lanes: Floats) -> list[tuple[Floats, Encoded]]:
         examples = [self._examples[i] for i in batch]
-        items = items_of(examples)
+        context, targets, weights = self._sequences(batch)
+        chunks = self._lane_chunks(lanes, context)
+        nats = np.concatenate([self._engine.probe(context, c, targets, weights) for c in chunks])
+        ends = np.cumsum([len(example.items) for example in examples])
+        return list(zip(np.split(-nats, ends[:-1], axis=1), examples, strict=True))
+
+    def _sequences(self, batch: Ints) -> tuple[Context, Ints, Floats]:
+        """The items of examples that are scored as sequences: context, targets and weights."""
+        items = items_of([self._examples[i] for i in batch])
         context = self._cache.context(
             np.concatenate([np.arange(self._first[i], self._first[i + 1]) for i in batch])
         )
         rows = context.hidden.shape[1]
         targets = _padded([item.targets for item in items], rows)
-        weights = _padded([item.weights for item in items], rows)
-        chunks = self._lane_chunks(lanes, context)
-        nats = np.concatenate([self._engine.probe(context, c, targets, weights) for c in chunks])
-        ends = np.cumsum([len(example.items) for example in examples])
-        return list(zip(np.split(-nats, ends[:-1], axis=1), examples, strict=True))
+        return context, targets, _padded([item.weights for item in items], rows)
+
+
+def _pull(score: Floats, example: Encoded) -> Floats:
+    """How an example's loss depends on its scores (1, choices)."""
+    if score.shape[1] == 1:
+        return np.array([-1 / example.items[0].weights.sum()], dtype=np.float32)
+    pull = np.exp(score[0] - _log_sum(score)[0])
+    pull[example.answer] -= 1
+    return np.asarray(pull, dtype=np.float32)
 
 
 def _scores(parts: list[tuple[Floats, Encoded]]) -> Scores:

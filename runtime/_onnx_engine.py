@@ -56,6 +56,29 @@ class OnnxEngine:
         log_probs: Floats = self._run("choose", **feeds, **_cached(context))[0]
         return log_probs
 
+    def pull_losses(
+        self, context: Context, adapter: Floats, targets: Ints, weights: Floats, pull: Floats
+    ) -> Floats:
+        """See `Engine`."""
+        feeds = {"adapter": adapter, "targets": targets, "weights": weights, "pull": pull}
+        return self._gradient("pull_losses", context, feeds)
+
+    def pull_choices(
+        self, context: Context, adapter: Floats, candidates: Ints, pull: Floats
+    ) -> Floats:
+        """See `Engine`."""
+        feeds = {"adapter": adapter, "candidates": candidates, "pull": pull}
+        return self._gradient("pull_choices", context, feeds)
+
+    def _gradient(self, method: str, context: Context, feeds: dict[str, Any]) -> Floats:
+        if method not in self.bundle.manifest.methods:
+            raise EngineError(
+                f"{self.bundle.path} has no graphs of gradients: export it with `--gradients`, or "
+                "use another estimator than exact."
+            )
+        gradient: Floats = self._run(method, **feeds, **_cached(context))[0]
+        return gradient
+
     def decode(
         self,
         tokens: Ints,

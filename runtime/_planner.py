@@ -17,12 +17,14 @@ from dsa_edge.manifest import Manifest
 from dsa_edge.runtime._cache import cache_size
 from dsa_edge.runtime._encode import Encoded
 from dsa_edge.runtime._engine import Engine, Floats, Ints
+from dsa_edge.runtime._exact import exact_gradient
 from dsa_edge.runtime._memory import peak_mb
 from dsa_edge.runtime._objective import Objective, items_of
 from dsa_edge.runtime._optimizer import Hyperparameters, State, Step, update
 from dsa_edge.runtime._plan import MB
 from dsa_edge.runtime._random import order
 from dsa_edge.runtime._trainer import CHECKS, hold_out
+from dsa_edge.runtime.estimators import Exact
 
 __all__ = ["Plan", "Timing", "Trial", "trial_set"]
 
@@ -177,7 +179,9 @@ def _batches(known: int, size: int) -> list[Ints]:
 def _step(objective: Objective, batch: Ints, adapter: Floats, hyper: Hyperparameters) -> None:
     state = State(adapter, shapes=objective.shapes)
     estimator = state.estimator(0, hyper)
-    for block in estimator.blocks(adapter, 0):
+    if isinstance(estimator, Exact):
+        exact_gradient(objective, batch, adapter, hyper.smoothing)
+    for block in () if isinstance(estimator, Exact) else estimator.blocks(adapter, 0):
         objective(batch, block)
     update(state, 0, hyper, Step(hyper.rate, np.ones(estimator.width, dtype=np.float32)))
 

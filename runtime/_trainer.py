@@ -9,12 +9,13 @@ import numpy as np
 
 from dsa_edge.runtime._calibration import Calibration
 from dsa_edge.runtime._engine import Floats, Ints
+from dsa_edge.runtime._exact import exact_gradient
 from dsa_edge.runtime._objective import Objective, Scores
 from dsa_edge.runtime._optimizer import Hyperparameters, State, Step, update
 from dsa_edge.runtime._pace import Pace
 from dsa_edge.runtime._random import order
 from dsa_edge.runtime._report import Evaluation, Progress
-from dsa_edge.runtime.estimators import Estimator
+from dsa_edge.runtime.estimators import Estimator, Exact
 
 __all__ = ["Outcome", "Trainer", "evaluation", "hold_out"]
 
@@ -182,8 +183,11 @@ class Trainer:
         """One zeroth-order step; returns the mean loss of its lanes, and each example's before."""
         estimator = state.estimator(self.seed, self.hyper)
         self._tokens += estimator.lanes * self.objective.tokens(batch)
-        blocks = estimator.blocks(state.theta, state.step)
-        slopes, loss, losses = self._measure(batch, estimator, blocks)
+        if isinstance(estimator, Exact):
+            slopes, loss, losses = self._exact(batch, estimator, state.theta)
+        else:
+            blocks = estimator.blocks(state.theta, state.step)
+            slopes, loss, losses = self._measure(batch, estimator, blocks)
         step = Step(float(np.float32(self.hyper.rate_at(progress))), slopes)
         self._record(step)
         update(state, self.seed, self.hyper, step)
@@ -206,6 +210,15 @@ class Trainer:
         self._calibration.observe(centre[0], answers)
         self.objective.bias = self._calibration.bias
         return slopes, loss, losses
+
+    def _exact(self, batch: Ints, estimator: Exact, theta: Floats) -> tuple[Floats, float, Floats]:
+        """The same from a gradient."""
+        smoothing = self.hyper.smoothing
+        gradient, losses, raw = exact_gradient(self.objective, batch, theta, smoothing)
+        if self._calibration is not None and raw is not None:
+            self._calibration.observe(raw[0], self.objective.answers[batch])
+            self.objective.bias = self._calibration.bias
+        return estimator.scalars(gradient), float(losses.mean()), losses
 
     def _check(self, state: State) -> Scores:
         self._tokens += self.objective.tokens(self.held_out)

@@ -38,6 +38,7 @@ METHODS = """\
 estimators, how gradients come of losses:
   antithetic   pairs along random signs, all in one forward (the default)
   axes         pairs along coordinate axes, a block of --queries of them a step
+  exact        the gradient itself, where the bundle was exported with --gradients
   lowrank      pairs along low-rank Gaussian matrices (LOZO)
   mezo         pairs along Gaussian directions, one after the other (MeZO)
   one-sided    signs on one side of the centre, over the spread of losses (FZOO)

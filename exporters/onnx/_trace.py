@@ -101,9 +101,12 @@ def _callable(
 
     both = (*values, *weights)
     aten = torch.ops.aten
-    derivatives = get_decompositions([getattr(aten, name) for name in DERIVATIVES])
+    derivatives: Any = get_decompositions([getattr(aten, name) for name in DERIVATIVES])
     tracing = make_fx(flat, derivatives, "symbolic", _allow_non_fake_inputs=True)
-    with config.patch(use_duck_shape=False):  # axes that happen to be equally long are not the same
+    settings: Any = config
+    with settings.patch(
+        use_duck_shape=False
+    ):  # axes that happen to be equally long are not the same
         return tracing(*both), both
 
 

@@ -11,17 +11,19 @@ from dsa_edge.runtime._hyperparameters import Hyperparameters
 from dsa_edge.runtime.estimators._base import Estimator, Shapes, Space, slot_shapes
 from dsa_edge.runtime.estimators.antithetic import Antithetic
 from dsa_edge.runtime.estimators.axes import Axes
+from dsa_edge.runtime.estimators.exact import Exact
 from dsa_edge.runtime.estimators.lowrank import LowRank
 from dsa_edge.runtime.estimators.mezo import Mezo
 from dsa_edge.runtime.estimators.one_sided import OneSided
 from dsa_edge.runtime.estimators.quzo import Quzo
 from dsa_edge.runtime.estimators.sparse import Sparse, mask_of
 
-__all__ = ["Estimator", "Shapes", "Space", "make_estimator", "mask_of", "slot_shapes"]
+__all__ = ["Estimator", "Exact", "Shapes", "Space", "make_estimator", "mask_of", "slot_shapes"]
 
 MAKERS: dict[str, Callable[[Hyperparameters, int, Space], Estimator]] = {
     "antithetic": Antithetic,
     "axes": Axes,
+    "exact": Exact,
     "lowrank": LowRank,
     "mezo": Mezo,
     "one-sided": OneSided,

@@ -19,6 +19,8 @@ from dsa_edge.runtime.estimators.one_sided import OneSided
 from dsa_edge.runtime.estimators.quzo import DELTA, MOST, Quzo
 from dsa_edge.runtime.estimators.sparse import Sparse
 
+PROBING = [name for name in ESTIMATORS if name != "exact"]  # which needs graphs of gradients
+
 ROWS, COLS = 2, 4
 N = ROWS * COLS
 SHAPES = ((ROWS, COLS),)
@@ -280,7 +282,7 @@ def test_ranks_above_the_smallest_slot_are_refused() -> None:
     assert np.isfinite(next(vector.blocks(np.zeros(9, np.float32), 0))).all()
 
 
-@pytest.mark.parametrize("name", ESTIMATORS)
+@pytest.mark.parametrize("name", PROBING)
 def test_scores_and_losses_say_the_same_where_labels_are_balanced(name: str) -> None:
     """The centred slopes of scores are those of losses but for the batch's mean residual."""
     model, estimator = Softmax(), make(name, queries=4, smoothing=0.0, epsilon=1e-3)
@@ -292,7 +294,7 @@ def test_scores_and_losses_say_the_same_where_labels_are_balanced(name: str) -> 
     )
 
 
-@pytest.mark.parametrize("name", ESTIMATORS)
+@pytest.mark.parametrize("name", PROBING)
 def test_a_lane_that_is_not_finite_takes_its_scalar_alone(name: str) -> None:
     estimator = make(name, queries=4)
     model, theta = Linear(), np.zeros(N, np.float32)

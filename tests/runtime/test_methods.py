@@ -20,9 +20,11 @@ from dsa_edge.runtime._optimizer import State, Step, replay, update
 from dsa_edge.runtime._store import Store
 from dsa_edge.runtime.estimators import mask_of
 
+PROBING = [name for name in ESTIMATORS if name != "exact"]  # which needs graphs of gradients
+
 PAIRS = [
     (estimator, optimizer)
-    for estimator in ESTIMATORS
+    for estimator in PROBING
     for optimizer in OPTIMIZERS
     if (estimator, optimizer) != ("one-sided", "normalized")
 ]
@@ -75,7 +77,7 @@ def test_each_pair_learns_and_its_journal_gives_the_same_bits(
     np.testing.assert_array_equal(kept.vector, again.adapter.vector)
 
 
-@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("estimator", PROBING)
 def test_a_second_fit_goes_on_from_the_first_one_and_replays(
     bundle: Path, tmp_path: Path, estimator: str
 ) -> None:
@@ -117,7 +119,7 @@ def test_quzo_takes_little_more_than_a_byte_a_number_in_the_store(bundle: Path) 
     assert len(me._store._vault.pack_floats(numbers, "x")) < 1.25 * 4000
 
 
-@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("estimator", PROBING)
 def test_a_plan_runs_the_lanes_of_its_estimator(bundle: Path, estimator: str) -> None:
     engine = StubEngine(bundle)
     me, hyper = user(engine), replace(suited(estimator, "adam"), queries=6)
@@ -127,7 +129,7 @@ def test_a_plan_runs_the_lanes_of_its_estimator(bundle: Path, estimator: str) ->
     assert engine.runs.count(most * hyper.batch) >= 4  # the steps of a trial
 
 
-@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("estimator", PROBING)
 def test_radius_and_rate_are_tried_with_each_estimator(bundle: Path, estimator: str) -> None:
     """Along the exact gradient of `axes` no step is too long for a batch that can be separated."""
     far = () if estimator == "axes" else (({"rate": 1e4}, "worse at once"),)
@@ -149,7 +151,7 @@ class Broken(StubEngine):
         return scores
 
 
-@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("estimator", PROBING)
 @pytest.mark.parametrize("engine", ["nothing", "one lane"])
 def test_engines_that_break_do_no_harm(bundle: Path, estimator: str, engine: str) -> None:
     made = StubEngine(bundle, broken=True) if engine == "nothing" else Broken(bundle)
@@ -260,7 +262,7 @@ def test_journals_of_other_programs_are_no_replay(bundle: Path, wrong: dict[str,
 
 def test_rows_of_another_width_are_no_replay() -> None:
     theta, step = np.zeros(6, np.float32), Step(0.1, np.ones(3, np.float32))
-    for estimator in ESTIMATORS:
+    for estimator in PROBING:
         hyper = Hyperparameters(queries=2, estimator=estimator)
         with pytest.raises(ValueError, match="3 scalars in a step of 2"):
             replay(theta, 1, hyper, [step], [1])

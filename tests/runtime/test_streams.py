@@ -62,7 +62,7 @@ def test_golden_normal_numbers(golden: dict[str, Any]) -> None:
 def test_golden_lanes_and_replays(golden: dict[str, Any]) -> None:
     """Of every estimator and optimizer, with lost scalars and a step that lost all."""
     used = {(case["estimator"], case["optimizer"]) for case in golden["replays"]}
-    assert {e for e, _ in used} == set(ESTIMATORS)
+    assert {e for e, _ in used} == set(ESTIMATORS) - {"exact"}  # which draws nothing
     assert {o for _, o in used} == set(OPTIMIZERS)
     for case in golden["replays"]:
         given = {k: v for k, v in case.items() if k in Hyperparameters.__dataclass_fields__}
