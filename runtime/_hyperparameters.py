@@ -35,6 +35,9 @@ class Hyperparameters:
     share: of the numbers that `sparse` learns. mask: which ones, as `mask_of` writes it; empty
     takes those that are smallest at the start. rank: of `lowrank`; refresh: steps for which it
     keeps its subspace. grid: step between the numbers of `quzo` at least, a power of two.
+
+    keep: share of the numbers that are left in the end, the others being zero (`_allocation.py`);
+    from step `keep_from` to `keep_until` they become fewer, at every `keep_every`th.
     """
 
     queries: int = 16
@@ -52,10 +55,14 @@ class Hyperparameters:
     rank: int = 1
     refresh: int = 50
     grid: float = 2**-7
+    keep: float = 1.0
+    keep_from: int = 20
+    keep_until: int = 70
+    keep_every: int = 10
 
     def __post_init__(self) -> None:
         """Refuse values that cannot learn."""
-        for name in ("queries", "batch", "rank", "refresh"):
+        for name in ("queries", "batch", "rank", "refresh", "keep_every"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}, expected at least 1.")
         if not (
@@ -78,6 +85,11 @@ class Hyperparameters:
         _check_name("optimizer", self.optimizer, OPTIMIZERS)
         if not 0 < self.share <= 1:
             raise UsageError(f"share is {self.share}, expected 0 < share ≤ 1.")
+        if not (0 < self.keep <= 1 and 0 <= self.keep_from < self.keep_until):
+            raise UsageError(
+                f"keep is {self.keep} from step {self.keep_from} to {self.keep_until}, expected "
+                "0 < keep ≤ 1, and steps one after the other."
+            )
         if self.mask and self.estimator != "sparse":
             raise UsageError(
                 f"a mask belongs to estimator sparse, got {self.estimator}: leave out one of them."

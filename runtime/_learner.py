@@ -10,12 +10,14 @@ from dataclasses import asdict, dataclass, replace
 from dsa_edge.adapter import Adapter
 from dsa_edge.errors import UsageError
 from dsa_edge.examples import Example
+from dsa_edge.runtime._allocation import check_budget
 from dsa_edge.runtime._cache import cache_size
 from dsa_edge.runtime._conditions import Conditions, Device, Gate, LinuxDevice, never_met
 from dsa_edge.runtime._course import Course, OpenCourse, PrivateCourse
 from dsa_edge.runtime._encode import Encoded, learnable
 from dsa_edge.runtime._measured import Measured
 from dsa_edge.runtime._memory import peak_mb, reset_peak, steady_peaks
+from dsa_edge.runtime._notes import late, of_allocation, of_circumstances, of_method
 from dsa_edge.runtime._objective import Objective, items_of
 from dsa_edge.runtime._optimizer import Hyperparameters
 from dsa_edge.runtime._pace import Pace
@@ -150,7 +152,7 @@ class Learner(Measured):
             steps=timing.steps,
             examples=timing.examples,
             tokens=timing.tokens,
-            notes=_late(len(encoded), timing.examples),
+            notes=late(len(encoded), timing.examples),
         )
 
     def _trial(
@@ -217,8 +219,20 @@ class Learner(Measured):
             seed=wish.seed,
             hyperparameters=asdict(course.hyper),
             privacy=spent,
-            notes=_notes(len(known), len(objective), course, self._engine.from_storage),
+            notes=self._notes(len(known), objective, course, outcome),
             curve=tuple(outcome.curve),
+        )
+
+    def _notes(
+        self, given: int, objective: Objective, course: Course, outcome: Outcome
+    ) -> tuple[str, ...]:
+        alone = len(course.held_out) == len(objective)
+        return (
+            *of_method(course.hyper),
+            *of_allocation(course.hyper, outcome.adapter, self.bundle.manifest.slots),
+            *course.notes,
+            *late(given, len(objective)),
+            *of_circumstances(alone, self._engine.from_storage),
         )
 
     def _prepare(self, budget: Budget) -> None:
@@ -277,6 +291,7 @@ class Learner(Measured):
                 f"on {self._engine.name}: export it with `--gradients` and use backend onnx, or "
                 "leave the estimator out."
             )
+        check_budget(hyper, self.bundle.manifest.adapter_size)
         space = Space(self.adapter.vector, slot_shapes(self.bundle.manifest))
         return make_estimator(hyper, 0, space).width
 
@@ -326,23 +341,3 @@ def _kept_bytes(example: Example) -> int:
 
 def _ignore(_: object) -> None:
     """Nobody wants to know."""
-
-
-def _notes(given: int, used: int, course: Course, from_storage: int) -> tuple[str, ...]:
-    alone = "too few examples to hold any out: the verdict is about the training examples"
-    slow = f"memory_mb holds the base but for {from_storage} layers, which came from storage"
-    hyper = course.hyper
-    usual = (hyper.estimator, hyper.optimizer) == ("antithetic", "adam")
-    method = f"estimator {hyper.estimator}, optimizer {hyper.optimizer}"
-    return (
-        *(method,) * (not usual),
-        *course.notes,
-        *_late(given, used),
-        *(alone,) * (len(course.held_out) == used),
-        *(slow,) * (from_storage > 0),
-    )
-
-
-def _late(given: int, used: int) -> tuple[str, ...]:
-    late = f"the time allowed is enough for {used} of {given} examples; the others are left out"
-    return (late,) * (used < given)

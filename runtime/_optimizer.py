@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from dsa_edge.runtime._allocation import Allocation
 from dsa_edge.runtime._engine import Floats
 from dsa_edge.runtime._hyperparameters import Hyperparameters
 from dsa_edge.runtime.estimators import Estimator, Shapes, Space, make_estimator
@@ -59,6 +60,7 @@ class State:
         self.theta = self.theta.astype(np.float32).copy()
         self.first = np.zeros_like(self.theta)
         self.second = np.zeros_like(self.theta)
+        self.allocation = Allocation(self.theta.size)
         self._space = Space(self.theta, self.shapes)
         self._made: tuple[int, Hyperparameters, Estimator] | None = None
 
@@ -87,8 +89,12 @@ def move(state: State, seed: int, hyper: Hyperparameters, gradient: Floats, step
     # Products instead of pow(): multiplication is exact in IEEE 754, pow differs between libraries.
     state.power1 *= hyper.beta1
     state.power2 *= hyper.beta2
+    if hyper.keep < 1:
+        state.allocation.observe(state.theta, gradient)
     by = OPTIMIZERS[hyper.optimizer](state, gradient, hyper, step)
     state.theta = state.estimator(seed, hyper).moved(state.theta, by, state.step)
+    if hyper.keep < 1:
+        state.theta = state.allocation.kept(state.theta, state.step, hyper)
 
 
 def replay(

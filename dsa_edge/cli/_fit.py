@@ -65,6 +65,9 @@ def add_budget(made: argparse.ArgumentParser) -> None:
     method = made.add_argument_group("method", METHODS)
     method.add_argument("--estimator", metavar="NAME", help="default: antithetic")
     method.add_argument("--optimizer", metavar="NAME", help="default: adam")
+    method.add_argument(
+        "--keep", type=float, metavar="SHARE", help="of the numbers, those that matter (AdaLoRA)"
+    )
 
 
 def add_trust(made: argparse.ArgumentParser) -> None:
@@ -102,7 +105,7 @@ def hyperparameters_of(
 
     choices = all(example.choices for example in examples)
     suited = Hyperparameters.suited(choices, **given("estimator", "optimizer"))
-    return replace(suited, **given("rate", "epsilon", "queries", "batch"))
+    return replace(suited, **given("rate", "epsilon", "queries", "batch", "keep"))
 
 
 def privacy_of(arguments: argparse.Namespace) -> Privacy | None:

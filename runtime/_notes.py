@@ -1,0 +1,50 @@
+"""What a report tells besides numbers: one sentence each, and none for what is as usual."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from dsa_edge.adapter import Slot
+from dsa_edge.runtime._engine import Floats
+from dsa_edge.runtime._hyperparameters import Hyperparameters
+
+__all__ = ["late", "of_allocation", "of_circumstances", "of_method"]
+
+
+def of_method(hyper: Hyperparameters) -> tuple[str, ...]:
+    """How steps were made, if not as usual."""
+    usual = (hyper.estimator, hyper.optimizer) == ("antithetic", "adam")
+    method = f"estimator {hyper.estimator}, optimizer {hyper.optimizer}"
+    return (method,) * (not usual)
+
+
+def of_allocation(
+    hyper: Hyperparameters, adapter: Floats, slots: Sequence[Slot]
+) -> tuple[str, ...]:
+    """Where the budget of numbers went: the layers that have most of an adapter (n,)."""
+    if hyper.keep == 1:
+        return ()
+    layers: dict[str, int] = {}
+    for slot in slots:
+        layer = slot.name.split(".")[1]
+        here = adapter[slot.offset : slot.offset + slot.size]
+        layers[layer] = layers.get(layer, 0) + int(np.count_nonzero(here))
+    first = sorted(layers, key=lambda layer: (-layers[layer], int(layer)))[:3]
+    most = ", ".join(f"{layer} ({layers[layer]})" for layer in first)
+    total = sum(layers.values())
+    return (f"{total} of {adapter.size} numbers are left, most of them in layers {most}",)
+
+
+def of_circumstances(alone: bool, from_storage: int) -> tuple[str, ...]:
+    """What the fit had to do without: held-out examples, or memory for all layers."""
+    few = "too few examples to hold any out: the verdict is about the training examples"
+    slow = f"memory_mb holds the base but for {from_storage} layers, which came from storage"
+    return (*(few,) * alone, *(slow,) * (from_storage > 0))
+
+
+def late(given: int, used: int) -> tuple[str, ...]:
+    """Examples that there was no time for."""
+    out = f"the time allowed is enough for {used} of {given} examples; the others are left out"
+    return (out,) * (used < given)
