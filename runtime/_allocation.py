@@ -67,10 +67,15 @@ def budget_at(step: int, size: int, hyper: Hyperparameters) -> int:
     return least + round((size - least) * left**3)
 
 
-def check_budget(hyper: Hyperparameters, size: int) -> None:
-    """Refuse a budget below one number; raises UsageError."""
+def check_budget(hyper: Hyperparameters, size: int, steps: int) -> None:
+    """Refuse a budget below one number, or one that is not reached; raises UsageError."""
     if hyper.keep * size < 1:
         raise UsageError(
             f"keep is {hyper.keep:g} of an adapter of {size} numbers, which is less than one: take "
             f"{1 / size:.2g} or more."
+        )
+    if hyper.keep < 1 and steps <= hyper.keep_until:
+        raise UsageError(
+            f"numbers are taken away until step {hyper.keep_until} of at most {steps}: allow more "
+            "steps, or lower `keep_until`."
         )

@@ -278,6 +278,7 @@ class Learner(Measured):
         content: bytes of examples that it keeps.
         """
         width = self._width(hyper)
+        check_budget(hyper, self.bundle.manifest.adapter_size, steps)
         if self._store.folder is None:
             return 0
         return store_growth(steps, self.bundle.manifest.adapter_size, width, examples, content)
@@ -291,7 +292,6 @@ class Learner(Measured):
                 f"on {self._engine.name}: export it with `--gradients` and use backend onnx, or "
                 "leave the estimator out."
             )
-        check_budget(hyper, self.bundle.manifest.adapter_size)
         space = Space(self.adapter.vector, slot_shapes(self.bundle.manifest))
         return make_estimator(hyper, 0, space).width
 

@@ -144,7 +144,8 @@ class Trainer:
             if self._due(index):
                 scores = self._check(state)
                 event = self._with(event, scores)
-                looks.add(_Look(scores, state.theta, state.step, self.objective.bias))
+                if self.hyper.keep == 1 or state.step > self.hyper.keep_until:  # within its budget
+                    looks.add(_Look(scores, state.theta, state.step, self.objective.bias))
                 if not _mean(scores) < max(DIVERGED * _mean(start), _mean(start) + 1):
                     verdict = "diverged"
             curve.append(event)

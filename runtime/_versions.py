@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from dsa_edge.adapter import (
     Adapter,
     compatibility,
@@ -122,7 +124,17 @@ class Versions:
 
     def load_adapter(self, path: str | Path) -> int:
         """Use an adapter from a file as a new version; returns its id."""
-        adapter = load_adapter(path, self.bundle.identity, self.bundle.manifest.adapter_size)
+        size = self.bundle.manifest.adapter_size
+        return self.use_adapter(load_adapter(path, self.bundle.identity, size))
+
+    def use_adapter(self, adapter: Adapter) -> int:
+        """Use an adapter of this bundle as a new version, such as an imported one; its id."""
+        size = self.bundle.manifest.adapter_size
+        if adapter.vector.shape != (size,) or not np.isfinite(adapter.vector).all():
+            raise UsageError(
+                f"an adapter of {adapter.vector.shape} numbers was given, expected {size} finite "
+                "ones: give one that was made for this bundle."
+            )
         with self._store.writing():
             return self._store.add_version(self.version, adapter, "loaded", 0, {})
 

@@ -69,4 +69,6 @@ def test_a_budget_below_one_number_is_refused_before_anything_is_cached(bundle: 
     with personalizer(bundle, None) as me:
         with pytest.raises(UsageError, match=r"keep is 1e-09 of an adapter of \d+ numbers"):
             me.fit(examples(), hyperparameters=Hyperparameters(keep=1e-9))
+        with pytest.raises(UsageError, match="until step 70 of at most 50: allow more steps"):
+            me.fit(examples(), Budget(steps=50), hyperparameters=Hyperparameters(keep=0.5))
         assert me.fits() == []
