@@ -1,0 +1,300 @@
+"""An engine that runs a bundle's torch model, on the CPU or a GPU, so that the runtime runs there.
+
+`Personalizer`, trainer and journal stay as they are: only the four methods are torch's, in float32,
+over weights that were de-quantized once. The bundle's own adapter, or one of any other kind, is put
+on the same weights in memory: no export is needed to try a kind.
+
+Activations may be rounded to int8 in front of every linear, as the engines' 4-bit kernels do, since
+it changes which perturbations are best: in groups of 32 (ONNX Runtime) or by row (XNNPACK).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dsa_edge.adapter import AdapterSpec
+from dsa_edge.bundle import Bundle
+from dsa_edge.exporters._reload import _BundleWeights
+from dsa_edge.exporters.decoder import Decoder, Embedding, Linear, build_decoder
+from dsa_edge.exporters.methods import Chains
+from dsa_edge.exporters.parts import AdaptedModel, TorchCaller
+from dsa_edge.kernels import torch_adapter  # noqa: F401  registers the operators
+from dsa_edge.runtime._engine import Context, Decoded, Floats, Halves, Ints, Prefilled, Prefix
+
+__all__ = ["ACTIVATIONS", "Replayed", "TorchEngine", "adapted", "dense_decoder"]
+
+ACTIVATIONS = ("float32", "group", "row")  # what the inputs of linears are rounded to
+GROUP = 32  # inputs that share a scale, as in ONNX Runtime's MatMulNBits at accuracy level 4
+
+
+def _gated_lowrank(
+    x: Tensor, base: Tensor, core: Tensor, route_index: Tensor, route_weight: Tensor, u: Tensor,
+    v: Tensor, active: Tensor,
+) -> Tensor:  # fmt: skip
+    """`dsa::gated_lowrank` in plain torch, for a GPU; shapes as in the kernel's reference."""
+    if not len(u):
+        return base.clone()
+    rows = (core.shape[0], *active.shape)
+    x, y = x.reshape(*rows, -1), base.reshape(*rows, -1)
+    for k in range(route_index.shape[1]):
+        chosen = route_index[:, k]
+        one = len(u) == 1  # no gather, no copy for every example
+        down = x @ (v[0] if one else v[chosen]).float()
+        c = core[:, 0, None] if one else core[:, chosen]  # (L, B or 1, r[, r])
+        mixed = down * c.unsqueeze(2) if core.ndim == 3 else down @ c.transpose(2, 3)
+        weight = route_weight[:, k, None] * active  # (B, T)
+        y = y + weight.unsqueeze(-1) * (mixed @ (u[0] if one else u[chosen]).float())
+    return y.reshape(base.shape)
+
+
+_DSA = torch.library.Library("dsa", "IMPL")
+_DSA.impl("gated_lowrank", _gated_lowrank, "CUDA")
+
+
+class _Rounding:
+    """Inputs of linears to int8 and back; several linears of a layer read the same input."""
+
+    def __init__(self, activations: str) -> None:
+        self._activations = activations
+        self._last: tuple[Tensor, Tensor] | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Round x (…, n_in); gradients pass as if nothing had been rounded."""
+        if self._activations == "float32":
+            return x
+        if self._last is None or self._last[0] is not x:
+            self._last = x, self._rounded(x)
+        return self._last[1]
+
+    def _rounded(self, x: Tensor) -> Tensor:
+        whole = x.detach()
+        parts = whole if self._activations == "row" else whole.unflatten(-1, (-1, GROUP))
+        scale = parts.abs().amax(-1, keepdim=True).clamp(min=1e-30) / 127
+        near = ((parts / scale).round() * scale).reshape(x.shape)
+        return x + (near - whole) if x.requires_grad else near
+
+
+class _Dense(Linear):
+    """A linear with plain weights (n_out, n_in) whose input is rounded."""
+
+    def __init__(self, linear: Linear, rounding: _Rounding) -> None:
+        super().__init__(linear.dense(), linear.bias)
+        self._rounding = rounding
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.nn.functional.linear(self._rounding(x), self.weight, self.bias)
+
+
+class _DenseTable(Embedding):
+    """An embedding, or head, with plain weights (n_rows, width)."""
+
+    def __init__(self, table: Embedding, rounding: _Rounding) -> None:
+        super().__init__(table.dense())
+        self._rounding = rounding
+
+    def project(self, x: Tensor) -> Tensor:
+        return self._rounding(x) @ self.weight.T
+
+
+def dense_decoder(bundle: Bundle, activations: str = "float32") -> Decoder:
+    """The bundle's base with float32 weights, on the CPU; its linears stay in their places."""
+    decoder = build_decoder(_BundleWeights(bundle), "int4")
+    rounding = _Rounding(activations)
+    for index in range(decoder.spec.n_layers):
+        linears = decoder.layer(index).linears
+        for target, linear in linears.items():
+            linears[target] = _Dense(linear, rounding)
+    tied = decoder.top.table is decoder.embedding
+    decoder.embedding = _DenseTable(decoder.embedding, rounding)
+    decoder.top.table = decoder.embedding if tied else _DenseTable(decoder.top.table, rounding)
+    return decoder.eval()
+
+
+def adapted(
+    bundle: Bundle, spec: AdapterSpec, decoder: Decoder, folder: Path | None = None
+) -> tuple[Bundle, AdaptedModel]:
+    """A bundle as if it had been exported with `spec`, and its torch model.
+
+    decoder: of `dense_decoder`, on any device, shared by all specs. folder: where frozen buffers
+    are kept between processes, for singular directions take a while.
+    """
+    made = replace(bundle, manifest=replace(bundle.manifest, adapter=spec))
+    spec.check(decoder.spec.geometry)
+    model, device = AdaptedModel(decoder, spec), decoder.top.norm.gain.device
+    kept = folder and folder / f"frozen-{_digest(made)}.pt"
+    if spec == bundle.manifest.adapter:
+        weights = _BundleWeights(bundle)
+        for layer in range(model.split, decoder.spec.n_layers):
+            model.set_blocks(layer, {point: weights.frozen(layer, point) for point in spec.points})
+    elif kept is not None and kept.is_file():
+        model.blocks = torch.load(kept, weights_only=False, map_location="cpu")
+    else:
+        for layer in range(model.split, decoder.spec.n_layers):
+            model.add_blocks(layer)
+        if kept is not None:
+            partial = kept.with_suffix(f".{os.getpid()}")
+            torch.save(model.blocks, partial)
+            partial.rename(kept)
+    model.blocks.to(device).float()  # as the kernels widen it, once
+    return made, model.eval()
+
+
+def _digest(bundle: Bundle) -> str:
+    what = [bundle.manifest.base.sha256, asdict(bundle.manifest.adapter)]
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
+
+
+class TorchEngine:
+    """See `Engine`; `bundle` and `model` come from `adapted`.
+
+    A context may hold arrays, or tensors on the device (`_sweeper.DevicePrompts`).
+    """
+
+    name, kernels, loaded_mb, from_storage = "torch", "torch", 0.0, 0
+
+    def __init__(self, bundle: Bundle, model: AdaptedModel) -> None:
+        self.bundle, self.model = bundle, model
+        spec = model.decoder.spec
+        self.device = model.decoder.top.norm.gain.device
+        self._chains: Chains[Tensor] = Chains(
+            TorchCaller(model), spec.n_layers, model.split, model.adapter.invocation,
+            tuple(spec.frame_of(i) for i in range(spec.n_layers)),
+        )  # fmt: skip
+        graphs = self.device.type == "cuda"
+        self._losses = Replayed(self.losses) if graphs else self.losses
+        self._log_probs = Replayed(self.log_probs) if graphs else self.log_probs
+
+    @torch.inference_mode()
+    def prefill(self, prefix: Prefix, prompt: Ints, response: Ints, lengths: Ints) -> Prefilled:
+        with self.device:
+            given = self.tensors(prompt, response, lengths, prefix.keys, prefix.values)
+            return Prefilled(**_arrays(self._chains.prefill(*given)))
+
+    @torch.inference_mode()
+    def probe(self, context: Context, adapter: Floats, targets: Ints, weights: Floats) -> Floats:
+        given = self.tensors(adapter, *_wide(context, targets, weights))
+        return _array(self._losses(*self.context(context), *given))
+
+    @torch.inference_mode()
+    def choose(self, context: Context, adapter: Floats, candidates: Ints) -> Floats:
+        given = self.tensors(adapter, candidates)
+        return _array(self._log_probs(*self.context(context), *given))
+
+    def pull_losses(
+        self, context: Context, adapter: Floats, targets: Ints, weights: Floats, pull: Floats
+    ) -> Floats:
+        rest = self.tensors(*_wide(context, targets, weights))
+        return self._gradient(self.losses, context, adapter, rest, pull)
+
+    def pull_choices(
+        self, context: Context, adapter: Floats, candidates: Ints, pull: Floats
+    ) -> Floats:
+        return self._gradient(self.log_probs, context, adapter, self.tensors(candidates), pull)
+
+    def _gradient(
+        self, method: Callable[..., Tensor], context: Context, adapter: Floats, rest: list[Tensor],
+        pull: Floats,
+    ) -> Floats:  # fmt: skip
+        """By torch's autograd, of the same graph that probes run."""
+        vector, weight = self.tensors(adapter, pull)
+        vector.requires_grad_()
+        (method(*self.context(context), vector, *rest) * weight).sum().backward()
+        return _array(vector.grad)
+
+    @torch.inference_mode()
+    def decode(
+        self, tokens: Ints, prefix: Prefix, keys: Halves, values: Halves, lengths: Ints,
+        adapter: Floats,
+    ) -> Decoded:  # fmt: skip
+        with self.device:
+            given = self.tensors(tokens, prefix.keys, prefix.values, keys, values, lengths, adapter)
+            return Decoded(**_arrays(self._chains.decode(*given)))
+
+    def release(self, *methods: str) -> None:
+        """The model is shared by all methods."""
+
+    def keep_within(self, mb: float | None) -> None:
+        """The model is held whole."""
+
+    def losses(self, *given: Tensor) -> Tensor:
+        """`probe` on tensors: a context, adapter (L, n), targets, weights → (L, B)."""
+        with self.device:
+            return self._chains.probe(*given)["losses"]
+
+    def log_probs(self, *given: Tensor) -> Tensor:
+        """`choose` on tensors: a context, adapter (L, n), candidates → (L, B, C)."""
+        with self.device:
+            return self._chains.choose(*given)["log_probs"]
+
+    def context(self, context: Context) -> list[Tensor]:
+        """A batch of cached prompts as `probe` and `choose` take it."""
+        prefix = context.prefix
+        return self.tensors(
+            context.hidden, prefix.keys, prefix.values, context.keys, context.values,
+            context.lengths,
+        )  # fmt: skip
+
+    def tensors(self, *arrays: Any) -> list[Tensor]:
+        """Arrays, or tensors, on the device."""
+        return [torch.as_tensor(array, device=self.device) for array in arrays]
+
+
+class Replayed:
+    """A function of tensors as CUDA graphs, one for each set of shapes that comes often.
+
+    A probe is over a thousand small kernels, whose launches take longer than they do.
+    """
+
+    OFTEN = 3  # times that shapes are seen before a graph is worth its making
+    pool: Any = None  # of memory, which all graphs share: none runs beside another
+
+    def __init__(self, function: Callable[..., Tensor]) -> None:
+        self._function = function
+        self._seen: dict[tuple[torch.Size, ...], int] = {}
+        self._graphs: dict[tuple[torch.Size, ...], tuple[Any, list[Tensor], Tensor]] = {}
+
+    def __call__(self, *given: Tensor) -> Tensor:
+        """What the function gives; the next call may overwrite it."""
+        key = tuple(tensor.shape for tensor in given)
+        self._seen[key] = self._seen.get(key, 0) + 1
+        if self._seen[key] <= self.OFTEN:
+            return self._function(*given)
+        if key not in self._graphs:
+            self._graphs[key] = self._captured(given)
+        graph, inputs, output = self._graphs[key]
+        for kept, new in zip(inputs, given, strict=True):
+            kept.copy_(new)
+        graph.replay()
+        return output
+
+    def _captured(self, given: tuple[Tensor, ...]) -> tuple[Any, list[Tensor], Tensor]:
+        inputs, graph = [tensor.clone() for tensor in given], torch.cuda.CUDAGraph()
+        Replayed.pool = Replayed.pool or torch.cuda.graph_pool_handle()
+        torch.cuda.synchronize()
+        with torch.cuda.graph(graph, pool=Replayed.pool):
+            output = self._function(*inputs)
+        return graph, inputs, output
+
+
+def _wide(context: Context, targets: Ints, weights: Floats) -> tuple[Ints, Floats]:
+    """Targets and weights (B, R) as wide as the context's rows, with zeros behind."""
+    missing = context.hidden.shape[1] - targets.shape[1]
+    return np.pad(targets, ((0, 0), (0, missing))), np.pad(weights, ((0, 0), (0, missing)))
+
+
+def _array(value: Any) -> Any:
+    return value.cpu().numpy()
+
+
+def _arrays(values: dict[str, Tensor]) -> dict[str, Any]:
+    return {name: _array(value) for name, value in values.items()}
