@@ -1,0 +1,118 @@
+"""What `methods.py` compares: kinds of adapters, estimators, and first order beside them.
+
+A row is a way to learn. All zeroth-order rows get the same forward tokens: those that ask fewer
+lanes a step get more steps. Radius and rate of each are chosen on other examples than those that
+are reported, with the same number of trials for every row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from dsa_edge.adapter import AdapterSpec
+from dsa_edge.kinds import KINDS
+from dsa_edge.runtime._hyperparameters import ESTIMATORS, Hyperparameters
+from dsa_edge.runtime.estimators import Space, make_estimator
+
+__all__ = ["WHOLE", "Row", "rows", "settings", "steps_of"]
+
+WHOLE = "lora-whole"  # first order on whole sentences, all layers: what others do
+LANES = 32  # of a step of the default; a row with others gets more or fewer steps
+FACTORS = (0.1, 0.3, 3.0, 10.0)  # of the rate, and then of the radius, that are tried
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way to learn. targets: of the adapter, none for the kind's own; queries: 0 for its own.
+
+    published: the method that the row follows, where it follows one closely.
+    """
+
+    kind: str
+    estimator: str = "antithetic"
+    optimizer: str = "adam"
+    rank: int = 0
+    targets: tuple[str, ...] = ()
+    queries: int = 0
+    published: str = ""
+
+    @property
+    def name(self) -> str:
+        """As tables show it."""
+        rank = f" {self.rank}" if self.rank else ""
+        queries = f" q{self.queries}" if self.queries else ""
+        return f"{self.kind}{rank} · {self.estimator}{queries} · {self.optimizer}"
+
+    @property
+    def spec(self) -> AdapterSpec:
+        """The adapter."""
+        return AdapterSpec(self.kind, self.rank, self.targets)
+
+    def hyper(self, choices: bool) -> Hyperparameters:
+        """Settings before they are tuned."""
+        made = Hyperparameters.suited(choices, self.estimator, self.optimizer)
+        return replace(made, queries=self.queries) if self.queries else made
+
+
+QV = ("q", "v")  # what LoRA and its descendants adapt
+SHAPES = {"lora": (8, QV), "lora-frozen": (16, QV)}  # rank and targets as published
+
+
+def rows(kinds: tuple[str, ...], estimators: tuple[str, ...]) -> list[Row]:
+    """All rows of these kinds and estimators, the most telling ones first."""
+    wanted = [
+        Row("core"),
+        *(_row(kind) for kind in KINDS if kind != "core"),
+        *(Row("core", name) for name in ESTIMATORS if name not in ("antithetic", "exact")),
+        *(Row("core", "antithetic", how) for how in ("sgd", "normalized")),
+        _row("lora", "mezo", "sgd", 1, "MeZO"),
+        _row("lora-frozen", "antithetic", "sgd", 4, "MobiZO"),
+        _row("lora", "one-sided", "sgd", 0, "FZOO"),
+        _row("lora", "quzo", "sgd", 0, "QuZO"),
+        _row("lora", "lowrank", "sgd", 0, "LOZO"),
+        _row("lora", "sparse", "sgd", 0, "Sparse-MeZO"),
+        _row("scale", "antithetic", "sgd", 1, "QZO"),
+        _row("diagonal", "axes"),
+        *(_row(kind, "exact") for kind in KINDS),
+    ]
+    return [row for row in wanted if row.kind in kinds and row.estimator in estimators]
+
+
+def _row(
+    kind: str, estimator: str = "antithetic", optimizer: str = "adam", queries: int = 0,
+    published: str = "",
+) -> Row:  # fmt: skip
+    rank, targets = SHAPES.get(kind, (0, ()))
+    return Row(kind, estimator, optimizer, rank, targets, queries, published)
+
+
+def lanes_of(hyper: Hyperparameters, size: int) -> int:
+    """Lanes of a step on an adapter of so many numbers."""
+    # Some estimators want matrices; how many lanes they take does not depend on it.
+    space = Space(np.zeros(size, np.float32), ((size, 1),))
+    return make_estimator(hyper, 0, space).lanes
+
+
+def steps_of(hyper: Hyperparameters, size: int, steps: int) -> int:
+    """Steps for the forward tokens of `steps` steps of the default; exact gradients get `steps`."""
+    if hyper.estimator == "exact":
+        return steps
+    return max(1, round(steps * LANES / lanes_of(hyper, size)))
+
+
+def settings(hyper: Hyperparameters, best: dict[float, float]) -> list[Hyperparameters]:
+    """What to try next: rates, then, given the losses of each (factor → loss), radii.
+
+    Nine trials for every row: the settings that suit, four other rates, four other radii. Exact
+    gradients have no radius: they get four rates between.
+    """
+    if not best:
+        return [replace(hyper, rate=hyper.rate * factor) for factor in (1.0, *FACTORS)]
+    chosen = min(best, key=lambda factor: best[factor])
+    tuned = replace(hyper, rate=hyper.rate * chosen)
+    if hyper.estimator == "exact":
+        between = (0.45, 0.65, 1.5, 2.2)
+        return [replace(tuned, rate=tuned.rate * factor) for factor in between]
+    return [replace(tuned, epsilon=tuned.epsilon * factor) for factor in FACTORS]
