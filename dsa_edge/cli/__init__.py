@@ -20,6 +20,9 @@ VERBS = {
     "history": "list the versions and fits in a store",
     "rollback": "use an earlier version again",
     "forget": "delete what was learned, all of it or from some examples",
+    "import-adapter": "take a LoRA of PEFT, Unsloth or MLX-LM",
+    "export-adapter": "give what was learned to PEFT",
+    "merge": "measure what merging would lose; forced, merge into float32",
     "rekey": "seal a store, change its key, or unseal it",
     "doctor": "check this installation, or list all that it writes",
     "demo": "personalize a real model from end to end",
@@ -40,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if verb not in VERBS:
         print(f"dsa-edge: no verb {verb!r}: use one of {', '.join(VERBS)}.", file=sys.stderr)
         return 2
-    return guarded(verb, import_module(f"dsa_edge.cli._{verb}").main, rest)
+    module = import_module(f"dsa_edge.cli._{verb.replace('-', '_')}")
+    return guarded(verb, module.main, rest)
 
 
 def _version(_: Sequence[str]) -> int:
