@@ -27,7 +27,8 @@ FACTORS = (0.1, 0.3, 3.0, 10.0)  # of the rate, and then of the radius, that are
 class Row:
     """One way to learn. targets: of the adapter, none for the kind's own; queries: 0 for its own.
 
-    published: the method that the row follows, where it follows one closely.
+    published: the method that the row follows, where it follows one closely. free: whether it is
+    also run where every token is a target, which takes fifty times as long.
     """
 
     kind: str
@@ -37,6 +38,7 @@ class Row:
     targets: tuple[str, ...] = ()
     queries: int = 0
     published: str = ""
+    free: bool = True
 
     @property
     def name(self) -> str:
@@ -65,16 +67,16 @@ def rows(kinds: tuple[str, ...], estimators: tuple[str, ...]) -> list[Row]:
     wanted = [
         Row("core"),
         *(_row(kind) for kind in KINDS if kind != "core"),
-        *(Row("core", name) for name in ESTIMATORS if name not in ("antithetic", "exact")),
-        *(Row("core", "antithetic", how) for how in ("sgd", "normalized")),
+        *(Row("core", e, free=e != "axes") for e in ESTIMATORS if e not in ("antithetic", "exact")),
+        *(Row("core", "antithetic", how, free=False) for how in ("sgd", "normalized")),
         _row("lora", "mezo", "sgd", 1, "MeZO"),
         _row("lora-frozen", "antithetic", "sgd", 4, "MobiZO"),
         _row("lora", "one-sided", "sgd", 0, "FZOO"),
         _row("lora", "quzo", "sgd", 0, "QuZO"),
         _row("lora", "lowrank", "sgd", 0, "LOZO"),
         _row("lora", "sparse", "sgd", 0, "Sparse-MeZO"),
-        _row("scale", "antithetic", "sgd", 1, "QZO"),
-        _row("diagonal", "axes"),
+        _row("scale", "antithetic", "sgd", 4, "QZO"),
+        Row("diagonal", "axes", free=False),
         *(_row(kind, "exact") for kind in KINDS),
     ]
     return [row for row in wanted if row.kind in kinds and row.estimator in estimators]
@@ -85,7 +87,8 @@ def _row(
     published: str = "",
 ) -> Row:  # fmt: skip
     rank, targets = SHAPES.get(kind, (0, ()))
-    return Row(kind, estimator, optimizer, rank, targets, queries, published)
+    free = not published
+    return Row(kind, estimator, optimizer, rank, targets, queries, published, free)
 
 
 def lanes_of(hyper: Hyperparameters, size: int) -> int:

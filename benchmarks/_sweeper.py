@@ -31,7 +31,7 @@ from dsa_edge.runtime.estimators import Space, make_estimator, slot_shapes
 __all__ = ["Costs", "DevicePrompts", "Sweeper"]
 
 GB = 2**30
-ROOM = 3 * GB // 2  # for the activations of one run of the engine, and for what it reads
+ROOM = 4 * GB  # for the activations of one run of the engine, and for what it reads
 RATES_TRIED = 9  # lanes with which a fit tries rates before its first step, and its start
 
 

@@ -47,7 +47,7 @@ ARCHIVES = {
 TASKS = ("reviews", "news", "mails", "posts")
 
 LONG = 256  # tokens of an article or a mail that are kept
-POST = 32  # tokens of a post that are kept
+POST = 24  # tokens of a post that are kept
 LEARN, HELD = 512, 500  # examples that a seed learns from, and held-out ones
 TUNE_LEARN, TUNE_HELD = 256, 256  # examples that settings are chosen on, apart from both
 POSTS_LEARN, POSTS_HELD, POSTS_TUNE = 256, 200, (192, 100)

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from _cuda_rounding import rounded_groups
 from torch import Tensor
 
 from dsa_edge.adapter import AdapterSpec
@@ -52,8 +53,11 @@ def _gated_lowrank(
         down = x @ (v[0] if one else v[chosen]).float()
         c = core[:, 0, None] if one else core[:, chosen]  # (L, B or 1, r[, r])
         mixed = down * c.unsqueeze(2) if core.ndim == 3 else down @ c.transpose(2, 3)
-        weight = route_weight[:, k, None] * active  # (B, T)
-        y = y + weight.unsqueeze(-1) * (mixed @ (u[0] if one else u[chosen]).float())
+        mixed = mixed * (route_weight[:, k, None] * active).unsqueeze(-1)
+        if one:
+            y = torch.addmm(y.flatten(0, 2), mixed.flatten(0, 2), u[0].float()).view(y.shape)
+        else:
+            y = y + mixed @ u[chosen].float()
     return y.reshape(base.shape)
 
 
@@ -78,10 +82,18 @@ class _Rounding:
 
     def _rounded(self, x: Tensor) -> Tensor:
         whole = x.detach()
-        parts = whole if self._activations == "row" else whole.unflatten(-1, (-1, GROUP))
-        scale = parts.abs().amax(-1, keepdim=True).clamp(min=1e-30) / 127
-        near = ((parts / scale).round() * scale).reshape(x.shape)
+        if self._activations == "group" and x.is_cuda:
+            near = rounded_groups(whole.contiguous())
+        else:
+            near = _rounded(whole, x.shape[-1] if self._activations == "row" else GROUP)
         return x + (near - whole) if x.requires_grad else near
+
+
+def _rounded(x: Tensor, group: int) -> Tensor:
+    """x (…, n) in int8 and back, with one scale for each `group` numbers."""
+    parts = x.unflatten(-1, (-1, group))
+    scale = parts.abs().amax(-1, keepdim=True).clamp(min=1e-30) / 127
+    return ((parts / scale).round() * scale).reshape(x.shape)
 
 
 class _Dense(Linear):
@@ -256,10 +268,10 @@ class Replayed:
     """
 
     OFTEN = 3  # times that shapes are seen before a graph is worth its making
-    pool: Any = None  # of memory, which all graphs share: none runs beside another
 
     def __init__(self, function: Callable[..., Tensor]) -> None:
         self._function = function
+        self._pool: Any = None
         self._seen: dict[tuple[torch.Size, ...], int] = {}
         self._graphs: dict[tuple[torch.Size, ...], tuple[Any, list[Tensor], Tensor]] = {}
 
@@ -279,10 +291,10 @@ class Replayed:
 
     def _captured(self, given: tuple[Tensor, ...]) -> tuple[Any, list[Tensor], Tensor]:
         inputs, graph = [tensor.clone() for tensor in given], torch.cuda.CUDAGraph()
-        Replayed.pool = Replayed.pool or torch.cuda.graph_pool_handle()
         torch.cuda.synchronize()
-        with torch.cuda.graph(graph, pool=Replayed.pool):
+        with torch.cuda.graph(graph, pool=self._pool):
             output = self._function(*inputs)
+        self._pool = graph.pool()  # graphs share their memory, for none runs beside another
         return graph, inputs, output
 
 

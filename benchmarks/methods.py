@@ -120,7 +120,10 @@ class Plan:
         self._seeds, self._tuned = seeds, dict[tuple[str, str], Record]()
         self._fitted = set[tuple[str, str, int]]()
         self._given = set[tuple[str, str, bool]]()
-        self._wanted = [(row, task) for row in wanted for task in tasks]
+        self._wanted = [
+            (row, task) for row in wanted for task in tasks
+            if row is None or row.free or task != "posts"
+        ]  # fmt: skip
         for record in done:
             self.add(record)
         tunings = {(_name(row), TUNED_ON.get(task, "reviews")) for row, task in self._wanted}

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from _sweeper import Sweeper
-from _torch_engine import TorchEngine, adapted, dense_decoder
+from _torch_engine import TorchEngine, _gated_lowrank, adapted, dense_decoder
 from stub import COMMON, EXAMPLES, fixed_chunks
 
 from dsa_edge.adapter import AdapterSpec
 from dsa_edge.bundle import Bundle
+from dsa_edge.kernels.torch_adapter import gated_lowrank
 from dsa_edge.kinds import KINDS
 from dsa_edge.runtime import Budget, Example
 from dsa_edge.runtime._cache import PromptCache
@@ -108,3 +110,18 @@ def test_the_gradient_is_that_of_the_losses(bundle: Path) -> None:
     step = 1e-3 * np.sign(gradient)
     above, below = objective(batch, np.stack([theta + step, theta - step])).losses.mean(1)
     assert (above - below) / 2e-3 == pytest.approx(float(np.abs(gradient).sum()), rel=0.03)
+
+
+@pytest.mark.parametrize("blocks", [1, 3])
+@pytest.mark.parametrize("square", [True, False])
+def test_the_operator_for_gpus_is_the_kernel(blocks: int, square: bool) -> None:
+    lanes, examples, rows, rank = 2, 4, 3, 5
+    torch.manual_seed(0)
+    core = torch.randn(lanes, blocks, *(rank,) * (1 + square))
+    given = (
+        torch.randn(lanes, examples, rows, 8), torch.randn(lanes, examples, rows, 6), core,
+        torch.randint(blocks, (examples, 2)), torch.rand(examples, 2),
+        torch.randn(blocks, rank, 6).half(), torch.randn(blocks, 8, rank).half(),
+        torch.rand(examples, rows) > 0.3,
+    )  # fmt: skip
+    torch.testing.assert_close(_gated_lowrank(*given), gated_lowrank(*given), atol=1e-4, rtol=1e-4)
