@@ -63,7 +63,7 @@ SHAPES = {"lora": (8, QV), "lora-frozen": (16, QV)}  # rank and targets as publi
 
 
 def rows(kinds: tuple[str, ...], estimators: tuple[str, ...]) -> list[Row]:
-    """All rows of these kinds and estimators, the most telling ones first."""
+    """All rows of these kinds and estimators; those whose lanes run two at a time come last."""
     wanted = [
         Row("core"),
         *(_row(kind) for kind in KINDS if kind != "core"),
@@ -79,7 +79,8 @@ def rows(kinds: tuple[str, ...], estimators: tuple[str, ...]) -> list[Row]:
         Row("diagonal", "axes", free=False),
         *(_row(kind, "exact") for kind in KINDS),
     ]
-    return [row for row in wanted if row.kind in kinds and row.estimator in estimators]
+    chosen = [row for row in wanted if row.kind in kinds and row.estimator in estimators]
+    return sorted(chosen, key=lambda row: row.estimator == "mezo")
 
 
 def _row(
