@@ -8,6 +8,7 @@ from torch import Tensor
 try:
     import triton
     import triton.language as tl
+    from triton.language.extra import libdevice
 except ImportError:  # a machine without a GPU, where nothing here is called
     triton = None
 
@@ -15,26 +16,24 @@ __all__ = ["rounded_groups"]
 
 GROUP = 32  # must match `_torch_engine.GROUP`
 GROUPS = 32  # of one program
-NEAREST = 12582912.0  # 1.5 · 2^23: adding and taking it away rounds to the nearest even integer
 
 
 def rounded_groups(x: Tensor) -> Tensor:
     """x, contiguous, a multiple of 32 numbers float32, in int8 and back; a new tensor."""
     out = torch.empty_like(x)
     groups = x.numel() // GROUP
-    _kernel[(-(-groups // GROUPS),)](x, out, groups, GROUP, GROUPS, NEAREST)
+    _kernel[(-(-groups // GROUPS),)](x, out, groups, GROUP, GROUPS)
     return out
 
 
-def _round(x, y, groups, group: tl.constexpr, count: tl.constexpr, nearest: tl.constexpr):
+def _round(x, y, groups, group: tl.constexpr, count: tl.constexpr):
     """Load (count, group), scale by the largest of each row, round, and scale back."""
     at = tl.program_id(0) * count + tl.arange(0, count)
     places = at[:, None] * group + tl.arange(0, group)[None, :]
     there = (at < groups)[:, None]
     values = tl.load(x + places, mask=there, other=0.0)
     scale = tl.maximum(tl.max(tl.abs(values), 1), 1e-30)[:, None] / 127
-    whole = (values / scale + nearest) - nearest
-    tl.store(y + places, whole * scale, mask=there)
+    tl.store(y + places, libdevice.rint(values / scale) * scale, mask=there)
 
 
 _kernel = triton and triton.jit(_round)

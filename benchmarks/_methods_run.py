@@ -44,7 +44,7 @@ class Options:
     bundle: str
     device: str = "cpu"
     activations: str = "group"
-    tf32: bool = False
+    tf32: str = ""  # tasks, by comma, whose products are in TF32
     steps: int = 100
     tune_steps: int = 40
     seeds: int = 3
@@ -73,7 +73,6 @@ class Bench:
     """A base on a device, and the prompts of one task at a time."""
 
     def __init__(self, options: Options) -> None:
-        torch.set_float32_matmul_precision("high" if options.tf32 else "highest")
         self.options = options
         self.bundle = Bundle.open(options.bundle, check_hashes=False)
         self.decoder = dense_decoder(self.bundle, options.activations).to(options.device)
@@ -87,6 +86,8 @@ class Bench:
         """A task; the prompts of the one before are forgotten."""
         if self._task is None or self._task.name != name:
             self._prompts.clear()
+            fast = name in self.options.tf32.split(",")
+            torch.set_float32_matmul_precision("high" if fast else "highest")
             self._task = load_task(name, self.tokenizer, Path(self.options.folder))
         return self._task
 

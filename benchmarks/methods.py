@@ -61,7 +61,7 @@ def _arguments() -> argparse.Namespace:
     made.add_argument("--steps", type=int, default=100, help="of the default; others by lanes")
     made.add_argument("--tune-steps", type=int, default=40, help="of a trial, likewise")
     made.add_argument("--activations", default="group", help="int8 in groups, row, or float32")
-    made.add_argument("--tf32", action="store_true", help="products in TF32, on a GPU")
+    made.add_argument("--tf32", default="", help="tasks whose products are in TF32, on a GPU")
     made.add_argument("--data", default=str(FOLDER), help="where archives and caches lie")
     made.add_argument("--results", default=str(RESULTS))
     made.add_argument("--seconds", type=float, help="start no run after so long")
