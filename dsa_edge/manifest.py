@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dsa_edge.adapter import AdapterSpec, Slot, make_slots
+from dsa_edge.defaults import Defaults, read_defaults
 from dsa_edge.errors import BundleError, UsageError
 from dsa_edge.kinds import Geometry
 
@@ -148,6 +149,7 @@ class Manifest:
     decoder: the geometry of the model, as `exporters.decoder.DecoderSpec` has it.
     methods: method → its file, inputs and outputs.
     files: path inside the bundle → hash and size, for every file but the manifest.
+    defaults: what `dsa-edge tune` found, by the sort of examples; the identity is without it.
     """
 
     base: BaseInfo
@@ -159,6 +161,7 @@ class Manifest:
     golden: Golden
     producers: dict[str, str] = field(default_factory=dict)
     executorch: ExecutorchInfo | None = None
+    defaults: dict[str, Defaults] = field(default_factory=dict)
 
     @property
     def n_layers(self) -> int:
@@ -187,12 +190,18 @@ class Manifest:
         what = [weights, asdict(self.adapter), self.tokenizer.sha256, self.n_layers]
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
-    def write(self, path: Path) -> None:
-        """Write the manifest as JSON."""
+    def to_json(self) -> str:
+        """The text of `manifest.json`; without defaults it does not speak of them."""
         content = {"schema": SCHEMA, "identity": self.identity, **asdict(self)}
+        if not self.defaults:
+            del content["defaults"]
         content["slots"] = [[s.name, s.offset, list(s.shape)] for s in self.slots]
         content["checksum"] = checksum_of(content)
-        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        return json.dumps(content, indent=1) + "\n"
+
+    def write(self, path: Path) -> None:
+        """Write the manifest as JSON."""
+        path.write_text(self.to_json(), encoding="utf-8")
 
     @classmethod
     def read(cls, path: Path) -> Manifest:
@@ -268,6 +277,7 @@ def _parse(content: dict[str, Any]) -> Manifest:
         golden=Golden(golden["prompt"], tuple(golden["prompt_ids"]), tuple(golden["expected_ids"])),
         producers=dict(content["producers"]),
         executorch=_executorch(content["executorch"], int(decoder["n_layers"])),
+        defaults=read_defaults(content.get("defaults", {})),
     )
 
 

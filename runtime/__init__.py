@@ -8,6 +8,7 @@ report = me.fit(examples, budget=Budget(seconds=120))
 from dsa_edge.adapter import Adapter
 from dsa_edge.examples import Example, Labels, read_examples
 from dsa_edge.runtime._conditions import Conditions, Device, DeviceState, LinuxDevice
+from dsa_edge.runtime._data_gate import DataGate, Gain
 from dsa_edge.runtime._engine import Engine
 from dsa_edge.runtime._generate import Sampling
 from dsa_edge.runtime._keys import FileKey, KeyProvider, KeyringKey, PassphraseKey
@@ -25,6 +26,7 @@ __all__ = [
     "Budget",
     "Choice",
     "Conditions",
+    "DataGate",
     "Device",
     "DeviceState",
     "Engine",
@@ -32,6 +34,7 @@ __all__ = [
     "Example",
     "FileKey",
     "Forgotten",
+    "Gain",
     "Hyperparameters",
     "KeyProvider",
     "KeyringKey",

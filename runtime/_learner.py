@@ -14,6 +14,7 @@ from dsa_edge.runtime._allocation import check_budget
 from dsa_edge.runtime._cache import cache_size
 from dsa_edge.runtime._conditions import Conditions, Device, Gate, LinuxDevice, never_met
 from dsa_edge.runtime._course import Course, OpenCourse, PrivateCourse
+from dsa_edge.runtime._defaults import of_curve, settled, usual_steps
 from dsa_edge.runtime._encode import Encoded, learnable
 from dsa_edge.runtime._measured import Measured
 from dsa_edge.runtime._memory import peak_mb, reset_peak, steady_peaks
@@ -40,7 +41,6 @@ from dsa_edge.runtime.estimators import Space, make_estimator, slot_shapes
 
 __all__ = ["Learner"]
 
-DEFAULT_STEPS = 100
 PROMPT_SHARE = 0.5  # of the allowed seconds, for caching prompts; the rest is for steps
 PROMPTS, OLD = 2**33, 2**34  # epoch numbers that no run reaches
 
@@ -86,8 +86,8 @@ class Learner(Measured):
         A part of the examples is held out. Unless the loss on them, and on those that the first
         pass had not learned from yet, improves, the adapter stays as it was.
         on_step: called after every step; on_prefill: with the number of prompts just cached.
-        hyperparameters: by default those that suit choices, or free responses; `suited` has those
-            of other estimators and optimizers.
+        hyperparameters: by default the bundle's own (`dsa-edge tune`), or those that suit choices,
+            or free responses; `suited` has those of other estimators and optimizers.
         seed: of the perturbations and the order of examples.
         remember: keep the examples in the store, a fair sample of 1,000 of all that were ever
             given; without it the store knows only their ids.
@@ -112,7 +112,9 @@ class Learner(Measured):
         )  # fmt: skip
         wait = self._waiting(conditions, on_pause or _ignore)
         with self._store.writing():
-            pace = Pace(wish.budget.steps or DEFAULT_STEPS, wish.budget, wait)
+            choices = all(example.choices for example in examples)
+            usual = usual_steps(self.bundle.manifest, choices, hyperparameters)
+            pace = Pace(wish.budget.steps or usual, wish.budget, wait)
             return self._fit(examples, wish, pace)
 
     def plan(
@@ -127,10 +129,11 @@ class Learner(Measured):
         Raises ExampleError and BudgetError as `fit`.
         """
         budget = budget or Budget()
-        steps = budget.steps or DEFAULT_STEPS
         self._prepare(budget)
         encoded = self._encoder.encode_all(learnable(examples))
-        hyper = hyperparameters or Hyperparameters.suited(all(e.choices for e in encoded))
+        choices = all(e.choices for e in encoded)
+        hyper = settled(self.bundle.manifest, choices, hyperparameters)
+        steps = budget.steps or usual_steps(self.bundle.manifest, choices, hyperparameters)
         bound = self._growth(steps, hyper, len(encoded))
         chunks = self._chunks(encoded, budget, bound)
         size, tokens = cache_size(self.bundle.manifest, items_of(encoded))
@@ -152,7 +155,8 @@ class Learner(Measured):
             steps=timing.steps,
             examples=timing.examples,
             tokens=timing.tokens,
-            notes=late(len(encoded), timing.examples),
+            notes=late(len(encoded), timing.examples)
+            + of_curve(self.bundle.manifest, choices, len(encoded)),
         )
 
     def _trial(
@@ -263,7 +267,8 @@ class Learner(Measured):
             pace.pause()
 
         encoded = self._encoder.encode_all(examples)
-        hyper = wish.hyperparameters or Hyperparameters.suited(all(e.choices for e in encoded))
+        choices = all(e.choices for e in encoded)
+        hyper = settled(self.bundle.manifest, choices, wish.hyperparameters)
         content = sum(map(_kept_bytes, examples)) if wish.remember else 0
         growth = self._growth(pace.steps, hyper, len(encoded), content)
         pace.pause()
@@ -298,7 +303,7 @@ class Learner(Measured):
     def _course(
         self, objective: Objective, old: Adapter, ids: Sequence[str], wish: _Wish, steps: int
     ) -> Course:
-        hyper = wish.hyperparameters or Hyperparameters.suited(objective.all_choices)
+        hyper = settled(self.bundle.manifest, objective.all_choices, wish.hyperparameters)
         if wish.privacy is None:
             return OpenCourse(objective, old.vector, hyper, wish.seed)
         return PrivateCourse(objective, ids, hyper, wish.seed, wish.privacy, steps, self.fits())

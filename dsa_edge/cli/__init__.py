@@ -14,6 +14,7 @@ VERBS = {
     "verify": "check a bundle against the model in it",
     "plan": "predict what learning would take",
     "personalize": "learn from a user's examples",
+    "tune": "search for settings, or measure what more examples bring",
     "evaluate": "measure loss and accuracy on examples",
     "choose": "pick the likeliest of several answers",
     "generate": "continue a prompt",

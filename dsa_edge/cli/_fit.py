@@ -13,6 +13,7 @@ from dsa_edge.errors import UsageError
 
 if TYPE_CHECKING:
     from dsa_edge.examples import Labels, Row
+    from dsa_edge.manifest import Manifest
     from dsa_edge.runtime import (
         Budget,
         Conditions,
@@ -95,17 +96,22 @@ def budget_of(arguments: argparse.Namespace) -> Budget:
 
 
 def hyperparameters_of(
-    arguments: argparse.Namespace, examples: Sequence[Example]
-) -> Hyperparameters:
-    """Those that suit the examples, but for what the command line gives."""
+    arguments: argparse.Namespace, examples: Sequence[Example], manifest: Manifest
+) -> Hyperparameters | None:
+    """What the command line gives, over what suits the examples; None where it gives nothing."""
     from dsa_edge.runtime import Hyperparameters
+    from dsa_edge.runtime._defaults import settled
 
     def given(*names: str) -> dict[str, Any]:
         return {n: getattr(arguments, n) for n in names if getattr(arguments, n, None) is not None}
 
+    method = given("estimator", "optimizer")
+    numbers = given("rate", "epsilon", "queries", "batch", "keep")
+    if not method and not numbers:
+        return None  # a fit then takes the bundle's own
     choices = all(example.choices for example in examples)
-    suited = Hyperparameters.suited(choices, **given("estimator", "optimizer"))
-    return replace(suited, **given("rate", "epsilon", "queries", "batch", "keep"))
+    suited = Hyperparameters.suited(choices, **method)
+    return replace(suited if method else settled(manifest, choices, None), **numbers)
 
 
 def privacy_of(arguments: argparse.Namespace) -> Privacy | None:
@@ -164,7 +170,7 @@ def fit_with_progress(
             examples,
             budget_of(arguments),
             on_step,
-            hyperparameters_of(arguments, examples),
+            hyperparameters_of(arguments, examples, me.bundle.manifest),
             arguments.seed,
             prompts.update,
             remember=getattr(arguments, "remember", False),

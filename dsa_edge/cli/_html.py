@@ -10,7 +10,7 @@ from pathlib import Path
 from dsa_edge.adapter import write_atomic
 from dsa_edge.runtime import Report
 
-__all__ = ["BeforeAfter", "write_report"]
+__all__ = ["BeforeAfter", "write_curve", "write_report"]
 
 WIDTH, HEIGHT, MARGIN = 640, 240, 44  # of a plot, in SVG units
 
@@ -60,12 +60,33 @@ def write_report(
     if any(p.held_out_accuracy is not None for p in checked):
         points = [(p.step, p.held_out_accuracy or 0.0) for p in checked]
         figures += _figure("Accuracy", "Held-out accuracy against steps.", points, [])
+    body = f"<table>{rows}</table><h2>Learning curve</h2>{figures}"
+    _write(path, title, f"{body}{_examples(examples)}{_settings(report)}")
+
+
+def write_curve(
+    path: str | Path, points: Sequence[tuple[int, float]], law: Sequence[float], verdict: str
+) -> None:
+    """Write the learning curve over data: (examples, loss) of each fit, and the law's losses."""
+    sizes = sorted({size for size, _ in points})
+    means = [(size, _mean([loss for n, loss in points if n == size])) for size in sizes]
+    lines = sorted({(size, value) for (size, _), value in zip(points, law, strict=True)})
+    caption = f"Loss against examples: means of the seeds, and the fitted law. {verdict}."
+    figure = _figure("Loss (nats)", caption, means, lines, "examples")
+    _write(path, "Learning curve over data", figure)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _write(path: str | Path, title: str, body: str) -> None:
+    """A page of its own, without anything from elsewhere."""
     html = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>"
-        f"<h1>{escape(title)}</h1><table>{rows}</table><h2>Learning curve</h2>{figures}"
-        f"{_examples(examples)}{_settings(report)}</body></html>"
+        f"<h1>{escape(title)}</h1>{body}</body></html>"
     )
     write_atomic(Path(path), html.encode())
 
@@ -100,6 +121,7 @@ def _figure(
     caption: str,
     thick: Sequence[tuple[float, float]],
     thin: Sequence[tuple[float, float]],
+    across: str = "steps",
 ) -> str:
     """A line plot as inline SVG."""
     points = [*thick, *thin]
@@ -110,8 +132,8 @@ def _figure(
     high = high if high > low else low + 1
 
     def place(x: float, y: float) -> tuple[float, float]:
-        across = MARGIN + (WIDTH - 1.5 * MARGIN) * x / right
-        return across, HEIGHT - MARGIN + (1.5 * MARGIN - HEIGHT) * (y - low) / (high - low)
+        left = MARGIN + (WIDTH - 1.5 * MARGIN) * x / right
+        return left, HEIGHT - MARGIN + (1.5 * MARGIN - HEIGHT) * (y - low) / (high - low)
 
     grid = ""
     for share in (0.0, 0.5, 1.0):
@@ -122,7 +144,7 @@ def _figure(
     for step in (0, right / 2, right):
         x, _ = place(step, low)
         grid += f'<text x="{x:.1f}" y="{HEIGHT - 18}" text-anchor="middle">{step:.0f}</text>'
-    grid += f'<text x="{WIDTH / 2}" y="{HEIGHT - 2}" text-anchor="middle">steps</text>'
+    grid += f'<text x="{WIDTH / 2}" y="{HEIGHT - 2}" text-anchor="middle">{across}</text>'
     dots = "".join(
         f'<circle class="dot" r="3.5" cx="{x:.1f}" cy="{y:.1f}"/>'
         for x, y in (place(*p) for p in thick)

@@ -37,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
     arguments = made.parse_args(argv)
     with open_personalizer(arguments) as me:
         examples = load_examples(arguments, me)
-        hyper = hyperparameters_of(arguments, examples)
+        hyper = hyperparameters_of(arguments, examples, me.bundle.manifest)
         plan = me.plan(examples, budget_of(arguments), hyper, arguments.seed)
         engine = me.engine
     spill = f", of it {plan.spill_mb:.1f} MB of prompts only meanwhile" if plan.spill_mb else ""
