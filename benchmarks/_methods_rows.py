@@ -67,6 +67,7 @@ def rows(kinds: tuple[str, ...], estimators: tuple[str, ...]) -> list[Row]:
     wanted = [
         Row("core"),
         *(_row(kind) for kind in KINDS if kind != "core"),
+        *(_row(kind, "exact") for kind in KINDS),
         *(Row("core", e, free=e != "axes") for e in ESTIMATORS if e not in ("antithetic", "exact")),
         *(Row("core", "antithetic", how, free=False) for how in ("sgd", "normalized")),
         _row("lora", "mezo", "sgd", 1, "MeZO"),
@@ -77,7 +78,6 @@ def rows(kinds: tuple[str, ...], estimators: tuple[str, ...]) -> list[Row]:
         _row("lora", "sparse", "sgd", 0, "Sparse-MeZO"),
         _row("scale", "antithetic", "sgd", 4, "QZO"),
         Row("diagonal", "axes", free=False),
-        *(_row(kind, "exact") for kind in KINDS),
     ]
     chosen = [row for row in wanted if row.kind in kinds and row.estimator in estimators]
     return sorted(chosen, key=lambda row: row.estimator == "mezo")

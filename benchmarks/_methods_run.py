@@ -86,9 +86,9 @@ class Bench:
         """A task; the prompts of the one before are forgotten."""
         if self._task is None or self._task.name != name:
             self._prompts.clear()
-            fast = name in self.options.tf32.split(",")
-            torch.set_float32_matmul_precision("high" if fast else "highest")
             self._task = load_task(name, self.tokenizer, Path(self.options.folder))
+        fast = name in self.options.tf32.split(",")
+        torch.set_float32_matmul_precision("high" if fast else "highest")
         return self._task
 
     def run(self, job: Job) -> Iterator[Record]:
@@ -174,10 +174,11 @@ class Adapted:
 
 
 class Whole:
-    """LoRA on whole sentences by first order."""
+    """LoRA on whole sentences by first order; in TF32 on a GPU, where its products take longest."""
 
     def __init__(self, bench: Bench, task: Task) -> None:
         self.bench, self.task = bench, task
+        torch.set_float32_matmul_precision("high")
 
     def tuned(self) -> Record:
         """The best of nine rates."""

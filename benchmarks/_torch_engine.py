@@ -35,6 +35,7 @@ from dsa_edge.runtime._engine import Context, Decoded, Floats, Halves, Ints, Pre
 __all__ = ["ACTIVATIONS", "Replayed", "TorchEngine", "adapted", "dense_decoder"]
 
 ACTIVATIONS = ("float32", "group", "row")  # what the inputs of linears are rounded to
+ADAPTER = 6  # its place among what probes take, after a context
 GROUP = 32  # inputs that share a scale, as in ONNX Runtime's MatMulNBits at accuracy level 4
 
 
@@ -185,6 +186,10 @@ class TorchEngine:
         graphs = self.device.type == "cuda"
         self._losses = Replayed(self.losses) if graphs else self.losses
         self._log_probs = Replayed(self.log_probs) if graphs else self.log_probs
+        self._pulled = {
+            method: Replayed(pulled) if graphs else pulled
+            for method, pulled in ((m, _gradient_of(m)) for m in (self.losses, self.log_probs))
+        }
 
     @torch.inference_mode()
     def prefill(self, prefix: Prefix, prompt: Ints, response: Ints, lengths: Ints) -> Prefilled:
@@ -205,23 +210,14 @@ class TorchEngine:
     def pull_losses(
         self, context: Context, adapter: Floats, targets: Ints, weights: Floats, pull: Floats
     ) -> Floats:
-        rest = self.tensors(*_wide(context, targets, weights))
-        return self._gradient(self.losses, context, adapter, rest, pull)
+        given = self.tensors(adapter, *_wide(context, targets, weights), pull)
+        return _array(self._pulled[self.losses](*self.context(context), *given))
 
     def pull_choices(
         self, context: Context, adapter: Floats, candidates: Ints, pull: Floats
     ) -> Floats:
-        return self._gradient(self.log_probs, context, adapter, self.tensors(candidates), pull)
-
-    def _gradient(
-        self, method: Callable[..., Tensor], context: Context, adapter: Floats, rest: list[Tensor],
-        pull: Floats,
-    ) -> Floats:  # fmt: skip
-        """By torch's autograd, of the same graph that probes run."""
-        vector, weight = self.tensors(adapter, pull)
-        vector.requires_grad_()
-        (method(*self.context(context), vector, *rest) * weight).sum().backward()
-        return _array(vector.grad)
+        given = self.tensors(adapter, candidates, pull)
+        return _array(self._pulled[self.log_probs](*self.context(context), *given))
 
     @torch.inference_mode()
     def decode(
@@ -296,6 +292,17 @@ class Replayed:
             output = self._function(*inputs)
         self._pool = graph.pool()  # graphs share their memory, for none runs beside another
         return graph, inputs, output
+
+
+def _gradient_of(method: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Of a method on tensors: what it takes, and pull → the gradient (L, n) of Σ pull · result."""
+
+    def pulled(*given: Tensor) -> Tensor:
+        *context, pull = given
+        vector = context[ADAPTER] = context[ADAPTER].detach().requires_grad_()
+        return torch.autograd.grad((method(*context) * pull).sum(), vector)[0]
+
+    return pulled
 
 
 def _wide(context: Context, targets: Ints, weights: Floats) -> tuple[Ints, Floats]:

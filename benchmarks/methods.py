@@ -181,9 +181,11 @@ class Crew:
         context = multiprocessing.get_context("spawn")
         self._pipes: dict[Any, str | None] = {}
         self._idle: list[Any] = []
-        for _ in range(count):
+        for index in range(count):
             ours, theirs = context.Pipe()
-            context.Process(target=_work, args=(asdict(options), theirs), daemon=True).start()
+            process = context.Process(target=_work, args=(asdict(options), index, theirs))
+            process.daemon = True
+            process.start()
             self._pipes[ours] = None
             self._idle.append(ours)
 
@@ -211,10 +213,13 @@ class Crew:
                     self._idle.append(pipe)
 
 
-def _work(options: Record, pipe: Connection) -> None:
+def _work(options: Record, index: int, pipe: Connection) -> None:
     import torch
 
     torch.set_num_threads(1)
+    if options["device"] == "cuda":  # in turns, where there are several
+        torch.cuda.set_device(index % torch.cuda.device_count())
+        options["device"] = f"cuda:{torch.cuda.current_device()}"
     bench = Bench(Options(**options))
     while True:
         job: Job = pipe.recv()
