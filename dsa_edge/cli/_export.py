@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from dsa_edge.adapter import AdapterSpec
 from dsa_edge.cli._common import comma_list, emit, parser, progress, table
+from dsa_edge.errors import UsageError
 from dsa_edge.kinds import KINDS
 
 if TYPE_CHECKING:
@@ -29,9 +30,11 @@ HF folder or GGUF ──▶ decoder ──▶ quantize ──▶ subspace ──
 def main(argv: Sequence[str]) -> int:
     """Run the verb."""
     arguments = _parser().parse_args(argv)
+    if arguments.rank == 0:  # which for `AdapterSpec` is the kind's own
+        raise UsageError("rank is 0, expected at least 1: leave --rank out for the kind's own.")
     adapter = AdapterSpec(
         arguments.adapter,
-        arguments.rank,
+        arguments.rank or 0,
         comma_list(arguments.targets),
         arguments.split,
         arguments.invocation,
@@ -74,7 +77,6 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--rank",
         type=int,
-        default=0,
         help="size at a target, as the kind counts it: directions, columns, width (default: the "
         f"kind's own, {default.rank} for core)",
     )

@@ -80,7 +80,7 @@ def context(engine: Any, bundle: Bundle) -> Context:
 
 def lanes(bundle: Bundle, count: int = 3) -> np.ndarray:
     shape = (count, bundle.manifest.adapter_size)
-    scale = 0.3 / bundle.manifest.adapter.block_size**0.5
+    scale = 0.3 / bundle.manifest.slots[0].size ** 0.5
     return (np.random.default_rng(0).standard_normal(shape) * scale).astype(np.float32)
 
 

@@ -74,7 +74,7 @@ class Pair:
         self.invocation = bundle.manifest.adapter.invocation
         self.eos = bundle.manifest.tokenizer.eos_ids
         shape = (3, bundle.manifest.adapter_size)
-        scale = 1.0 / np.sqrt(bundle.manifest.adapter.block_size)
+        scale = 1.0 / np.sqrt(bundle.manifest.slots[0].size)
         self.lanes = (np.random.default_rng(0).standard_normal(shape) * scale).astype(np.float32)
 
     def objective(self, examples: Sequence[Example], rows: int, memory: int = 2**30) -> Objective:
