@@ -28,12 +28,11 @@ from dsa_edge.runtime._hyperparameters import Hyperparameters
 from dsa_edge.runtime._report import Report
 from dsa_edge.tokenizer import Tokenizer
 
-__all__ = ["Bench", "Job", "Options"]
+__all__ = ["Bench", "Job", "Options", "tuned_on"]
 
 MARKS = (0.02, 0.04, 0.06, 0.08, *np.arange(0.1, 1.001, 0.05).tolist())  # of a run, evaluated
 WHOLE_MARKS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)  # of whole sentences: costly
 WHOLE_RATES = 1.0, 0.1, 0.3, 3.0, 10.0, 0.45, 0.65, 1.5, 2.2  # × 1e-3: nine, as for every row
-TUNED_ON = {"posts": "posts"}  # others on reviews: one setting for all tasks with choices
 Record = dict[str, Any]
 
 
@@ -67,6 +66,15 @@ class Job:
     def name(self) -> str:
         """Of the row."""
         return WHOLE if self.row is None else self.row.name
+
+
+def tuned_on(row: Row | None, task: str) -> str:
+    """The task whose tuning examples settle a row's settings for a task.
+
+    One setting serves all tasks with choices. LoRA on whole sentences is tuned on each: it must not
+    lose for a rate that suits another length of prompts.
+    """
+    return task if row is None or task == "posts" else "reviews"
 
 
 class Bench:
@@ -119,8 +127,8 @@ class Adapted:
     def __init__(self, bench: Bench, task: Task, row: Row) -> None:
         self.bench, self.task, self.row = bench, task, row
         folder = Path(bench.options.folder)
-        bundle, model = adapted(bench.bundle, row.spec, bench.decoder, folder)
-        self.engine, self.size = TorchEngine(bundle, model), bundle.manifest.adapter_size
+        bundle, *rest = adapted(bench.bundle, row.spec, bench.decoder, folder)
+        self.engine, self.size = TorchEngine(bundle, *rest), bundle.manifest.adapter_size
 
     def tuned(self) -> Record:
         """The best of nine settings, by the loss that a short fit ends with on other examples."""

@@ -61,7 +61,7 @@ class Sweeper(Personalizer):
 
     def __init__(self, engine: TorchEngine, prompts: dict[str, DevicePrompts]) -> None:
         super().__init__(engine, Store(None, engine.bundle.identity))
-        self._start = Adapter(engine.model.start().numpy().astype(np.float32))
+        self._start = Adapter(engine.start.astype(np.float32))
         self._prompts = prompts
 
     def _version(self, version: int) -> Adapter:

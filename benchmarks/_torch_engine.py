@@ -135,8 +135,8 @@ def dense_decoder(bundle: Bundle, activations: str = "float32") -> Decoder:
 
 def adapted(
     bundle: Bundle, spec: AdapterSpec, decoder: Decoder, folder: Path | None = None
-) -> tuple[Bundle, AdaptedModel]:
-    """A bundle as if it had been exported with `spec`, and its torch model.
+) -> tuple[Bundle, AdaptedModel, Floats]:
+    """A bundle as if it had been exported with `spec`, its torch model, and where training starts.
 
     decoder: of `dense_decoder`, on any device, shared by all specs. folder: where frozen buffers
     are kept between processes, for singular directions take a while.
@@ -158,8 +158,9 @@ def adapted(
             partial = kept.with_suffix(f".{os.getpid()}")
             torch.save(model.blocks, partial)
             partial.rename(kept)
+    start = model.start().numpy()  # on the CPU still: the same numbers wherever it then runs
     model.blocks.to(device).float()  # as the kernels widen it, once
-    return made, model.eval()
+    return made, model.eval(), start
 
 
 def _digest(bundle: Bundle) -> str:
@@ -168,15 +169,15 @@ def _digest(bundle: Bundle) -> str:
 
 
 class TorchEngine:
-    """See `Engine`; `bundle` and `model` come from `adapted`.
+    """See `Engine`; `bundle`, `model` and `start` (n,) come from `adapted`.
 
     A context may hold arrays, or tensors on the device (`_sweeper.DevicePrompts`).
     """
 
     name, kernels, loaded_mb, from_storage = "torch", "torch", 0.0, 0
 
-    def __init__(self, bundle: Bundle, model: AdaptedModel) -> None:
-        self.bundle, self.model = bundle, model
+    def __init__(self, bundle: Bundle, model: AdaptedModel, start: Floats) -> None:
+        self.bundle, self.model, self.start = bundle, model, start
         spec = model.decoder.spec
         self.device = model.decoder.top.norm.gain.device
         self._chains: Chains[Tensor] = Chains(

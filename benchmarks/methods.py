@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from _common import parser
+from _methods_report import compact, report
 from _methods_rows import WHOLE, Row, rows
-from _methods_run import TUNED_ON, Bench, Job, Options, Record
+from _methods_run import Bench, Job, Options, Record, tuned_on
 from _tasks import FOLDER, TASKS, load_task
 from tqdm import tqdm
 
@@ -43,8 +44,6 @@ def main() -> None:
     if not arguments.report:
         sweep(_options(arguments), arguments, results)
     if arguments.report or not arguments.no_report:
-        from _methods_report import report
-
         summary = report(read(results), results.parent)
         print(json.dumps(summary) if arguments.json else summary["text"])
 
@@ -97,7 +96,7 @@ def sweep(options: Options, arguments: argparse.Namespace, results: Path) -> Non
     with results.open("a") as file, tqdm(total=plan.left, desc="runs", unit="run") as bar:
 
         def keep(record: Record) -> None:
-            file.write(json.dumps(record) + "\n")
+            file.write(json.dumps(compact(record)) + "\n")
             file.flush()
             plan.add(record)
             bar.update()
@@ -126,7 +125,7 @@ class Plan:
         ]  # fmt: skip
         for record in done:
             self.add(record)
-        tunings = {(_name(row), TUNED_ON.get(task, "reviews")) for row, task in self._wanted}
+        tunings = {(_name(row), tuned_on(row, task)) for row, task in self._wanted}
         runs = {(_name(row), task, seed) for row, task in self._wanted for seed in range(seeds)}
         self.left = len(tunings - self._tuned.keys()) + len(runs - self._fitted)
 
@@ -153,7 +152,7 @@ class Plan:
         return max(jobs, key=lambda job: counts[job.task])
 
     def _job(self, row: Row | None, task: str) -> Job | None:
-        where = TUNED_ON.get(task, "reviews")
+        where = tuned_on(row, task)
         settings = self._tuned.get((_name(row), where))
         if settings is None:
             job = Job(row, where)
@@ -222,7 +221,10 @@ def _work(options: Record, index: int, pipe: Connection) -> None:
         options["device"] = f"cuda:{torch.cuda.current_device()}"
     bench = Bench(Options(**options))
     while True:
-        job: Job = pipe.recv()
+        try:
+            job: Job = pipe.recv()
+        except EOFError:  # there is no more to do
+            return
         try:
             for record in bench.run(job):
                 pipe.send(record)

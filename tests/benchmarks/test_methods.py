@@ -8,6 +8,7 @@ from typing import Any
 import _methods_run
 import numpy as np
 import pytest
+from _methods_report import compact, report
 from _methods_rows import WHOLE, Row, rows, settings, steps_of
 from _methods_run import Bench, Job, Options
 from _tasks import Task
@@ -79,16 +80,38 @@ def test_rows_get_the_same_lanes_and_trials() -> None:
 def test_what_is_done_is_not_done_again() -> None:
     done: list[dict[str, Any]] = []
     plan = Plan([None, Row("core")], ("reviews", "news"), 2, done)
-    assert plan.left == 2 + 2 * 2 * 2
+    assert plan.left == 3 + 2 * 2 * 2
     first = plan.next(None)
     assert first is not None
     assert (first.row, first.task, first.settings) == (None, "reviews", None)
     second = plan.next("reviews")
     assert second is not None
     assert second.row == Row("core")
-    assert plan.next("reviews") is None  # both wait for their tuning
-    plan.add({"what": "tuned", "row": WHOLE, "task": "reviews", "settings": {"rate": 1e-3}})
+    assert plan.next("reviews") == Job(None, "news")  # first order is tuned on each task
+    assert plan.next("reviews") is None  # all wait for their tuning
+    plan.add({"what": "tuned", "row": WHOLE, "task": "news", "settings": {"rate": 1e-3}})
     plan.add({"what": "fit", "row": WHOLE, "task": "news", "seed": 0})
     job = plan.next("news")
     assert job is not None
     assert (job.task, job.seeds) == ("news", (1,))
+
+
+def test_a_report_tells_when_rows_reach_the_first_order_gain(tmp_path: Path) -> None:
+    whole = {"row": WHOLE, "what": "fit", "task": "reviews", "size": 8, "steps": 2, "tokens": 9000}
+    core = {**whole, "row": "core", "kind": "core", "estimator": "antithetic", "optimizer": "adam"}
+    core["width"] = 16
+    ends = {"verdict": "improved", "before": 0.5, "published": ""}
+    runs = [
+        {**whole, **ends, "seed": 0, "after": 0.8, "curve": [[1, 3000, 0.7], [2, 9000, 0.9]]},
+        {**core, **ends, "seed": 0, "after": 0.8, "curve": [[1, 1000, 0.6], [2, 2000, 0.83]]},
+        {**core, **ends, "seed": 1, "after": 0.9, "curve": [[1, 1000, 0.7], [2, 4000, 0.89]]},
+    ]
+    found = report([compact(run) for run in runs], tmp_path / "methods")
+    reached = found["rows"]["core"]["reviews"]["reached"]
+    assert reached[0.8] == [2, 3000]  # 0.82: medians over the seeds
+    assert reached[0.95] is None  # 0.88: one of two is not more than half
+    page = (tmp_path / "methods.md").read_text()
+    assert "0.850 ± 0.050" in page
+    (tmp_path / "methods.md").write_text("by hand\n" + page)
+    report(runs, tmp_path / "methods")
+    assert (tmp_path / "methods.md").read_text().startswith("by hand\n")

@@ -1,0 +1,256 @@
+"""What the runs of `methods.py` come to: a summary, tables for docs/results/methods.md, and plots.
+
+A row reaches a share of the first-order gain at the first evaluated adapter that is at least so
+good. The gain is that of LoRA on whole sentences: from the base, without any label biases, to the
+best point of its curve, mean over its seeds. Steps and tokens are medians over a row's seeds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from _methods_rows import WHOLE
+from _tasks import TASKS
+
+__all__ = ["report"]
+
+Record = dict[str, Any]
+SHARES = (0.8, 0.95)  # of the first-order gain
+GROUPS = {
+    "Kinds of adapters": lambda r: r.get("estimator") == "antithetic" and r["optimizer"] == "adam",
+    "Estimators and optimizers": lambda r: (
+        r["kind"] in ("core", "diagonal")
+        and r["estimator"] != "exact"
+        and (r["kind"], r["estimator"], r["optimizer"]) != ("diagonal", "antithetic", "adam")
+    ),
+    "As published": lambda r: bool(r["published"]),
+    "First order": lambda r: r["estimator"] == "exact",
+}
+PLOTS = ("kinds.png", "estimators.png", "published.png", "first-order.png")
+MARK = "<!-- what follows is written by `python benchmarks/methods.py --report` -->"
+K = 1000
+
+
+def report(records: list[Record], folder: Path) -> Record:
+    """Tables into `folder`.md below a mark, plots into the folder; returns the summary."""
+    fits = [r for r in records if r["what"] == "fit"]
+    goals = {task: _goal(fits, task) for task in TASKS if _of(fits, WHOLE, task)}
+    names = list(dict.fromkeys(r["row"] for r in fits))
+    rows = {
+        name: {task: _cell(_of(fits, name, task), goals[task]) for task in goals} for name in names
+    }
+    parts = [_goal_text(goals), *_tables(fits, rows, goals), *_tuned(records), *_cpu(folder)]
+    text = "\n".join(parts)
+    page = folder.with_suffix(".md")
+    head = page.read_text().split(MARK)[0] if page.is_file() else "# Methods compared\n\n"
+    page.write_text(f"{head}{MARK}\n\n{text}\n")
+    plotted = _plot(fits, folder)
+    return {"goals": goals, "rows": rows, "text": text, "plots": plotted}
+
+
+def _of(fits: list[Record], name: str, task: str) -> list[Record]:
+    return [r for r in fits if r["row"] == name and r["task"] == task]
+
+
+def _sign(task: str) -> int:
+    """1 where more is better (accuracy), −1 for nats."""
+    return -1 if task == "posts" else 1
+
+
+def _goal(fits: list[Record], task: str) -> Record:
+    """The first-order gain of a task, and where its shares lie."""
+    whole = _of(fits, WHOLE, task)
+    curve = np.mean([[value for _, _, value in r["curve"]] for r in whole], 0)
+    base = float(np.mean([r["before"] for r in whole]))
+    best = float((curve * _sign(task)).max() * _sign(task))
+    levels = {share: base + share * (best - base) for share in SHARES}
+    return {"base": base, "best": best, "levels": levels, "seeds": len(whole)}
+
+
+def _cell(runs: list[Record], goal: Record) -> Record | None:
+    """One row on one task."""
+    if not runs:
+        return None
+    sign = _sign(runs[0]["task"])
+    after = [r["after"] for r in runs]
+    reached = {}
+    for share, level in goal["levels"].items():
+        first = [
+            next(((s, t) for s, t, v in r["curve"] if sign * v >= sign * level), None) for r in runs
+        ]
+        known = [pair for pair in first if pair]
+        often = 2 * len(known) > len(runs)
+        reached[share] = np.median(known, 0).tolist() if often else None
+    return {
+        "seeds": len(runs), "mean": float(np.mean(after)), "sd": float(np.std(after)),
+        "steps": float(np.median([r["steps"] for r in runs])),
+        "tokens": float(np.median([r["tokens"] for r in runs])),
+        "kept": sum(r["verdict"] in ("improved", "") for r in runs), "reached": reached,
+    }  # fmt: skip
+
+
+def _goal_text(goals: dict[str, Record]) -> str:
+    lines = [
+        "| task | base | LoRA on whole sentences | 80 % of the gain | 95 % of the gain |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for task, goal in goals.items():
+        seeds = f"{goal['best']:.3f} (seeds: {goal['seeds']})"
+        levels = " | ".join(f"{level:.3f}" for level in goal["levels"].values())
+        lines.append(f"| {task} | {goal['base']:.3f} | {seeds} | {levels} |")
+    return "\n".join(lines)
+
+
+def _tables(
+    fits: list[Record], rows: dict[str, dict[str, Record | None]], goals: dict[str, Record]
+) -> list[str]:
+    """A table of results and one of costs for each group of rows."""
+    known = {r["row"]: r for r in fits}
+    lines = []
+    for title, chosen in GROUPS.items():
+        names = [n for n in rows if n != WHOLE and chosen(known[n])]
+        if title == "First order":
+            names.append(WHOLE)
+        names.sort(key=lambda name: -_rank(rows[name]))
+        tasks = " | ".join(goals)
+        lines += ["", f"## {title}", "", f"| row | numbers | bytes | {tasks} |"]
+        lines.append("| --- | --- | --- |" + " --- |" * len(goals))
+        lines += [_line(name, known[name], rows[name], _result) for name in names]
+        lines += [
+            "",
+            f"Thousand full-depth tokens to 80 % and to 95 % of the gain (steps); {title}:",
+        ]
+        lines += ["", f"| row | {tasks} |", "| --- |" + " --- |" * len(goals)]
+        for name in names:
+            cells = " | ".join(_reached(cell) for cell in rows[name].values())
+            lines.append(f"| {_shown(known[name])} | {cells} |")
+    return lines
+
+
+def _rank(cells: dict[str, Record | None]) -> float:
+    """Mean accuracy over the tasks with choices: only to sort by."""
+    return float(np.mean([c["mean"] for t, c in cells.items() if c and t != "posts"] or [0.0]))
+
+
+def _shown(run: Record) -> str:
+    published = run.get("published")
+    return f"{run['row']} ({published})" if published else run["row"]
+
+
+def _line(name: str, run: Record, cells: dict[str, Record | None], show: Any) -> str:
+    shown = " | ".join(show(cell) for cell in cells.values())
+    return f"| {_shown(run)} | {run['size']:,} | {_bytes(run)} | {shown} |"
+
+
+def _bytes(run: Record) -> str:
+    """Bytes that a user keeps: the adapter's numbers, or the journal that rebuilds them."""
+    adapter, width = 4 * run["size"], run.get("width")
+    if not width:
+        return f"{adapter / K:,.0f} k"
+    journal = run["steps"] * (run["size"] if run["estimator"] == "exact" else 4 * (width + 1))
+    return f"{adapter / K:,.0f} k; journal {journal / K:,.0f} k"
+
+
+def _result(cell: Record | None) -> str:
+    if cell is None:
+        return "–"
+    few = f" ({cell['seeds']})" if cell["seeds"] < 3 else ""
+    lost = cell["seeds"] - cell["kept"]
+    failed = f", {lost} of {cell['seeds']} kept nothing" if lost else ""
+    return f"{cell['mean']:.3f} ± {cell['sd']:.3f}{few}{failed}"
+
+
+def _reached(cell: Record | None) -> str:
+    if cell is None:
+        return "–"
+    pairs = cell["reached"].values()
+    shown = [f"{pair[1] / K:.0f} ({pair[0]:.0f})" if pair else "–" for pair in pairs]
+    return ", ".join(shown) if any(pairs) else f"– in {cell['tokens'] / K:.0f}"
+
+
+def _tuned(records: list[Record]) -> list[str]:
+    """What tuning chose for each row."""
+    lines = ["", "## Chosen settings", "", "| row | tuned on | ε | rate | queries |"]
+    lines.append("| --- | --- | --- | --- | --- |")
+    for r in records:
+        if r["what"] == "tuned":
+            chosen = r["settings"]
+            whole = r["row"] == WHOLE
+            epsilon = "–" if whole or r["estimator"] == "exact" else f"{chosen['epsilon']:g}"
+            queries = "–" if epsilon == "–" else chosen["queries"]
+            lines.append(
+                f"| {_shown(r)} | {r['task']} | {epsilon} | {chosen['rate']:g} | {queries} |"
+            )
+    return lines
+
+
+def _cpu(folder: Path) -> list[str]:
+    """What `_methods_cpu.py` measured, if it was run."""
+    file = folder / "cpu.json"
+    if not file.is_file():
+        return []
+    found = json.loads(file.read_text())
+    lines = ["", f"## Seconds and memory ({found['machine']})", ""]
+    lines += [
+        "| task | side | a step, s | a prompt, s | peak, MB |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for r in found["rows"]:
+        prompt = f"{r['prompt_seconds']:.2f}" if "prompt_seconds" in r else "–"
+        cells = f"{r['step_seconds']:.2f} | {prompt} | {r['peak_mb']:,.0f}"
+        lines.append(f"| {r['task']} | {r['side']} | {cells} |")
+    return lines
+
+
+def _plot(fits: list[Record], folder: Path) -> list[str]:
+    """Learning curves over forward tokens, a file for each group; none without matplotlib."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        return []
+    folder.mkdir(parents=True, exist_ok=True)
+    made = []
+    for name, chosen in zip(PLOTS, GROUPS.values(), strict=True):
+        figure = Figure(figsize=(13, 9), layout="constrained")
+        names = dict.fromkeys(r["row"] for r in fits if r["row"] != WHOLE and chosen(r))
+        colours = {name: f"C{at}" if at < 10 else "k" for at, name in enumerate(names)}
+        for axes, task in zip(figure.subplots(2, 2).flat, TASKS, strict=True):
+            _curves(axes, [r for r in fits if r["task"] == task], chosen, colours)
+            axes.set_title(task)
+            axes.set_xlabel("forward tokens, thousands at full depth")
+            axes.set_ylabel("nats a token" if task == "posts" else "held-out accuracy")
+            axes.set_xscale("log")
+        figure.axes[0].legend(fontsize=7)
+        made.append(name)
+        figure.savefig(folder / made[-1], dpi=70)
+    return made
+
+
+def _curves(axes: Any, fits: list[Record], chosen: Any, colours: dict[str, str]) -> None:
+    """Mean curves of the rows of a group, and of first order on whole sentences, dashed."""
+    by_row: dict[str, list[Record]] = defaultdict(list)
+    for r in fits:
+        if r["row"] == WHOLE or chosen(r):
+            by_row[r["row"]].append(r)
+    for name, runs in by_row.items():
+        length = min(len(r["curve"]) for r in runs)
+        points = np.mean([[[t, v] for _, t, v in r["curve"][:length]] for r in runs], 0)
+        style = {"linestyle": "--", "color": "k"} if name == WHOLE else {"color": colours[name]}
+        axes.plot(points[:, 0] / K, points[:, 1], label=name, linewidth=1, **style)
+
+
+def compact(record: Record) -> Record:
+    """A record with four digits a number, and of its settings those that matter."""
+    short = json.loads(json.dumps(record), parse_float=lambda text: float(f"{float(text):.4g}"))
+    for name in ("hyper", "settings"):
+        kept = {k: v for k, v in short.get(name, {}).items() if k in KEPT}
+        if name in short:
+            short[name] = kept
+    return dict(short)
+
+
+KEPT = ("queries", "batch", "epsilon", "rate", "smoothing", "estimator", "optimizer")
