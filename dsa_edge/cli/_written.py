@@ -124,7 +124,16 @@ def _where_asked() -> list[Place]:
     rows = (
         ("a report", "FILE of `personalize --report`", "the learning curve and the settings"),
         ("a prompt", "FILE of `personalize --save-template`", "the user's texts that it shows"),
-        ("an adapter", "path of `Personalizer.save_adapter` (Python)", "what was learned"),
+        (
+            "an adapter",
+            "path of `Personalizer.save_adapter` (Python), FILE of `import-adapter --out`, the "
+            "folders of `export-adapter` and `merge`",
+            "what was learned; in a merged model, inside its weights",
+        ),
+        (
+            "a search", "FILE of `tune --study` and `tune --plot`",
+            "settings and losses of each trial, and a hash of the examples",
+        ),
         (
             "the demo", "the folder of `demo --folder`",
             "its bundle, its user's store, and a report with some of its sentences",
@@ -138,7 +147,7 @@ def _of_the_machine(bundle: str | None) -> list[Place]:
     rows = (
         (
             "the bundle", str(Path(bundle).resolve()) if bundle else "the folder of `export`",
-            "until you delete it; never written after its export",
+            "until you delete it; after its export only `tune` writes to its manifest",
         ),
         ("a bundle in the making", ".NAME.PID.partial beside it", "as long as `export` runs"),
         (
