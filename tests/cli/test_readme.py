@@ -54,7 +54,7 @@ def test_the_commands_work_as_they_stand(place: Path, capsys: pytest.CaptureFixt
     if library_path("dsa_executorch") is None:  # no compiler: ExecuTorch lacks our ops
         commands = [c for c in commands if "both.dsa" not in c]
     for command in commands:
-        quick = ["--steps", "2"] if command[1] == "personalize" else []
+        quick = ["--steps", "2"] if command[1] in ("personalize", "tune") else []
         assert main([*command[1:], *quick]) == 0, (command, capsys.readouterr().err)
     assert (place / "me.html").exists()
     assert (place / "prompt.txt").read_text().count("Sentiment:") == 5

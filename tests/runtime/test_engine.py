@@ -228,8 +228,8 @@ def test_the_runtime_imports_neither_torch_nor_the_exporters() -> None:
 def test_the_public_names_are_pinned() -> None:
     assert dsa_edge.runtime.__all__ == sorted(dsa_edge.runtime.__all__)
     assert set(dsa_edge.runtime.__all__) == {
-        "Adapter", "Budget", "Choice", "Conditions", "Device", "DeviceState", "Engine",
-            "Evaluation", "Example", "FileKey", "Forgotten",
+        "Adapter", "Budget", "Choice", "Conditions", "DataGate", "Device", "DeviceState", "Engine",
+            "Evaluation", "Example", "FileKey", "Forgotten", "Gain",
         "Hyperparameters", "KeyProvider", "KeyringKey", "Labels", "LinuxDevice", "PassphraseKey",
         "Personalizer", "Plan", "Privacy", "Progress", "Report", "Run", "Sampling", "Spent",
             "Version", "read_examples",

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from stub import StubEngine
 
+from dsa_edge.bundle import Bundle
 from dsa_edge.cli._fit import add_budget, hyperparameters_of
 from dsa_edge.errors import DamagedError, PrivacyError, UsageError
 from dsa_edge.runtime import Budget, Example, Hyperparameters, Personalizer, Privacy
@@ -268,7 +269,7 @@ def test_rows_of_another_width_are_no_replay() -> None:
             replay(theta, 1, hyper, [step], [1])
 
 
-def test_the_command_line_names_every_method_and_takes_it() -> None:
+def test_the_command_line_names_every_method_and_takes_it(bundle: Path) -> None:
     made = argparse.ArgumentParser(formatter_class=argparse.RawDescriptionHelpFormatter)
     add_budget(made)
     told = [line.split()[0] for line in made.format_help().splitlines() if line.startswith("    ")]
@@ -278,8 +279,9 @@ def test_the_command_line_names_every_method_and_takes_it() -> None:
     ]
     given = made.parse_args(["--estimator", "one-sided", "--optimizer", "sgd", "--rate", "0.5"])
     expected = replace(suited("one-sided", "sgd"), rate=0.5)
-    assert hyperparameters_of(given, EXAMPLES) == expected
-    assert hyperparameters_of(made.parse_args([]), EXAMPLES) == Hyperparameters()
+    manifest = Bundle.open(bundle).manifest
+    assert hyperparameters_of(given, EXAMPLES, manifest) == expected
+    assert hyperparameters_of(made.parse_args([]), EXAMPLES, manifest) is None  # the bundle's own
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
