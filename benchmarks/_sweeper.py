@@ -26,7 +26,6 @@ from dsa_edge.runtime._hyperparameters import Hyperparameters
 from dsa_edge.runtime._objective import Objective, items_of
 from dsa_edge.runtime._plan import Chunks, plan_chunks
 from dsa_edge.runtime._store import Store
-from dsa_edge.runtime.estimators import Space, make_estimator, slot_shapes
 
 __all__ = ["Costs", "DevicePrompts", "Sweeper"]
 
@@ -66,11 +65,6 @@ class Sweeper(Personalizer):
 
     def _version(self, version: int) -> Adapter:
         return super()._version(version) if version else self._start
-
-    def _width(self, hyper: Hyperparameters) -> int:
-        """As `Learner` has it, but this engine has gradients whatever the bundle has."""
-        space = Space(self.adapter.vector, slot_shapes(self.bundle.manifest))
-        return make_estimator(hyper, 0, space).width
 
     def _chunks(self, encoded: Sequence[Encoded], budget: Budget, growth: int) -> Chunks:
         full_head = any(example.tokens is None for example in encoded)

@@ -28,7 +28,7 @@ from dsa_edge.bundle import Bundle
 from dsa_edge.exporters._reload import _BundleWeights
 from dsa_edge.exporters.decoder import Decoder, Embedding, Linear, build_decoder
 from dsa_edge.exporters.methods import Chains
-from dsa_edge.exporters.parts import AdaptedModel, TorchCaller
+from dsa_edge.exporters.model import AdaptedModel, TorchCaller
 from dsa_edge.kernels import torch_adapter  # noqa: F401  registers the operators
 from dsa_edge.runtime._engine import Context, Decoded, Floats, Halves, Ints, Prefilled, Prefix
 
@@ -174,7 +174,7 @@ class TorchEngine:
     A context may hold arrays, or tensors on the device (`_sweeper.DevicePrompts`).
     """
 
-    name, kernels, loaded_mb, from_storage = "torch", "torch", 0.0, 0
+    name, kernels, loaded_mb, from_storage, gradients = "torch", "torch", 0.0, 0, True
 
     def __init__(self, bundle: Bundle, model: AdaptedModel, start: Floats) -> None:
         self.bundle, self.model, self.start = bundle, model, start

@@ -61,7 +61,7 @@ def export(depth: int, rank: int, kept: Path) -> dict[str, Any]:
     from dsa_edge.exporters.checkpoint import open_checkpoint
     from dsa_edge.exporters.decoder import build_decoder
     from dsa_edge.exporters.executorch import write_programs
-    from dsa_edge.exporters.parts import AdaptedModel
+    from dsa_edge.exporters.model import AdaptedModel
 
     started = time.perf_counter()
     adapter = AdapterSpec() if rank == 16 else AdapterSpec(rank=rank, targets=("q", "v", "down"))

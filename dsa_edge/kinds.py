@@ -11,9 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["KINDS", "POINTS", "TARGETS", "Geometry", "Kind"]
+__all__ = ["KINDS", "MODULES", "POINTS", "TARGETS", "Geometry", "Kind"]
 
 TARGETS = ("q", "k", "v", "o", "gate", "up", "down")
+MODULES = {  # of a layer, in Hugging Face's words
+    **{name: f"self_attn.{name}_proj" for name in ("q", "k", "v", "o")},
+    **{name: f"mlp.{name}_proj" for name in ("gate", "up", "down")},
+}
 NORMS = ("attention_norm", "mlp_norm")
 SUBLAYERS = ("attention", "mlp")
 # In the order in which a layer computes them, which is that of the slots.
@@ -88,6 +92,13 @@ def _columns(n_out: int, n_in: int, rank: int) -> str | None:
     return None if rank <= n_in else f"has {n_in} columns"
 
 
+_NETWORK = Kind(
+    lambda n_out, n_in, m: {"down": (m, n_in), "up": (n_out, m)},
+    _directions,
+    points=SUBLAYERS,
+    default=SUBLAYERS,
+    rank=4,
+)
 KINDS = {
     "core": Kind(lambda n_out, n_in, r: {"": (r, r)}, _directions),
     "diagonal": Kind(lambda n_out, n_in, r: {"": (r,)}, _directions, rank=64),
@@ -106,20 +117,8 @@ KINDS = {
         default=("attention_norm", "q", "v", "mlp_norm"),
         rank=1,
     ),
-    "bottleneck": Kind(
-        lambda n_out, n_in, m: {"down": (m, n_in), "up": (n_out, m)},
-        _directions,
-        points=SUBLAYERS,
-        default=SUBLAYERS,
-        rank=4,
-    ),
-    "parallel": Kind(
-        lambda n_out, n_in, m: {"down": (m, n_in), "up": (n_out, m)},
-        _directions,
-        points=SUBLAYERS,
-        default=SUBLAYERS,
-        rank=4,
-    ),
+    "bottleneck": _NETWORK,
+    "parallel": _NETWORK,
     "columns": Kind(lambda n_out, n_in, k: {"": (n_out, k)}, _columns, rank=1),
     "sparse": Kind(lambda n_out, n_in, r: {"": (r * r,)}, _entries),
 }

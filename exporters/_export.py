@@ -24,8 +24,8 @@ from dsa_edge.exporters.adapters import BLOCKS
 from dsa_edge.exporters.checkpoint import Checkpoint, open_checkpoint
 from dsa_edge.exporters.decoder import build_decoder
 from dsa_edge.exporters.executorch import programs_folder, write_programs
+from dsa_edge.exporters.model import AdaptedModel
 from dsa_edge.exporters.onnx import MethodInfo, write_graphs
-from dsa_edge.exporters.parts import AdaptedModel
 from dsa_edge.kernels.gated_lowrank import MAX_RANK
 from dsa_edge.manifest import BaseInfo, FileEntry, Golden, Manifest, TokenizerInfo
 from dsa_edge.tokenizer import Tokenizer

@@ -11,16 +11,10 @@ from torch import Tensor
 
 from dsa_edge.bundle import Bundle
 from dsa_edge.exporters.decoder import DecoderSpec, QuantizedWeight, build_decoder
-from dsa_edge.exporters.onnx import read_weights
-from dsa_edge.exporters.parts import AdaptedModel
+from dsa_edge.exporters.model import AdaptedModel
+from dsa_edge.weights import read_frozen, stem_of
 
 __all__ = ["reload_model"]
-
-_ENDS = {
-    "embedding": "decoder.embedding",
-    "head": "decoder.top.table",
-    "final_norm": "decoder.top.norm.gain",
-}
 
 
 def reload_model(bundle: Bundle) -> AdaptedModel:
@@ -39,18 +33,18 @@ class _BundleWeights:
 
     def __init__(self, bundle: Bundle) -> None:
         self.spec = DecoderSpec.from_dict(bundle.manifest.decoder)
-        self._arrays = read_weights(bundle.path)
+        self._arrays = read_frozen(bundle)
 
     def has(self, name: str) -> bool:
         """Whether the bundle has a tensor of this canonical name."""
         if name == "head" and self.spec.tied:
             return False
-        stem = self._stem(name)
+        stem = stem_of(name)
         return stem in self._arrays or f"{stem}.codes" in self._arrays
 
     def weight(self, name: str) -> QuantizedWeight | NDArray[np.float32]:
         """One tensor: quantized as stored, or float32."""
-        stem = self._stem(name)
+        stem = stem_of(name)
         if stem in self._arrays:
             return self._arrays[stem]
         codes: NDArray[Any] = self._arrays[f"{stem}.codes"]
@@ -66,11 +60,3 @@ class _BundleWeights:
             for name, array in self._arrays.items()
             if name.startswith(stem)
         }
-
-    def _stem(self, name: str) -> str:
-        if name in _ENDS:
-            return _ENDS[name]
-        _, layer, part = name.split(".", 2)
-        if part.startswith("norms."):
-            return f"decoder.layers.{layer}.{part}.gain"
-        return f"decoder.layers.{layer}.linears.{part}"

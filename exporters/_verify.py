@@ -34,8 +34,8 @@ from dsa_edge.bundle import Bundle
 from dsa_edge.errors import DsaEdgeError, VerifyError
 from dsa_edge.exporters._reload import reload_model
 from dsa_edge.exporters.methods import METHODS
+from dsa_edge.exporters.model import AdaptedModel
 from dsa_edge.exporters.onnx import Session
-from dsa_edge.exporters.parts import AdaptedModel
 
 __all__ = ["STAGES", "Check", "golden_tokens", "verify"]
 

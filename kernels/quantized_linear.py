@@ -18,7 +18,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["GROUP", "dequantize", "pack_codes", "unpack_codes"]
+__all__ = ["GROUP", "dequantize", "fit_groups", "pack_codes", "round_groups", "unpack_codes"]
 
 GROUP = 32  # weights that share one scale
 
@@ -55,3 +55,26 @@ def dequantize(
     else:
         weights = codes * scale + minimum.astype(np.float32)[..., None]
     return weights.astype(np.float32).reshape(n_out, -1)
+
+
+def fit_groups(
+    groups: NDArray[np.float32], bits: int, affine: bool
+) -> tuple[NDArray[np.float16], NDArray[np.float16] | None]:
+    """Scales and, for affine formats, minima that span groups (n_out, n_in / 32, 32)."""
+    if not affine:
+        return (np.abs(groups).max(-1) / (2 ** (bits - 1) - 1)).astype(np.float16), None
+    low, high = groups.min(-1), groups.max(-1)
+    return ((high - low) / (2**bits - 1)).astype(np.float16), low.astype(np.float16)
+
+
+def round_groups(
+    groups: NDArray[np.float32],
+    scales: NDArray[np.float16],
+    minimum: NDArray[np.float16] | None,
+    bits: int,
+) -> NDArray[np.uint8]:
+    """Codes (n_out, n_in) of the nearest points on the groups' grids."""
+    step = np.where(scales == 0, 1, scales).astype(np.float32)[..., None]
+    offset = np.float32(0) if minimum is None else minimum.astype(np.float32)[..., None]
+    codes = np.rint((groups - offset) / step) + (2 ** (bits - 1) if minimum is None else 0)
+    return np.clip(codes, 0, 2**bits - 1).astype(np.uint8).reshape(groups.shape[0], -1)

@@ -14,7 +14,7 @@ from dsa_edge.runtime._engine import Floats, Ints
 from dsa_edge.runtime._exact import exact_gradient
 from dsa_edge.runtime._objective import Objective
 from dsa_edge.runtime._optimizer import Hyperparameters, State, Step, move
-from dsa_edge.runtime.estimators import Estimator, Exact
+from dsa_edge.runtime.estimators import Exact, Probing
 
 __all__ = ["checked"]
 
@@ -33,26 +33,38 @@ def checked(
     Returns them unchanged where they do, or where none was found; and a note on each change.
     """
     start = float(objective(batch, theta[None]).losses.mean())
-    exact = State(theta, shapes=objective.shapes).estimator(seed, hyper)
-    if isinstance(exact, Exact):  # which has no radius
+    estimator = State(theta, shapes=objective.shapes).estimator(seed, hyper)
+    tried, notes = hyper, tuple[str, ...]()
+    if isinstance(estimator, Exact):  # which has no radius
         gradient = exact_gradient(objective, batch, theta, hyper.smoothing)[0]
-        rate = _safe_rate(objective, batch, theta, hyper, seed, exact.scalars(gradient), start)
-        return replace(hyper, rate=rate), _note(hyper.rate, rate)
-    notes, tried, factor = [], hyper, 1.0
+        slopes = estimator.scalars(gradient)
+    else:
+        found = _probed(objective, batch, theta, hyper, seed, start)
+        if found is None:
+            return hyper, ()
+        tried, slopes = found
+        if tried.epsilon != hyper.epsilon:
+            how = "too far" if tried.epsilon < hyper.epsilon else "not at all"
+            notes = (f"epsilon {hyper.epsilon:g} moved losses {how}: {tried.epsilon:g} was used",)
+    rate = _safe_rate(objective, batch, theta, tried, seed, slopes, start)
+    return replace(tried, rate=rate), (*notes, *_note(hyper.rate, rate))
+
+
+def _probed(
+    objective: Objective, batch: Ints, theta: Floats, hyper: Hyperparameters, seed: int,
+    start: float,
+) -> tuple[Hyperparameters, Floats] | None:  # fmt: skip
+    """Hyper-parameters with a radius that losses can tell, and the scalars there; None for none."""
+    tried, factor = hyper, 1.0
     for _ in range(TRIES):
         tried = replace(tried, epsilon=tried.epsilon * factor)
         estimator = State(theta, shapes=objective.shapes).estimator(seed, tried)
+        assert not isinstance(estimator, Exact)
         losses = objective.losses(batch, estimator.blocks(theta, 0))
         factor = _change(estimator, losses, start)
         if factor == 1:
-            break
-    else:
-        return hyper, ()
-    if tried.epsilon != hyper.epsilon:
-        how = "too far" if tried.epsilon < hyper.epsilon else "not at all"
-        notes.append(f"epsilon {hyper.epsilon:g} moved losses {how}: {tried.epsilon:g} was used")
-    rate = _safe_rate(objective, batch, theta, tried, seed, estimator.from_losses(losses), start)
-    return replace(tried, rate=rate), (*notes, *_note(hyper.rate, rate))
+            return tried, estimator.from_losses(losses)
+    return None
 
 
 def _note(given: float, used: float) -> tuple[str, ...]:
@@ -60,7 +72,7 @@ def _note(given: float, used: float) -> tuple[str, ...]:
     return (made,) * (used != given)
 
 
-def _change(estimator: Estimator, losses: Floats, start: float) -> float:
+def _change(estimator: Probing, losses: Floats, start: float) -> float:
     """By what to change the radius, from the losses of its lanes (L, B); 1 for one that works."""
     means = losses.astype(np.float64).mean(1)
     if not np.isfinite(means).all() or means.mean() > start + WORSE:

@@ -86,6 +86,7 @@ class Engine(Protocol):
     name: str  # of the backend
     loaded_mb: float  # memory of the largest method, once loaded
     from_storage: int  # layers that are loaded anew each time, as memory does not hold them
+    gradients: bool  # whether it has `pull_losses` and `pull_choices`
     kernels: str  # what runs the adapter: an instruction set of our kernels, or a fallback
 
     def prefill(self, prefix: Prefix, prompt: Ints, response: Ints, lengths: Ints) -> Prefilled:
@@ -105,7 +106,7 @@ class Engine(Protocol):
     ) -> Floats:
         """Gradients (L, n) of Σ_b pull · losses, as `probe` has them; pull (L, B).
 
-        Raises EngineError where the engine or the bundle has no gradients; so does `pull_choices`.
+        Only where `gradients` says so.
         """
         ...
 

@@ -43,6 +43,7 @@ class ExecutorchEngine:
     """
 
     name = "executorch"
+    gradients = False
 
     def __init__(
         self, bundle: Bundle, threads: int | None = None, layers_kept: int | None = None

@@ -163,4 +163,4 @@ RATES = {
 
 def _check_name(what: str, name: str, known: tuple[str, ...]) -> None:
     if name not in known:
-        raise UsageError(f"{what} is {name!r}, expected one of {', '.join(known)}.")
+        raise UsageError(f"{what} is {name!r}, expected one of {', '.join(known)}: correct it.")

@@ -290,8 +290,7 @@ class Learner(Measured):
 
     def _width(self, hyper: Hyperparameters) -> int:
         """Scalars of a step; raises UsageError where an estimator does not fit what is there."""
-        graphs = self._engine.name == "onnx" and "pull_losses" in self.bundle.manifest.methods
-        if hyper.estimator == "exact" and not graphs:
+        if hyper.estimator == "exact" and not self._engine.gradients:
             raise UsageError(
                 "estimator exact needs ONNX graphs of gradients, and this bundle has none, or runs "
                 f"on {self._engine.name}: export it with `--gradients` and use backend onnx, or "

@@ -34,6 +34,7 @@ class OnnxEngine:
         self._threads = threads or 0
         self._runtime = _import()
         self._options = run_options(self._runtime)
+        self.gradients = "pull_losses" in bundle.manifest.methods
         self.kernels = kernels_in_use()
         # Weights as mapped, and again as packed for the kernels.
         files = bundle.manifest.files.items()
@@ -71,11 +72,6 @@ class OnnxEngine:
         return self._gradient("pull_choices", context, feeds)
 
     def _gradient(self, method: str, context: Context, feeds: dict[str, Any]) -> Floats:
-        if method not in self.bundle.manifest.methods:
-            raise EngineError(
-                f"{self.bundle.path} has no graphs of gradients: export it with `--gradients`, or "
-                "use another estimator than exact."
-            )
         gradient: Floats = self._run(method, **feeds, **_cached(context))[0]
         return gradient
 

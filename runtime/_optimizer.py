@@ -22,7 +22,7 @@ import numpy as np
 from dsa_edge.runtime._allocation import Allocation
 from dsa_edge.runtime._engine import Floats
 from dsa_edge.runtime._hyperparameters import Hyperparameters
-from dsa_edge.runtime.estimators import Estimator, Shapes, Space, make_estimator
+from dsa_edge.runtime.estimators import Exact, Probing, Shapes, Space, make_estimator
 
 __all__ = ["Hyperparameters", "State", "Step", "lanes", "move", "replay", "update"]
 
@@ -62,9 +62,9 @@ class State:
         self.second = np.zeros_like(self.theta)
         self.allocation = Allocation(self.theta.size)
         self._space = Space(self.theta, self.shapes)
-        self._made: tuple[int, Hyperparameters, Estimator] | None = None
+        self._made: tuple[int, Hyperparameters, Exact | Probing] | None = None
 
-    def estimator(self, seed: int, hyper: Hyperparameters) -> Estimator:
+    def estimator(self, seed: int, hyper: Hyperparameters) -> Exact | Probing:
         """The estimator of a run from here on; it stays the same, for it may be costly to make."""
         if self._made is None or self._made[:2] != (seed, hyper):
             self._made = seed, hyper, make_estimator(hyper, seed, self._space)
@@ -72,8 +72,11 @@ class State:
 
 
 def lanes(state: State, seed: int, hyper: Hyperparameters) -> Floats:
-    """All perturbed copies (L, n) of this step."""
-    return np.concatenate(list(state.estimator(seed, hyper).blocks(state.theta, state.step)))
+    """All copies (L, n) of this step, perturbed but for exact gradients."""
+    estimator = state.estimator(seed, hyper)
+    if isinstance(estimator, Exact):
+        return state.theta[None]
+    return np.concatenate(list(estimator.blocks(state.theta, state.step)))
 
 
 def update(state: State, seed: int, hyper: Hyperparameters, step: Step) -> None:

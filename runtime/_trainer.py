@@ -15,7 +15,7 @@ from dsa_edge.runtime._optimizer import Hyperparameters, State, Step, update
 from dsa_edge.runtime._pace import Pace
 from dsa_edge.runtime._random import order
 from dsa_edge.runtime._report import Evaluation, Progress
-from dsa_edge.runtime.estimators import Estimator, Exact
+from dsa_edge.runtime.estimators import Exact, Probing
 
 __all__ = ["Outcome", "Trainer", "evaluation", "hold_out"]
 
@@ -195,7 +195,7 @@ class Trainer:
         return loss, losses
 
     def _measure(
-        self, batch: Ints, estimator: Estimator, blocks: Iterator[Floats]
+        self, batch: Ints, estimator: Probing, blocks: Iterator[Floats]
     ) -> tuple[Floats, float, Floats]:
         """Scalars (width,), the mean loss of the lanes, and losses (B,) of what they surround."""
         if self._calibration is None:

@@ -28,7 +28,7 @@ def main(argv: Sequence[str]) -> int:
     made = parser("export-adapter", DESCRIPTION, EXAMPLES)
     add_learned(made)
     arguments = made.parse_args(argv)
-    from dsa_edge.interchange import export_adapter
+    from dsa_edge.runtime.interchange import export_adapter
 
     bundle, adapter = learned(arguments)
     written = export_adapter(bundle, adapter, arguments.folder)

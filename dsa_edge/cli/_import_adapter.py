@@ -13,7 +13,7 @@ from dsa_edge.cli._common import add_user, emit, open_versions, parser
 from dsa_edge.errors import UsageError
 
 if TYPE_CHECKING:
-    from dsa_edge.interchange import Imported
+    from dsa_edge.runtime.interchange import Imported
 
 __all__ = ["main"]
 
@@ -36,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
     arguments = made.parse_args(argv)
     if arguments.out is None and arguments.store is None:
         raise UsageError("neither --out nor --store was given: say where the adapter goes.")
-    from dsa_edge.interchange import import_adapter
+    from dsa_edge.runtime.interchange import import_adapter
 
     bundle = Bundle.open(arguments.bundle, check_hashes=False)
     made_of = import_adapter(bundle, arguments.folder)

@@ -26,7 +26,7 @@ def main(argv: Sequence[str]) -> int:
     add_learned(made)
     made.add_argument("--force", action="store_true", help="write the merged model in float32")
     arguments = made.parse_args(argv)
-    from dsa_edge.interchange import merge_adapter
+    from dsa_edge.runtime.interchange import merge_adapter
 
     merged = merge_adapter(*learned(arguments), arguments.folder, arguments.force)
     loss = merged.loss

@@ -17,6 +17,7 @@ from dsa_edge.exporters.checkpoint._canonical import Shape, translate
 from dsa_edge.exporters.checkpoint._huggingface_config import huggingface_spec, text_config
 from dsa_edge.exporters.checkpoint._json import read_json, reason
 from dsa_edge.exporters.checkpoint._tokenizer import huggingface_rules, huggingface_tokenizer
+from dsa_edge.kinds import MODULES
 
 __all__ = ["HuggingFaceCheckpoint"]
 
@@ -25,13 +26,7 @@ INDEX = "model.safetensors.index.json"
 PREFIXES = ("model.", "language_model.model.", "model.language_model.")
 
 _PARTS = {
-    "q": "self_attn.q_proj",
-    "k": "self_attn.k_proj",
-    "v": "self_attn.v_proj",
-    "o": "self_attn.o_proj",
-    "gate": "mlp.gate_proj",
-    "up": "mlp.up_proj",
-    "down": "mlp.down_proj",
+    **MODULES,
     "norms.attention": "input_layernorm",
     "norms.mlp": "post_attention_layernorm",
     "norms.q": "self_attn.q_norm",

@@ -8,7 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsa_edge.errors import ExportError
-from dsa_edge.kernels.quantized_linear import GROUP, dequantize, pack_codes
+from dsa_edge.kernels.quantized_linear import (
+    GROUP,
+    dequantize,
+    fit_groups,
+    pack_codes,
+    round_groups,
+)
 
 __all__ = ["QuantizedWeight", "quantize"]
 
@@ -56,22 +62,6 @@ def quantize(weight: NDArray[np.float32], bits: int, name: str = "weight") -> Qu
     if not np.isfinite(weight).all():
         raise ExportError(f"{name} holds values that are not finite: the checkpoint is damaged.")
     groups = weight.reshape(n_out, -1, GROUP)
-    return _affine4(groups) if bits == 4 else _symmetric8(groups)
-
-
-def _affine4(groups: NDArray[np.float32]) -> QuantizedWeight:
-    low, high = groups.min(-1), groups.max(-1)
-    scales = ((high - low) / 15).astype(np.float16)
-    minimum = low.astype(np.float16)
-    step = np.where(scales == 0, 1, scales).astype(np.float32)[..., None]
-    codes = np.rint((groups - minimum.astype(np.float32)[..., None]) / step)
-    codes = np.clip(codes, 0, 15).astype(np.uint8).reshape(groups.shape[0], -1)
-    return QuantizedWeight(4, pack_codes(codes, 4), scales, minimum)
-
-
-def _symmetric8(groups: NDArray[np.float32]) -> QuantizedWeight:
-    scales = (np.abs(groups).max(-1) / 127).astype(np.float16)
-    step = np.where(scales == 0, 1, scales).astype(np.float32)[..., None]
-    codes = np.clip(np.rint(groups / step), -127, 127) + 128
-    codes = codes.astype(np.uint8).reshape(groups.shape[0], -1)
-    return QuantizedWeight(8, pack_codes(codes, 8), scales)
+    scales, minimum = fit_groups(groups, bits, affine=bits == 4)
+    codes = pack_codes(round_groups(groups, scales, minimum, bits), bits)
+    return QuantizedWeight(bits, codes, scales, minimum)

@@ -31,7 +31,7 @@ from dsa_edge.exporters.executorch._values import (
     slot_inputs,
     with_blocks,
 )
-from dsa_edge.exporters.parts import AdaptedModel
+from dsa_edge.exporters.model import AdaptedModel
 from dsa_edge.kinds import TARGETS
 from dsa_edge.manifest import ExecutorchInfo, ProgramInfo, TableInfo
 

@@ -13,6 +13,7 @@ import onnx_ir as ir
 from torch import nn
 
 from dsa_edge.exporters.methods import Chains
+from dsa_edge.exporters.model import AdaptedModel
 from dsa_edge.exporters.onnx._data import ExternalData
 from dsa_edge.exporters.onnx._ops import MICROSOFT, OPSET
 from dsa_edge.exporters.onnx._signatures import (
@@ -22,7 +23,6 @@ from dsa_edge.exporters.onnx._signatures import (
     fixed_axes,
 )
 from dsa_edge.exporters.onnx._trace import Part, trace
-from dsa_edge.exporters.parts import AdaptedModel
 from dsa_edge.kernels.onnx_function import DOMAIN, NAME, gated_lowrank_function
 
 __all__ = ["GraphBuilder"]

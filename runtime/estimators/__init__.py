@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from dsa_edge.runtime._hyperparameters import Hyperparameters
-from dsa_edge.runtime.estimators._base import Estimator, Shapes, Space, slot_shapes
+from dsa_edge.runtime.estimators._base import Probing, Shapes, Space, slot_shapes
 from dsa_edge.runtime.estimators.antithetic import Antithetic
 from dsa_edge.runtime.estimators.axes import Axes
 from dsa_edge.runtime.estimators.exact import Exact
@@ -18,9 +18,9 @@ from dsa_edge.runtime.estimators.one_sided import OneSided
 from dsa_edge.runtime.estimators.quzo import Quzo
 from dsa_edge.runtime.estimators.sparse import Sparse, mask_of
 
-__all__ = ["Estimator", "Exact", "Shapes", "Space", "make_estimator", "mask_of", "slot_shapes"]
+__all__ = ["Exact", "Probing", "Shapes", "Space", "make_estimator", "mask_of", "slot_shapes"]
 
-MAKERS: dict[str, Callable[[Hyperparameters, int, Space], Estimator]] = {
+MAKERS: dict[str, Callable[[Hyperparameters, int, Space], Exact | Probing]] = {
     "antithetic": Antithetic,
     "axes": Axes,
     "exact": Exact,
@@ -32,6 +32,6 @@ MAKERS: dict[str, Callable[[Hyperparameters, int, Space], Estimator]] = {
 }
 
 
-def make_estimator(hyper: Hyperparameters, seed: int, space: Space) -> Estimator:
+def make_estimator(hyper: Hyperparameters, seed: int, space: Space) -> Exact | Probing:
     """The estimator of a run; raises UsageError when it does not fit the adapter."""
     return MAKERS[hyper.estimator](hyper, seed, space)

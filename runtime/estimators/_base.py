@@ -21,7 +21,7 @@ from dsa_edge.runtime._calibration import central, centred_slopes
 from dsa_edge.runtime._engine import Floats, Ints
 from dsa_edge.runtime._hyperparameters import Hyperparameters
 
-__all__ = ["Doubles", "Estimator", "Pairs", "Shapes", "Space", "batched", "slot_shapes"]
+__all__ = ["Doubles", "Estimator", "Pairs", "Probing", "Shapes", "Space", "batched", "slot_shapes"]
 
 Doubles = NDArray[np.float64]
 Shapes = tuple[tuple[int, ...], ...]  # of the slots of an adapter, one after the other
@@ -58,9 +58,9 @@ def slot_shapes(manifest: Manifest) -> Shapes:
 
 
 class Estimator(Protocol):
-    """Gradients from forward passes.
+    """Scalars of a step, and the way back from them to a gradient.
 
-    A scalar that is NaN was lost: a lane of its was not finite.
+    A scalar that is NaN was lost.
     """
 
     @property
@@ -70,8 +70,20 @@ class Estimator(Protocol):
 
     @property
     def lanes(self) -> int:
-        """Lanes of a step."""
+        """Lanes that a step costs."""
         ...
+
+    def direction(self, scalars: Floats, step: int) -> Floats | None:
+        """The gradient (n,) that scalars (width,) stand for; None where all were lost."""
+        ...
+
+    def moved(self, theta: Floats, by: Floats, step: int) -> Floats:
+        """θ (n,) after the optimizer's step."""
+        ...
+
+
+class Probing(Estimator, Protocol):
+    """Gradients from losses of lanes alone."""
 
     def blocks(self, theta: Floats, step: int) -> Iterator[Floats]:
         """The lanes (L, n) of a step from θ (n,), as many at a time as memory and method allow."""
@@ -87,14 +99,6 @@ class Estimator(Protocol):
 
     def from_scores(self, scores: Floats, answers: Ints) -> Floats:
         """Scalars (width,) from calibrated log-scores (L, B, K) and the answers (B,)."""
-        ...
-
-    def direction(self, scalars: Floats, step: int) -> Floats | None:
-        """The gradient (n,) that scalars (width,) stand for; None where all were lost."""
-        ...
-
-    def moved(self, theta: Floats, by: Floats, step: int) -> Floats:
-        """θ (n,) after the optimizer's step."""
         ...
 
 

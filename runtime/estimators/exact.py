@@ -10,14 +10,13 @@ bits of the largest in its slot, in steps of a power of two. θ moves by what wa
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from dsa_edge.runtime._engine import Floats, Ints
+from dsa_edge.runtime._engine import Floats
 from dsa_edge.runtime._hyperparameters import Hyperparameters
-from dsa_edge.runtime.estimators._base import Doubles, Space
+from dsa_edge.runtime.estimators._base import Space
 
 __all__ = ["Exact"]
 
@@ -26,7 +25,7 @@ LEVELS = 127  # of a rounded number, on either side of zero
 
 @dataclass(frozen=True, eq=False)
 class Exact:
-    """First order. What it needs is not losses of lanes: `_exact.py` asks the engine for it."""
+    """First order. `_exact.py` asks the engine for it."""
 
     hyper: Hyperparameters
     seed: int
@@ -41,22 +40,6 @@ class Exact:
     def lanes(self) -> int:
         """What a step costs in lanes: one for scores, one forwards, and one back, which is two."""
         return 4
-
-    def blocks(self, theta: Floats, step: int) -> Iterator[Floats]:
-        """Only the adapter itself (1, n)."""
-        yield theta[None]
-
-    def slopes(self, values: Doubles, epsilon: float) -> Doubles:
-        """None: no lane is beside another."""
-        return values[1:]
-
-    def from_losses(self, losses: Floats) -> Floats:
-        """No gradient comes of losses."""
-        raise NotImplementedError
-
-    def from_scores(self, scores: Floats, answers: Ints) -> Floats:
-        """No gradient comes of scores alone."""
-        raise NotImplementedError
 
     def scalars(self, gradient: Floats) -> Floats:
         """The gradient (n,) as it is journalled and applied; NaN where it is not finite."""

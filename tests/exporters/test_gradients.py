@@ -16,8 +16,8 @@ from dsa_edge.exporters import export
 from dsa_edge.exporters.checkpoint import open_checkpoint
 from dsa_edge.exporters.decoder import build_decoder
 from dsa_edge.exporters.methods import Chains
+from dsa_edge.exporters.model import AdaptedModel, TorchCaller
 from dsa_edge.exporters.onnx import Session
-from dsa_edge.exporters.parts import AdaptedModel, TorchCaller
 from dsa_edge.kinds import KINDS
 from dsa_edge.runtime import Budget, Example, Hyperparameters, Personalizer
 

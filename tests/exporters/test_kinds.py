@@ -16,7 +16,7 @@ from dsa_edge.exporters import export
 from dsa_edge.exporters.adapters import BLOCKS, Block, Route
 from dsa_edge.exporters.checkpoint import open_checkpoint
 from dsa_edge.exporters.decoder import build_decoder
-from dsa_edge.exporters.parts import AdaptedModel
+from dsa_edge.exporters.model import AdaptedModel
 from dsa_edge.kinds import KINDS, Geometry
 from dsa_edge.runtime import Example, Personalizer
 

@@ -16,7 +16,7 @@ from dsa_edge.errors import ExportError, MissingDependencyError, UsageError
 from dsa_edge.exporters import _export
 from dsa_edge.exporters.checkpoint import open_checkpoint
 from dsa_edge.exporters.decoder import Linear, build_decoder, quantize
-from dsa_edge.exporters.parts import AdaptedModel
+from dsa_edge.exporters.model import AdaptedModel
 from dsa_edge.kernels.library import library_path
 
 pytest.importorskip("executorch", reason="ExecuTorch is not installed")

@@ -14,7 +14,7 @@ from dsa_edge.exporters.adapters import Route, make_blocks
 from dsa_edge.exporters.adapters.core import Core
 from dsa_edge.exporters.checkpoint import open_checkpoint
 from dsa_edge.exporters.decoder import build_decoder
-from dsa_edge.exporters.parts import AdaptedModel
+from dsa_edge.exporters.model import AdaptedModel
 from dsa_edge.exporters.subspace import truncated_svd
 from dsa_edge.kinds import Geometry
 

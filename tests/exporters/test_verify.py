@@ -12,11 +12,11 @@ import onnx
 import pytest
 from manifests import edit_manifest
 
-from dsa_edge.bundle import hash_file
+from dsa_edge.bundle import Bundle, hash_file
 from dsa_edge.errors import VerifyError
 from dsa_edge.exporters import verify
-from dsa_edge.exporters.onnx import read_weights
 from dsa_edge.manifest import FileEntry, Manifest
+from dsa_edge.weights import read_frozen
 
 STAGES = ["files", "graphs", "logits", "shipped", "probe", "choose", "adapter", "golden"]
 DATA = "onnx/base.onnx_data"
@@ -89,7 +89,7 @@ def test_one_changed_byte_of_the_weights_is_found_first(bundle_copy: Path) -> No
 
 def test_weights_exchanged_with_their_hashes_change_the_golden_text(bundle_copy: Path) -> None:
     """Everything agrees with itself here; only the recorded tokens tell the models apart."""
-    codes = read_weights(bundle_copy)["decoder.embedding.codes"]
+    codes = read_frozen(Bundle.open(bundle_copy))["decoder.embedding.codes"]
     raw = np.memmap(bundle_copy / DATA, np.uint8, "r+")
     start = codes.offset  # type: ignore[attr-defined]
     rows = raw[start : start + codes.nbytes].reshape(len(codes), -1)

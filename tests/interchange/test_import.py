@@ -16,9 +16,9 @@ from safetensors.numpy import save_file
 from dsa_edge.adapter import Adapter, load_adapter
 from dsa_edge.bundle import Bundle
 from dsa_edge.errors import AdapterError
-from dsa_edge.interchange import export_adapter, import_adapter
-from dsa_edge.interchange._deltas import Delta, deltas
-from dsa_edge.interchange._names import parse
+from dsa_edge.runtime.interchange import export_adapter, import_adapter
+from dsa_edge.runtime.interchange._deltas import Delta, deltas
+from dsa_edge.runtime.interchange._names import parse
 
 Write = Callable[..., Path]
 

@@ -103,5 +103,5 @@ def test_wrong_use_is_one_sentence(
 
 
 def test_devices_need_no_torch_for_it() -> None:
-    program = "import sys, dsa_edge.interchange; sys.exit('torch' in sys.modules)"
+    program = "import sys, dsa_edge.runtime.interchange; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0

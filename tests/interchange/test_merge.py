@@ -18,11 +18,11 @@ from dsa_edge.errors import AdapterError
 from dsa_edge.exporters.checkpoint import open_checkpoint
 from dsa_edge.exporters.checkpoint._huggingface_config import huggingface_spec, text_config
 from dsa_edge.exporters.decoder import DecoderSpec, quantize
-from dsa_edge.interchange import merge_adapter, merge_loss
-from dsa_edge.interchange._base import Quantized, open_base
-from dsa_edge.interchange._checkpoint import config_of
-from dsa_edge.interchange._deltas import deltas
 from dsa_edge.manifest import TokenizerInfo
+from dsa_edge.runtime.interchange import merge_adapter, merge_loss
+from dsa_edge.runtime.interchange._base import Quantized, open_base
+from dsa_edge.runtime.interchange._checkpoint import config_of
+from dsa_edge.runtime.interchange._deltas import deltas
 
 Exported = Callable[..., Bundle]
 Learned = Callable[[Bundle], Adapter]

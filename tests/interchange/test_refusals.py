@@ -14,8 +14,8 @@ from foreign import Q, pair, tensors
 
 from dsa_edge.bundle import Bundle
 from dsa_edge.errors import AdapterError, BundleError
-from dsa_edge.interchange import import_adapter
-from dsa_edge.interchange._weights import _fields, read_frozen
+from dsa_edge.runtime.interchange import import_adapter
+from dsa_edge.weights import _fields, read_frozen
 
 Write = Callable[..., Path]
 

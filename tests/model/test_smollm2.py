@@ -13,8 +13,8 @@ from dsa_edge.errors import DsaEdgeError
 from dsa_edge.exporters import export
 from dsa_edge.exporters.checkpoint import open_checkpoint
 from dsa_edge.exporters.decoder import QuantizedWeight
-from dsa_edge.exporters.onnx import read_weights
 from dsa_edge.runtime import Budget, Personalizer
+from dsa_edge.weights import read_frozen
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 
@@ -30,7 +30,7 @@ def test_the_bundle_keeps_the_bits_and_the_size(smol: Path, smollm2: Path) -> No
     opened = Bundle.open(smol)
     assert opened.bytes <= 125e6
     assert opened.manifest.base.licence == "apache-2.0"
-    weights, source = read_weights(smol), open_checkpoint(smollm2)
+    weights, source = read_frozen(Bundle.open(smol, check_hashes=False)), open_checkpoint(smollm2)
     for name, stem in (
         ("layers.0.down", "decoder.layers.0.linears.down"),
         ("layers.29.q", "decoder.layers.29.linears.q"),

@@ -32,7 +32,7 @@ def fixed_chunks(rows: int = 10_000, cache: int = 2**30, tokens: int = 400) -> C
 class StubEngine:
     """Stands in for an engine; `broken` makes every loss NaN."""
 
-    name, kernels, loaded_mb, from_storage = "stub", "none", 0.0, 0
+    name, kernels, loaded_mb, from_storage, gradients = "stub", "none", 0.0, 0, False
 
     def __init__(self, bundle: Path, broken: bool = False) -> None:
         self.bundle = Bundle.open(bundle, check_hashes=False)

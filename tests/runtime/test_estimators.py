@@ -14,7 +14,7 @@ import pytest
 from dsa_edge.errors import UsageError
 from dsa_edge.runtime._calibration import softmax
 from dsa_edge.runtime._hyperparameters import ESTIMATORS, Hyperparameters
-from dsa_edge.runtime.estimators import MAKERS, Estimator, Space, make_estimator, mask_of, quzo
+from dsa_edge.runtime.estimators import MAKERS, Probing, Space, make_estimator, mask_of, quzo
 from dsa_edge.runtime.estimators.one_sided import OneSided
 from dsa_edge.runtime.estimators.quzo import DELTA, MOST, Quzo
 from dsa_edge.runtime.estimators.sparse import Sparse
@@ -29,7 +29,7 @@ DRAWS = 8000
 RANDOM = ("antithetic", "lowrank", "mezo", "one-sided", "quzo", "sparse")  # in their directions
 
 
-def make(name: str, seed: int = 3, start: np.ndarray = THETA, **choices: object) -> Estimator:
+def make(name: str, seed: int = 3, start: np.ndarray = THETA, **choices: object) -> Probing:
     given = {"queries": 2 if name == "one-sided" else 1, "epsilon": 0.01, "refresh": 1, **choices}
     hyper = Hyperparameters(estimator=name, **given)  # type: ignore[arg-type]
     return make_estimator(hyper, seed, Space(start, SHAPES if start.size == N else ()))
@@ -69,7 +69,7 @@ class Linear:
 
 
 def estimates(
-    model: Softmax | Linear, estimator: Estimator, theta: np.ndarray, draws: int
+    model: Softmax | Linear, estimator: Probing, theta: np.ndarray, draws: int
 ) -> Iterator[np.ndarray]:
     """Gradients of step after step at the same θ; those of `one-sided` in its paper's scale."""
     for step in range(draws):
@@ -80,7 +80,7 @@ def estimates(
         yield gradient.astype(np.float64) * scale
 
 
-def wanted(estimator: Estimator, gradient: np.ndarray) -> np.ndarray:
+def wanted(estimator: Probing, gradient: np.ndarray) -> np.ndarray:
     """What an estimator estimates of a gradient."""
     if not isinstance(estimator, Sparse):
         return gradient
@@ -164,7 +164,7 @@ def test_axes_refuse_more_lanes_than_anyone_would_wait_for() -> None:
     assert make("axes", queries=1000).lanes == 2 * N
 
 
-def roundings(estimator: Estimator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def roundings(estimator: Probing) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Normal numbers, and both of their roundings."""
     assert isinstance(estimator, Quzo)
     size = estimator.space.size

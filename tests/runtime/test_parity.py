@@ -21,7 +21,7 @@ from torch import Tensor
 from dsa_edge.adapter import Adapter
 from dsa_edge.bundle import Bundle
 from dsa_edge.exporters._reload import reload_model
-from dsa_edge.exporters.parts import AdaptedModel
+from dsa_edge.exporters.model import AdaptedModel
 from dsa_edge.manifest import Manifest
 from dsa_edge.runtime import Budget, Example, Personalizer, Sampling
 from dsa_edge.runtime._cache import PromptCache

@@ -12,10 +12,11 @@ import numpy as np
 from dsa_edge.adapter import Adapter, write_atomic
 from dsa_edge.bundle import Bundle
 from dsa_edge.errors import AdapterError
-from dsa_edge.interchange._deltas import Delta, deltas
-from dsa_edge.interchange._files import CONFIG, PEFT_WEIGHTS
-from dsa_edge.interchange._import import acts_elsewhere
-from dsa_edge.interchange._names import MODULES, module_name
+from dsa_edge.kinds import MODULES
+from dsa_edge.runtime.interchange._deltas import Delta, deltas
+from dsa_edge.runtime.interchange._files import CONFIG, PEFT_WEIGHTS
+from dsa_edge.runtime.interchange._import import acts_elsewhere
+from dsa_edge.runtime.interchange._names import module_name
 
 __all__ = ["Exported", "export_adapter", "new_folder"]
 

@@ -20,7 +20,13 @@ from numpy.typing import NDArray
 from dsa_edge.bundle import Bundle
 from dsa_edge.errors import BundleError
 
-__all__ = ["read_frozen"]
+__all__ = ["read_frozen", "stem_of"]
+
+_ENDS = {
+    "embedding": "decoder.embedding",
+    "head": "decoder.top.table",
+    "final_norm": "decoder.top.norm.gain",
+}
 
 _GRAPH, _INITIALIZER = 7, 5
 _DIMS, _TYPE, _NAME, _EXTERNAL = 1, 2, 8, 13
@@ -48,6 +54,19 @@ def read_frozen(bundle: Bundle) -> dict[str, Array]:
             f"the weights of {bundle.path} cannot be read ({error}): copy or export the bundle "
             "again."
         ) from error
+
+
+def stem_of(name: str) -> str:
+    """What a tensor of canonical name (`layers.3.q`, `embedding` …) is called in a bundle.
+
+    Quantized ones end in `.codes`, `.scales` and `.minimum`.
+    """
+    if name in _ENDS:
+        return _ENDS[name]
+    _, layer, part = name.split(".", 2)
+    if part.startswith("norms."):
+        return f"decoder.layers.{layer}.{part}.gain"
+    return f"decoder.layers.{layer}.linears.{part}"
 
 
 def _factors(bundle: Bundle) -> dict[str, Array]:
@@ -83,7 +102,7 @@ def _mapped(folder: Path, tensor: memoryview, entry: dict[str, str]) -> Array:
         raise ValueError(f"a tensor of shape {shape} at byte {offset} is not in {file.name}")
     if not math.prod(shape):
         return np.empty(shape, dtype)
-    return np.memmap(file, dtype, "r", offset, shape)
+    return np.memmap(file, dtype, "c", offset, shape)  # torch wants what it could write to
 
 
 def _all(message: memoryview, field: int) -> Iterator[memoryview]:

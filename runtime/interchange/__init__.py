@@ -9,9 +9,9 @@ numpy and safetensors only, so it works on a device. Read `_names.py` (keys), `_
 configuration means), `_import.py`, `_deltas.py` (our kinds as B and A), `_export.py`, `_merge.py`.
 """
 
-from dsa_edge.interchange._export import Exported, export_adapter
-from dsa_edge.interchange._import import Imported, import_adapter
-from dsa_edge.interchange._merge import Merged, merge_adapter, merge_loss
+from dsa_edge.runtime.interchange._export import Exported, export_adapter
+from dsa_edge.runtime.interchange._import import Imported, import_adapter
+from dsa_edge.runtime.interchange._merge import Merged, merge_adapter, merge_loss
 
 __all__ = [
     "Exported",

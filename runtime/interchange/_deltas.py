@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from dsa_edge.adapter import Adapter
 from dsa_edge.bundle import Bundle
 from dsa_edge.errors import AdapterError
-from dsa_edge.interchange._weights import read_frozen
 from dsa_edge.kinds import Geometry
+from dsa_edge.weights import read_frozen
 
 __all__ = ["Delta", "deltas"]
 

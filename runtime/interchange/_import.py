@@ -20,15 +20,16 @@ from numpy.typing import NDArray
 from dsa_edge.adapter import Adapter, AdapterSpec, Slot, load_adapter
 from dsa_edge.bundle import Bundle
 from dsa_edge.errors import AdapterError
-from dsa_edge.interchange._files import (
+from dsa_edge.kinds import MODULES
+from dsa_edge.runtime.interchange._files import (
     Shape,
     read_config,
     read_shapes,
     read_tensors,
     weights,
 )
-from dsa_edge.interchange._names import MODULES, Part, parse
-from dsa_edge.interchange._rules import Rules, read_rules
+from dsa_edge.runtime.interchange._names import Part, parse
+from dsa_edge.runtime.interchange._rules import Rules, read_rules
 
 __all__ = ["Imported", "Mapped", "import_adapter"]
 

@@ -20,11 +20,11 @@ import numpy as np
 from dsa_edge.adapter import Adapter
 from dsa_edge.bundle import Bundle
 from dsa_edge.errors import AdapterError
-from dsa_edge.interchange._base import Base, Quantized, open_base
-from dsa_edge.interchange._checkpoint import write_checkpoint
-from dsa_edge.interchange._deltas import Delta, deltas
-from dsa_edge.interchange._export import new_folder
-from dsa_edge.interchange._import import acts_elsewhere
+from dsa_edge.runtime.interchange._base import Base, Quantized, open_base
+from dsa_edge.runtime.interchange._checkpoint import write_checkpoint
+from dsa_edge.runtime.interchange._deltas import Delta, deltas
+from dsa_edge.runtime.interchange._export import new_folder
+from dsa_edge.runtime.interchange._import import acts_elsewhere
 
 __all__ = ["Loss", "Merged", "merge_adapter", "merge_loss"]
 

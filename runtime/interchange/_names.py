@@ -10,17 +10,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-__all__ = ["MODULES", "Part", "module_name", "parse"]
+from dsa_edge.kinds import MODULES
 
-MODULES = {
-    "q": "self_attn.q_proj",
-    "k": "self_attn.k_proj",
-    "v": "self_attn.v_proj",
-    "o": "self_attn.o_proj",
-    "gate": "mlp.gate_proj",
-    "up": "mlp.up_proj",
-    "down": "mlp.down_proj",
-}
+__all__ = ["Part", "module_name", "parse"]
+
 _TARGETS = {module: target for target, module in MODULES.items()}
 # Where the language model lies: plain, and the two layouts of models that also see.
 _KEY = re.compile(

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from dsa_edge.adapter import write_atomic
 from dsa_edge.bundle import Bundle
 from dsa_edge.errors import AdapterError
-from dsa_edge.interchange._base import Base
-from dsa_edge.interchange._deltas import Delta
-from dsa_edge.interchange._names import MODULES, module_name
+from dsa_edge.kinds import MODULES
 from dsa_edge.manifest import TokenizerInfo
+from dsa_edge.runtime.interchange._base import Base
+from dsa_edge.runtime.interchange._deltas import Delta
+from dsa_edge.runtime.interchange._names import module_name
 
 __all__ = ["config_of", "write_checkpoint"]
 
