@@ -21,16 +21,23 @@ __all__ = ["report"]
 Record = dict[str, Any]
 SHARES = (0.8, 0.95)  # of the first-order gain
 GROUPS = {
-    "Kinds of adapters": lambda r: r.get("estimator") == "antithetic" and r["optimizer"] == "adam",
+    "Kinds of adapters": lambda r: _way(r) == ("antithetic", 0, "adam"),
+    "Kinds of adapters, lanes on one side": lambda r: _way(r) == ("one-sided", 0, "adam"),
     "Estimators and optimizers": lambda r: (
-        r["kind"] in ("core", "diagonal")
+        _way(r)
+        and r["kind"] in ("core", "diagonal", "parallel", "scale")
+        and not r["published"]
         and r["estimator"] != "exact"
-        and (r["kind"], r["estimator"], r["optimizer"]) != ("diagonal", "antithetic", "adam")
+        and (r["kind"] == "core" or r["queries"] or r["estimator"] == "axes")
     ),
+    "Five times the steps": lambda r: r.get("times", 1) > 1,
     "As published": lambda r: bool(r["published"]),
     "First order": lambda r: r["estimator"] == "exact",
 }
-PLOTS = ("kinds.png", "estimators.png", "published.png", "first-order.png")
+PLOTS = (
+    "kinds.png", "one-sided.png", "estimators.png", "longer.png", "published.png",
+    "first-order.png",
+)  # fmt: skip
 MARK = "<!-- what follows is written by `python benchmarks/methods.py --report` -->"
 K = 1000
 
@@ -50,6 +57,13 @@ def report(records: list[Record], folder: Path) -> Record:
     page.write_text(f"{head}{MARK}\n\n{text}\n")
     plotted = _plot(fits, folder)
     return {"goals": goals, "rows": rows, "text": text, "plots": plotted}
+
+
+def _way(r: Record) -> tuple[Any, ...]:
+    """How a row learns, where it has the tokens of others; else nothing."""
+    if "kind" not in r or r.get("times", 1) > 1 or r["published"]:
+        return ()
+    return r["estimator"], r["queries"], r["optimizer"]
 
 
 def _of(fits: list[Record], name: str, task: str) -> list[Record]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from _tasks import TASKS
 
 from dsa_edge.adapter import AdapterSpec
 from dsa_edge.kinds import KINDS
@@ -21,14 +22,17 @@ __all__ = ["WHOLE", "Row", "rows", "settings", "steps_of"]
 WHOLE = "lora-whole"  # first order on whole sentences, all layers: what others do
 LANES = 32  # of a step of the default; a row with others gets more or fewer steps
 FACTORS = (0.1, 0.3, 3.0, 10.0)  # of the rate, and then of the radius, that are tried
+CHOICES = tuple(task for task in TASKS if task != "posts")  # posts take fifty times as long
+LONG = ("news", "mails")  # whose prompts are most of what a fit costs
+LONGER = 5  # times the tokens of a step, where steps are nearly free beside the prompts
 
 
 @dataclass(frozen=True)
 class Row:
     """One way to learn. targets: of the adapter, none for the kind's own; queries: 0 for its own.
 
-    published: the method that the row follows, where it follows one closely. free: whether it is
-    also run where every token is a target, which takes fifty times as long.
+    published: the method that the row follows, where it follows one closely. tasks: where it is
+    run. times: how many times the forward tokens of other rows its steps may take.
     """
 
     kind: str
@@ -38,14 +42,21 @@ class Row:
     targets: tuple[str, ...] = ()
     queries: int = 0
     published: str = ""
-    free: bool = True
+    tasks: tuple[str, ...] = TASKS
+    times: int = 1
 
     @property
     def name(self) -> str:
         """As tables show it."""
         rank = f" {self.rank}" if self.rank else ""
         queries = f" q{self.queries}" if self.queries else ""
-        return f"{self.kind}{rank} · {self.estimator}{queries} · {self.optimizer}"
+        times = f" × {self.times}" if self.times > 1 else ""
+        return f"{self.kind}{rank} · {self.estimator}{queries} · {self.optimizer}{times}"
+
+    @property
+    def tuned(self) -> Row:
+        """The row whose tuning serves this one."""
+        return replace(self, tasks=TASKS, times=1)
 
     @property
     def spec(self) -> AdapterSpec:
@@ -58,6 +69,7 @@ class Row:
         return replace(made, queries=self.queries) if self.queries else made
 
 
+FEW = ("diagonal", "bias", "scale", "parallel")  # kinds that did best with two-sided lanes
 QV = ("q", "v")  # what LoRA and its descendants adapt
 SHAPES = {"lora": (8, QV), "lora-frozen": (16, QV)}  # rank and targets as published
 
@@ -68,8 +80,25 @@ def rows(kinds: tuple[str, ...], estimators: tuple[str, ...]) -> list[Row]:
         Row("core"),
         *(_row(kind) for kind in KINDS if kind != "core"),
         *(_row(kind, "exact") for kind in KINDS),
-        *(Row("core", e, free=e != "axes") for e in ESTIMATORS if e not in ("antithetic", "exact")),
-        *(Row("core", "antithetic", how, free=False) for how in ("sgd", "normalized")),
+        *(
+            Row("core", e, tasks=CHOICES if e == "axes" else TASKS)
+            for e in ESTIMATORS if e not in ("antithetic", "exact")
+        ),
+        *(Row("core", "antithetic", how, tasks=CHOICES) for how in ("sgd", "normalized")),
+        *(Row(kind, "one-sided") for kind in FEW),
+        *(Row("core", "antithetic", queries=q) for q in (4, 8)),
+        *(Row("core", "one-sided", queries=q) for q in (4, 8)),
+        *(Row(kind, "one-sided", queries=8) for kind in (*FEW, "kron")),
+        *(Row(kind, queries=4) for kind in ("parallel", "scale")),
+        *(
+            Row(kind, e, tasks=LONG, times=LONGER)
+            for kind in ("core", *FEW) for e in ("antithetic", "one-sided")
+        ),
+        *(
+            Row(kind, "one-sided", queries=8, tasks=LONG, times=LONGER)
+            for kind in ("core", *FEW, "kron")
+        ),
+        Row("core", queries=8, tasks=LONG, times=LONGER),
         _row("lora", "mezo", "sgd", 1, "MeZO"),
         _row("lora-frozen", "antithetic", "sgd", 4, "MobiZO"),
         _row("lora", "one-sided", "sgd", 0, "FZOO"),
@@ -77,8 +106,8 @@ def rows(kinds: tuple[str, ...], estimators: tuple[str, ...]) -> list[Row]:
         _row("lora", "lowrank", "sgd", 0, "LOZO"),
         _row("lora", "sparse", "sgd", 0, "Sparse-MeZO"),
         _row("scale", "antithetic", "sgd", 4, "QZO"),
-        Row("diagonal", "axes", free=False),
-    ]
+        Row("diagonal", "axes", tasks=CHOICES),
+    ]  # fmt: skip
     chosen = [row for row in wanted if row.kind in kinds and row.estimator in estimators]
     return sorted(chosen, key=lambda row: row.estimator == "mezo")
 
@@ -88,8 +117,8 @@ def _row(
     published: str = "",
 ) -> Row:  # fmt: skip
     rank, targets = SHAPES.get(kind, (0, ()))
-    free = not published
-    return Row(kind, estimator, optimizer, rank, targets, queries, published, free)
+    tasks = CHOICES if published else TASKS
+    return Row(kind, estimator, optimizer, rank, targets, queries, published, tasks)
 
 
 def lanes_of(hyper: Hyperparameters, size: int) -> int:

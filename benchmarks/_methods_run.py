@@ -149,7 +149,7 @@ class Adapted:
         """One fit with one seed, and how its adapters do on held-out examples."""
         hyper = Hyperparameters.from_dict(chosen)
         examples = self.task.learn(seed)
-        steps = steps_of(hyper, self.size, self.bench.options.steps)
+        steps = steps_of(hyper, self.size, self.bench.options.steps * self.row.times)
         me, report = self._fitted(examples, hyper, seed, steps)
         marks = marked(report.steps, MARKS)
         results = me.evaluate(self.task.held_out, [0, *me.replay(marks), me.version])

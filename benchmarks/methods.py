@@ -121,11 +121,11 @@ class Plan:
         self._given = set[tuple[str, str, bool]]()
         self._wanted = [
             (row, task) for row in wanted for task in tasks
-            if row is None or row.free or task != "posts"
+            if row is None or task in row.tasks
         ]  # fmt: skip
         for record in done:
             self.add(record)
-        tunings = {(_name(row), tuned_on(row, task)) for row, task in self._wanted}
+        tunings = {(_name(row and row.tuned), tuned_on(row, task)) for row, task in self._wanted}
         runs = {(_name(row), task, seed) for row, task in self._wanted for seed in range(seeds)}
         self.left = len(tunings - self._tuned.keys()) + len(runs - self._fitted)
 
@@ -153,9 +153,9 @@ class Plan:
 
     def _job(self, row: Row | None, task: str) -> Job | None:
         where = tuned_on(row, task)
-        settings = self._tuned.get((_name(row), where))
+        settings = self._tuned.get((_name(row and row.tuned), where))
         if settings is None:
-            job = Job(row, where)
+            job = Job(row and row.tuned, where)
         else:
             seeds = range(self._seeds)
             left = tuple(s for s in seeds if (_name(row), task, s) not in self._fitted)
