@@ -25,7 +25,7 @@ GROUPS = {
     "Kinds of adapters, lanes on one side": lambda r: _way(r) == ("one-sided", 0, "adam"),
     "Estimators and optimizers": lambda r: (
         _way(r)
-        and r["kind"] in ("core", "diagonal", "parallel", "scale")
+        and (r["kind"] in ("core", "diagonal") or r["queries"])
         and not r["published"]
         and r["estimator"] != "exact"
         and (r["kind"] == "core" or r["queries"] or r["estimator"] == "axes")
