@@ -223,16 +223,20 @@ def _cpu(folder: Path) -> list[str]:
 def _plot(fits: list[Record], folder: Path) -> list[str]:
     """Learning curves over forward tokens, a file for each group; none without matplotlib."""
     try:
+        from matplotlib import colormaps
         from matplotlib.figure import Figure
     except ImportError:
         return []
     folder.mkdir(parents=True, exist_ok=True)
     made = []
     for name, chosen in zip(PLOTS, GROUPS.values(), strict=True):
-        figure = Figure(figsize=(13, 9), layout="constrained")
-        names = dict.fromkeys(r["row"] for r in fits if r["row"] != WHOLE and chosen(r))
-        colours = {name: f"C{at}" if at < 10 else "k" for at, name in enumerate(names)}
-        for axes, task in zip(figure.subplots(2, 2).flat, TASKS, strict=True):
+        shown = [r for r in fits if r["row"] != WHOLE and chosen(r)]
+        names = dict.fromkeys(r["row"] for r in shown)
+        colours = {name: colormaps["tab20"](at % 20) for at, name in enumerate(names)}
+        tasks = [task for task in TASKS if any(r["task"] == task for r in shown)]
+        tall = (len(tasks) + 1) // 2
+        figure = Figure(figsize=(13, 4.5 * tall), layout="constrained")
+        for axes, task in zip(figure.subplots(tall, 2).flat, tasks, strict=False):
             _curves(axes, [r for r in fits if r["task"] == task], chosen, colours)
             axes.set_title(task)
             axes.set_xlabel("forward tokens, thousands at full depth")
@@ -244,7 +248,7 @@ def _plot(fits: list[Record], folder: Path) -> list[str]:
     return made
 
 
-def _curves(axes: Any, fits: list[Record], chosen: Any, colours: dict[str, str]) -> None:
+def _curves(axes: Any, fits: list[Record], chosen: Any, colours: dict[str, Any]) -> None:
     """Mean curves of the rows of a group, and of first order on whole sentences, dashed."""
     by_row: dict[str, list[Record]] = defaultdict(list)
     for r in fits:

@@ -20,6 +20,7 @@ from dsa_edge.runtime.estimators import Space, make_estimator
 __all__ = ["WHOLE", "Row", "rows", "settings", "steps_of"]
 
 WHOLE = "lora-whole"  # first order on whole sentences, all layers: what others do
+QUERIES = {"antithetic": 16, "one-sided": 16}  # of a row that names none
 LANES = 32  # of a step of the default; a row with others gets more or fewer steps
 FACTORS = (0.1, 0.3, 3.0, 10.0)  # of the rate, and then of the radius, that are tried
 CHOICES = tuple(task for task in TASKS if task != "posts")  # posts take fifty times as long
@@ -66,7 +67,7 @@ class Row:
     def hyper(self, choices: bool) -> Hyperparameters:
         """Settings before they are tuned."""
         made = Hyperparameters.suited(choices, self.estimator, self.optimizer)
-        return replace(made, queries=self.queries) if self.queries else made
+        return replace(made, queries=self.queries or QUERIES.get(self.estimator, made.queries))
 
 
 FEW = ("diagonal", "bias", "scale", "parallel", "kron")  # kinds that did best with two-sided lanes

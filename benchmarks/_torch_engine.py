@@ -154,6 +154,7 @@ def adapted(
     else:
         for layer in range(model.split, decoder.spec.n_layers):
             model.add_blocks(layer)
+        model.blocks.cpu()
         if kept is not None:
             partial = kept.with_suffix(f".{os.getpid()}")
             torch.save(model.blocks, partial)

@@ -13,9 +13,10 @@ from dsa_edge.runtime._hyperparameters import Hyperparameters
 __all__ = ["late", "of_allocation", "of_circumstances", "of_method"]
 
 
-def of_method(hyper: Hyperparameters) -> tuple[str, ...]:
-    """How steps were made, if not as usual."""
-    usual = (hyper.estimator, hyper.optimizer) == ("antithetic", "adam")
+def of_method(hyper: Hyperparameters, choices: bool) -> tuple[str, ...]:
+    """How steps were made, if not as usual for such examples."""
+    suited = Hyperparameters.suited(choices)
+    usual = (hyper.estimator, hyper.optimizer) == (suited.estimator, suited.optimizer)
     method = f"estimator {hyper.estimator}, optimizer {hyper.optimizer}"
     return (method,) * (not usual)
 
