@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 EXAMPLES = 64  # whose prompts are cached; a second fit of them would take as long
-STEPS = {"default": 8, "antithetic": 8, "whole": 2, "whole, checkpoints": 2}
+STEPS = {"default": 8, "one-sided": 8, "whole": 2, "whole, checkpoints": 2}
 TASKS = "reviews", "news"  # prompts of 32 and of 258 tokens, means
 
 
@@ -61,7 +61,7 @@ def _ours(job: dict[str, Any]) -> dict[str, float]:
     from dsa_edge.runtime import Budget, Personalizer
     from dsa_edge.runtime._hyperparameters import Hyperparameters
 
-    estimator = "" if job["side"] == "default" else job["side"]
+    estimator = "antithetic" if job["side"] == "default" else job["side"]
     hyper = Hyperparameters.suited(True, estimator)
     with (
         tempfile.TemporaryDirectory() as store,

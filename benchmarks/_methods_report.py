@@ -25,10 +25,10 @@ GROUPS = {
     "Kinds of adapters, lanes on one side": lambda r: _way(r) == ("one-sided", 0, "adam"),
     "Estimators and optimizers": lambda r: (
         _way(r)
-        and (r["kind"] in ("core", "diagonal") or r["queries"])
+        and (r["kind"] in ("core", "diagonal") or r.get("queries"))
         and not r["published"]
         and r["estimator"] != "exact"
-        and (r["kind"] == "core" or r["queries"] or r["estimator"] == "axes")
+        and (r["kind"] == "core" or r.get("queries") or r["estimator"] == "axes")
     ),
     "Five times the steps": lambda r: r.get("times", 1) > 1,
     "As published": lambda r: bool(r["published"]),
@@ -63,7 +63,7 @@ def _way(r: Record) -> tuple[Any, ...]:
     """How a row learns, where it has the tokens of others; else nothing."""
     if "kind" not in r or r.get("times", 1) > 1 or r["published"]:
         return ()
-    return r["estimator"], r["queries"], r["optimizer"]
+    return r["estimator"], r.get("queries", 0), r["optimizer"]
 
 
 def _of(fits: list[Record], name: str, task: str) -> list[Record]:
@@ -234,6 +234,8 @@ def _plot(fits: list[Record], folder: Path) -> list[str]:
         names = dict.fromkeys(r["row"] for r in shown)
         colours = {name: colormaps["tab20"](at % 20) for at, name in enumerate(names)}
         tasks = [task for task in TASKS if any(r["task"] == task for r in shown)]
+        if not tasks:
+            continue
         tall = (len(tasks) + 1) // 2
         figure = Figure(figsize=(13, 4.5 * tall), layout="constrained")
         for axes, task in zip(figure.subplots(tall, 2).flat, tasks, strict=False):

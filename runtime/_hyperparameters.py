@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -17,16 +17,13 @@ ESTIMATORS = ("antithetic", "axes", "exact", "lowrank", "mezo", "one-sided", "qu
 OPTIMIZERS = ("adam", "momentum", "normalized", "sgd")
 # What runs did before a journal said so.
 ALWAYS = {"estimator": "antithetic", "optimizer": "adam"}
-USUAL_LANES = 3200  # of a fit that is told no number of steps, whatever a step costs
-USUAL_GRADIENTS = 100  # steps of one by exact gradients, each worth more than its lanes
-KEPT = 0.2, 0.7  # shares of such a fit between which numbers are taken away
 
 
 @dataclass(frozen=True)
 class Hyperparameters:
     """What a run is made of, besides its seed and its examples; the defaults suit choices.
 
-    queries: directions a step, q; most estimators run 2q lanes, one-sided q + 1.
+    queries: directions a step, q; most estimators run 2q lanes.
     batch: examples a step. epsilon: radius of the perturbation. rate: the learning rate.
     smoothing: share of each choice's target that all choices share (1512.00567, section 7); a few
     hundred examples otherwise make the adapter overconfident long before it is accurate.
@@ -43,7 +40,7 @@ class Hyperparameters:
     from step `keep_from` to `keep_until` they become fewer, at every `keep_every`th.
     """
 
-    queries: int = 8
+    queries: int = 16
     batch: int = 16
     epsilon: float = 0.1
     rate: float = 0.01
@@ -51,7 +48,7 @@ class Hyperparameters:
     beta1: float = 0.9
     beta2: float = 0.99
     cooldown: float = 1.0
-    estimator: str = "one-sided"
+    estimator: str = "antithetic"
     optimizer: str = "adam"
     share: float = 0.25
     mask: str = ""
@@ -59,8 +56,8 @@ class Hyperparameters:
     refresh: int = 50
     grid: float = 2**-7
     keep: float = 1.0
-    keep_from: int = 71
-    keep_until: int = 249
+    keep_from: int = 20
+    keep_until: int = 70
     keep_every: int = 10
 
     def __post_init__(self) -> None:
@@ -111,41 +108,24 @@ class Hyperparameters:
             )
 
     @classmethod
-    def suited(cls, choices: bool, estimator: str = "", optimizer: str = "adam") -> Hyperparameters:
+    def suited(
+        cls, choices: bool, estimator: str = "antithetic", optimizer: str = "adam"
+    ) -> Hyperparameters:
         """Defaults for examples with choices, or for free responses, which want smaller steps.
 
-        estimator: by default one-sided for choices, antithetic for free responses.
         docs/decisions.md tells where the numbers for each estimator and optimizer come from.
         """
-        estimator = estimator or ("one-sided" if choices else "antithetic")
+        epsilon, rate, smoothing = (0.1, 0.01, 0.2) if choices else (0.03, 3e-3, 0.0)
         _check_name("estimator", estimator, ESTIMATORS)
         _check_name("optimizer", optimizer, OPTIMIZERS)
-        epsilon, rate, smoothing = (0.1, 0.01, 0.2) if choices else (0.03, 3e-3, 0.0)
-        careful = 1.0 if choices else CAREFUL.get(estimator, 1.0)
-        made = cls(
+        return cls(
             queries=QUERIES.get(estimator, 16),
-            epsilon=epsilon * RADII.get(estimator, 1.0) * careful,
+            epsilon=epsilon * RADII.get(estimator, 1.0),
             rate=rate * RATES.get((estimator, optimizer), RATES["any", optimizer]),
             smoothing=smoothing,
             estimator=estimator,
             optimizer=optimizer,
         )
-        first, last = (round(share * made.usual_steps) for share in KEPT)
-        return replace(made, keep_from=first, keep_until=last)
-
-    @property
-    def lanes(self) -> int:
-        """Lanes that a step costs, where the adapter has as many numbers as there are queries."""
-        if self.estimator == "exact":
-            return 4
-        return self.queries + 1 if self.estimator == "one-sided" else 2 * self.queries
-
-    @property
-    def usual_steps(self) -> int:
-        """Steps of a fit that is told no number of them."""
-        if self.estimator == "exact":
-            return USUAL_GRADIENTS
-        return max(1, round(USUAL_LANES / self.lanes))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Value]) -> Hyperparameters:
@@ -161,9 +141,8 @@ class Hyperparameters:
 
 
 # What suits an estimator, as factors of what suits antithetic and adam.
-QUERIES = {"antithetic": 8, "axes": 64, "one-sided": 8}
+QUERIES = {"axes": 64}
 RADII = {"axes": 5.0}
-CAREFUL = {"lowrank": 0.3, "one-sided": 0.3, "quzo": 0.3}  # of radii, for free responses
 RATES = {
     ("any", "adam"): 1.0,
     ("any", "momentum"): 10.0,

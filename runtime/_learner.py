@@ -113,8 +113,8 @@ class Learner(Measured):
         wait = self._waiting(conditions, on_pause or _ignore)
         with self._store.writing():
             choices = all(example.choices for example in examples)
-            known = self.bundle.manifest, choices, hyperparameters, bool(privacy)
-            pace = Pace(wish.budget.steps or usual_steps(*known), wish.budget, wait)
+            usual = usual_steps(self.bundle.manifest, choices, hyperparameters)
+            pace = Pace(wish.budget.steps or usual, wish.budget, wait)
             return self._fit(examples, wish, pace)
 
     def plan(
@@ -232,7 +232,7 @@ class Learner(Measured):
     ) -> tuple[str, ...]:
         alone = len(course.held_out) == len(objective)
         return (
-            *of_method(course.hyper, objective.all_choices),
+            *of_method(course.hyper),
             *of_allocation(course.hyper, outcome.adapter, self.bundle.manifest.slots),
             *course.notes,
             *late(given, len(objective)),
@@ -268,7 +268,7 @@ class Learner(Measured):
 
         encoded = self._encoder.encode_all(examples)
         choices = all(e.choices for e in encoded)
-        hyper = self._settled(choices, wish)
+        hyper = settled(self.bundle.manifest, choices, wish.hyperparameters)
         content = sum(map(_kept_bytes, examples)) if wish.remember else 0
         growth = self._growth(pace.steps, hyper, len(encoded), content)
         pace.pause()
@@ -276,10 +276,6 @@ class Learner(Measured):
         objective = self._objective(encoded, wish.budget, on_prefill, deadline, growth)
         self._engine.release("prefill")
         return objective
-
-    def _settled(self, choices: bool, wish: _Wish) -> Hyperparameters:
-        given = wish.hyperparameters
-        return settled(self.bundle.manifest, choices, given, bool(wish.privacy))
 
     def _growth(self, steps: int, hyper: Hyperparameters, examples: int, content: int = 0) -> int:
         """Bytes that a fit adds to the store at most; none to one in memory.
@@ -306,7 +302,7 @@ class Learner(Measured):
     def _course(
         self, objective: Objective, old: Adapter, ids: Sequence[str], wish: _Wish, steps: int
     ) -> Course:
-        hyper = self._settled(objective.all_choices, wish)
+        hyper = settled(self.bundle.manifest, objective.all_choices, wish.hyperparameters)
         if wish.privacy is None:
             return OpenCourse(objective, old.vector, hyper, wish.seed)
         return PrivateCourse(objective, ids, hyper, wish.seed, wish.privacy, steps, self.fits())

@@ -13,10 +13,9 @@ from dsa_edge.runtime._hyperparameters import Hyperparameters
 __all__ = ["late", "of_allocation", "of_circumstances", "of_method"]
 
 
-def of_method(hyper: Hyperparameters, choices: bool) -> tuple[str, ...]:
-    """How steps were made, if not as usual for such examples."""
-    suited = Hyperparameters.suited(choices)
-    usual = (hyper.estimator, hyper.optimizer) == (suited.estimator, suited.optimizer)
+def of_method(hyper: Hyperparameters) -> tuple[str, ...]:
+    """How steps were made, if not as usual."""
+    usual = (hyper.estimator, hyper.optimizer) == ("antithetic", "adam")
     method = f"estimator {hyper.estimator}, optimizer {hyper.optimizer}"
     return (method,) * (not usual)
 

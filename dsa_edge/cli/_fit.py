@@ -37,13 +37,12 @@ __all__ = [
 WHEN = ("charging", "battery", "celsius", "idle")
 METHODS = """\
 estimators, how gradients come of losses:
-  antithetic   pairs along random signs, all in one forward (the default for free responses)
+  antithetic   pairs along random signs, all in one forward (the default)
   axes         pairs along coordinate axes, a block of --queries of them a step
   exact        the gradient itself, where the bundle was exported with --gradients
   lowrank      pairs along low-rank Gaussian matrices (LOZO)
   mezo         pairs along Gaussian directions, one after the other (MeZO)
-  one-sided    signs on one side of the centre, over the spread of losses (FZOO; the default for
-               choices)
+  one-sided    signs on one side of the centre, over the spread of losses (FZOO)
   quzo         an int8 adapter, probed and moved by randomly rounded numbers (QuZO)
   sparse       Gaussian pairs on a fixed quarter of the numbers (Sparse-MeZO, SensZOQ)
 optimizers, what is made of a gradient:
@@ -65,7 +64,7 @@ def add_budget(made: argparse.ArgumentParser) -> None:
     made.add_argument("--queries", type=int, help="directions a step, or axes")
     made.add_argument("--batch", type=int, help="examples a step")
     method = made.add_argument_group("method", METHODS)
-    method.add_argument("--estimator", metavar="NAME", help="default: as the examples want it")
+    method.add_argument("--estimator", metavar="NAME", help="default: antithetic")
     method.add_argument("--optimizer", metavar="NAME", help="default: adam")
     method.add_argument(
         "--keep", type=float, metavar="SHARE", help="of the numbers, those that matter (AdaLoRA)"
@@ -111,10 +110,8 @@ def hyperparameters_of(
     if not method and not numbers:
         return None  # a fit then takes the bundle's own
     choices = all(example.choices for example in examples)
-    private = getattr(arguments, "privacy", None) is not None
-    usual = settled(manifest, choices, None, private)
-    suited = Hyperparameters.suited(choices, **{"estimator": usual.estimator, **method})
-    return replace(suited if method else usual, **numbers)
+    suited = Hyperparameters.suited(choices, **method)
+    return replace(suited if method else settled(manifest, choices, None), **numbers)
 
 
 def privacy_of(arguments: argparse.Namespace) -> Privacy | None:
