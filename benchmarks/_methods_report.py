@@ -1,8 +1,9 @@
 """What the runs of `methods.py` come to: a summary, tables for docs/results/methods.md, and plots.
 
-A row reaches a share of the first-order gain at the first evaluated adapter that is at least so
-good. The gain is that of LoRA on whole sentences: from the base, without any label biases, to the
-best point of its curve, mean over its seeds. Steps and tokens are medians over a row's seeds.
+A row reaches a share of the first-order gain at the first point of its curve, mean over its seeds,
+that is at least so good: single runs pass a level by luck, and are counted at the end alone. The
+gain is that of LoRA on whole sentences: from the base, without any label biases, to the best point
+of its mean curve.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 from _methods_rows import WHOLE
 from _tasks import TASKS
+from numpy.typing import NDArray
 
 __all__ = ["report"]
 
@@ -25,8 +27,6 @@ GROUPS = {
     "Kinds of adapters, lanes on one side": lambda r: _way(r) == ("one-sided", 0, "adam"),
     "Estimators and optimizers": lambda r: (
         _way(r)
-        and (r["kind"] in ("core", "diagonal") or r.get("queries"))
-        and not r["published"]
         and r["estimator"] != "exact"
         and (r["kind"] == "core" or r.get("queries") or r["estimator"] == "axes")
     ),
@@ -78,7 +78,7 @@ def _sign(task: str) -> int:
 def _goal(fits: list[Record], task: str) -> Record:
     """The first-order gain of a task, and where its shares lie."""
     whole = _of(fits, WHOLE, task)
-    curve = np.mean([[value for _, _, value in r["curve"]] for r in whole], 0)
+    curve = _mean_curve(whole)[:, 2]
     base = float(np.mean([r["before"] for r in whole]))
     best = float((curve * _sign(task)).max() * _sign(task))
     levels = {share: base + share * (best - base) for share in SHARES}
@@ -91,20 +91,25 @@ def _cell(runs: list[Record], goal: Record) -> Record | None:
         return None
     sign = _sign(runs[0]["task"])
     after = [r["after"] for r in runs]
-    reached = {}
+    reached, held = {}, {}
     for share, level in goal["levels"].items():
-        first = [
-            next(((s, t) for s, t, v in r["curve"] if sign * v >= sign * level), None) for r in runs
-        ]
-        known = [pair for pair in first if pair]
-        often = 2 * len(known) > len(runs)
-        reached[share] = np.median(known, 0).tolist() if often else None
+        good = [point for point in _mean_curve(runs) if sign * point[2] >= sign * level]
+        reached[share] = good[0][:2].tolist() if good else None
+        held[share] = sum(sign * value >= sign * level for value in after)
     return {
         "seeds": len(runs), "mean": float(np.mean(after)), "sd": float(np.std(after)),
         "steps": float(np.median([r["steps"] for r in runs])),
         "tokens": float(np.median([r["tokens"] for r in runs])),
         "kept": sum(r["verdict"] in ("improved", "") for r in runs), "reached": reached,
+        "held": held,
     }  # fmt: skip
+
+
+def _mean_curve(runs: list[Record]) -> NDArray[np.float64]:
+    """(steps, tokens, value) at the same shares of each run, (points, 3), mean over seeds."""
+    length = min(len(r["curve"]) for r in runs)
+    mean: NDArray[np.float64] = np.mean([r["curve"][:length] for r in runs], 0)
+    return mean
 
 
 def _goal_text(goals: dict[str, Record]) -> str:
@@ -136,7 +141,8 @@ def _tables(
         lines += [_line(name, known[name], rows[name], _result) for name in names]
         lines += [
             "",
-            f"Thousand full-depth tokens to 80 % and to 95 % of the gain (steps); {title}:",
+            f"Thousand full-depth tokens to 80 % and to 95 % of the gain (steps; seeds that end "
+            f"there); {title}:",
         ]
         lines += ["", f"| row | {tasks} |", "| --- |" + " --- |" * len(goals)]
         for name in names:
@@ -181,8 +187,11 @@ def _result(cell: Record | None) -> str:
 def _reached(cell: Record | None) -> str:
     if cell is None:
         return "–"
-    pairs = cell["reached"].values()
-    shown = [f"{pair[1] / K:.0f} ({pair[0]:.0f})" if pair else "–" for pair in pairs]
+    pairs, count = cell["reached"].values(), cell["seeds"]
+    shown = [
+        f"{pair[1] / K:.0f} ({pair[0]:.0f}; {held}/{count})" if pair else "–"
+        for pair, held in zip(pairs, cell["held"].values(), strict=True)
+    ]
     return ", ".join(shown) if any(pairs) else f"– in {cell['tokens'] / K:.0f}"
 
 
@@ -257,8 +266,7 @@ def _curves(axes: Any, fits: list[Record], chosen: Any, colours: dict[str, Any])
         if r["row"] == WHOLE or chosen(r):
             by_row[r["row"]].append(r)
     for name, runs in by_row.items():
-        length = min(len(r["curve"]) for r in runs)
-        points = np.mean([[[t, v] for _, t, v in r["curve"][:length]] for r in runs], 0)
+        points = _mean_curve(runs)[:, 1:]
         style = {"linestyle": "--", "color": "k"} if name == WHOLE else {"color": colours[name]}
         axes.plot(points[:, 0] / K, points[:, 1], label=name, linewidth=1, **style)
 

@@ -1,6 +1,6 @@
 """Every kind of adapter and every estimator on the same four tasks, with first order beside them.
 
-    python benchmarks/methods.py --json --device cuda --workers 8    # about 20 minutes on an H100
+    python benchmarks/methods.py --json --device cuda --workers 8    # two hours on an H100
     python benchmarks/methods.py --kinds core --estimators antithetic,exact --tasks reviews
     python benchmarks/methods.py --report                            # tables and plots again
 

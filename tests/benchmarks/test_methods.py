@@ -96,6 +96,32 @@ def test_what_is_done_is_not_done_again() -> None:
     assert (job.task, job.seeds) == ("news", (1,))
 
 
+def test_a_longer_row_waits_for_the_tuning_of_its_own_row() -> None:
+    longer = Row("core", "one-sided", tasks=("mails",), times=5)
+    plan = Plan([longer], ("reviews", "mails"), 1, [])
+    assert plan.left == 2  # a tuning, and mails alone
+    job = plan.next(None)
+    assert job == Job(longer.tuned, "reviews")
+    assert plan.next(None) is None
+    plan.add({"what": "tuned", "row": job.name, "task": "reviews", "settings": {"rate": 1e-3}})
+    assert plan.next(None) == Job(longer, "mails", {"rate": 1e-3}, (0,))
+
+
+def test_one_lucky_look_reaches_nothing(tmp_path: Path) -> None:
+    ends = {"what": "fit", "task": "reviews", "size": 8, "steps": 2, "tokens": 9000, "before": 0.5}
+    core = {**ends, "row": "core", "kind": "core", "estimator": "antithetic", "optimizer": "adam"}
+    core |= {"width": 16, "published": "", "verdict": "improved"}
+    whole = {**ends, "row": WHOLE, "verdict": "", "seed": 0, "after": 0.9}
+    runs = [
+        {**whole, "curve": [[1, 3000, 0.7], [2, 9000, 0.9]]},
+        {**core, "seed": 0, "after": 0.7, "curve": [[1, 1000, 0.9], [2, 2000, 0.7]]},
+        {**core, "seed": 1, "after": 0.9, "curve": [[1, 1000, 0.6], [2, 2000, 0.9]]},
+    ]
+    cell = report(runs, tmp_path / "methods")["rows"]["core"]["reviews"]
+    assert cell["reached"][0.95] is None  # 0.88: each run was there once, their mean never
+    assert cell["held"][0.95] == 1
+
+
 def test_a_report_tells_when_rows_reach_the_first_order_gain(tmp_path: Path) -> None:
     whole = {"row": WHOLE, "what": "fit", "task": "reviews", "size": 8, "steps": 2, "tokens": 9000}
     core = {**whole, "row": "core", "kind": "core", "estimator": "antithetic", "optimizer": "adam"}
