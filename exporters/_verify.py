@@ -115,8 +115,9 @@ class _Verifier:
         self._model: AdaptedModel | None = None
         random = np.random.default_rng(0)
         self.start = load_adapter(
-            bundle.path / "adapter.safetensors", bundle.identity, self.manifest.adapter_size
-        ).vector
+            bundle.path / "adapter.safetensors", bundle.identity, self.manifest.adapter_size,
+            self.manifest.pruned,
+        ).vector  # fmt: skip
         sizes = [slot.size for slot in self.manifest.slots]
         scale = np.repeat(0.3 / np.sqrt(sizes), sizes)
         noise = random.standard_normal((2, self.manifest.adapter_size)) * scale

@@ -175,7 +175,8 @@ def _filled(
     """The adapter's vector: the bundle's initial one, B zero, with the file's numbers put in."""
     manifest = bundle.manifest
     initial = bundle.path / "adapter.safetensors"
-    vector = load_adapter(initial, bundle.identity, manifest.adapter_size).vector.copy()
+    size, pruned = manifest.adapter_size, manifest.pruned
+    vector = load_adapter(initial, bundle.identity, size, pruned).vector.copy()
     places = {slot.name: (slot, view(vector, slot)) for slot in manifest.slots}
     for slot, place in places.values():
         if slot.name.endswith(".b"):
