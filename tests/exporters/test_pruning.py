@@ -1,0 +1,315 @@
+"""Early pruning: what is left computes the same, to the stored bit, and the right parts go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from tiny import copy_of, rewrite
+from torch import Tensor
+
+from dsa_edge.adapter import AdapterSpec
+from dsa_edge.errors import ExampleError, ExportError, UsageError
+from dsa_edge.examples import Example
+from dsa_edge.exporters.adapters import Route
+from dsa_edge.exporters.checkpoint import Checkpoint, open_checkpoint
+from dsa_edge.exporters.checkpoint._canonical import canonical_shapes
+from dsa_edge.exporters.decoder import QuantizedWeight, build_decoder
+from dsa_edge.exporters.model import AdaptedModel
+from dsa_edge.exporters.training import Cut, Importance, PrunedSource, Pruning, Units, prune
+from dsa_edge.exporters.training._masks import Masks
+from dsa_edge.exporters.training._prune import _directions, _thinner
+from dsa_edge.kernels.quantized_linear import unpack_codes
+
+KV = ((0,), (1,), (1,))  # of 2 groups
+FFN = ((0, 2), (1, 2), (0, 1))  # of 3 blocks
+EXAMPLES = [
+    Example(f"letter {i} came", " early" if i % 2 else " late", (" early", " late"))
+    for i in range(12)
+]
+
+
+def cut_of(source: Checkpoint) -> Cut:
+    return Cut(source.spec, KV, FFN)
+
+
+class Zeroed:
+    """The base before, with nothing coming out of the pruned units."""
+
+    def __init__(self, source: Checkpoint) -> None:
+        self.spec, self._source = source.spec, source
+        self.has = source.has
+
+    def weight(self, name: str) -> Any:
+        weight = self._source.weight(name)
+        parts = name.split(".")
+        if parts[0] != "layers" or parts[2] not in ("v", "up"):
+            return weight
+        layer, size = int(parts[1]), self.spec.head_dim if parts[2] == "v" else 32
+        kept = KV[layer] if parts[2] == "v" else FFN[layer]
+        out = np.repeat(np.isin(np.arange(len(weight) // size), kept), size)
+        return weight * (out[:, None] if weight.ndim == 2 else out).astype(np.float32)
+
+
+@pytest.mark.parametrize("family", ["llama", "llama-bias", "qwen3", "gemma3", "mistral"])
+def test_a_pruned_base_is_the_base_with_these_outputs_zero(
+    tiny_checkpoint: Callable[[str], Path], family: str
+) -> None:
+    source = open_checkpoint(tiny_checkpoint(family))
+    tokens = torch.arange(40).view(2, 20)
+    pruned = build_decoder(PrunedSource(source, cut_of(source)), "int4")
+    before = build_decoder(Zeroed(source), "int4")
+    assert pruned.spec.n_heads * 2 == before.spec.n_heads
+    expected = before(tokens)
+    assert (build_decoder(source, "int4")(tokens) - expected).abs().max() > 0.1
+    # sums are of fewer terms in another order, in float32
+    torch.testing.assert_close(pruned(tokens), expected, atol=2e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("linears", ["Q4_0", "Q4_1", "Q8_0"])
+def test_what_is_left_keeps_its_stored_bits(tiny_gguf: Callable[..., Path], linears: str) -> None:
+    source = open_checkpoint(tiny_gguf(linears))
+    pruned = PrunedSource(source, cut_of(source))
+    for layer, (kv, ffn) in enumerate(zip(KV, FFN, strict=True)):
+        neurons = members(ffn, 32)
+        heads = members(kv, 32)  # a key-value head of 16, and the two query heads that share it
+        for name, rows, columns in [
+            ("q", heads, None), ("k", members(kv, 16), None), ("v", members(kv, 16), None),
+            ("o", None, heads), ("gate", neurons, None), ("up", neurons, None),
+            ("down", None, neurons),
+        ]:  # fmt: skip
+            before, after = (at.weight(f"layers.{layer}.{name}") for at in (source, pruned))
+            assert isinstance(before, QuantizedWeight)
+            assert isinstance(after, QuantizedWeight)
+            for old, new, group in [
+                (unpack_codes(before.codes, before.bits), unpack_codes(after.codes, after.bits), 1),
+                (before.scales, after.scales, 32), (before.minimum, after.minimum, 32),
+            ]:  # fmt: skip
+                if old is None or new is None:
+                    assert old is new
+                    continue
+                wanted = old if rows is None else old[rows]
+                if columns is not None:
+                    wanted = wanted[:, columns[::group] // group]
+                np.testing.assert_array_equal(new, wanted)
+
+
+def members(units: tuple[int, ...], size: int) -> NDArray[np.int64]:
+    return np.concatenate([np.arange(unit * size, (unit + 1) * size) for unit in units])
+
+
+@pytest.mark.parametrize("family", ["llama-bias", "llama-untied", "qwen3-bias", "gemma3"])
+def test_all_layers_have_the_geometry_that_is_left(
+    tiny_checkpoint: Callable[[str], Path], family: str
+) -> None:
+    source = open_checkpoint(tiny_checkpoint(family))
+    pruned = PrunedSource(source, cut_of(source))
+    assert (pruned.spec.n_kv_heads, pruned.spec.ffn_width) == (1, 64)
+    for name, shape in canonical_shapes(pruned.spec):
+        assert pruned.has(name)
+        assert pruned.weight(name).shape == shape, name
+
+
+def float_model(source: Any, spec: AdapterSpec) -> AdaptedModel:
+    return AdaptedModel(build_decoder(source, "none"), spec).eval()
+
+
+@pytest.mark.parametrize("kind", ["core", "diagonal"])
+def test_a_core_means_the_same_on_the_base_before(
+    tiny_checkpoint: Callable[[str], Path], kind: str
+) -> None:
+    """The pruned base with cut directions is the base before with masks of 0, adapter and all."""
+    source = open_checkpoint(tiny_checkpoint("llama"))
+    spec, cut = AdapterSpec(kind, rank=4, split=0.3), cut_of(source)
+    before = float_model(source, spec)
+    after = float_model(PrunedSource(source, cut), spec)
+    for layer in range(before.split, 3):
+        before.add_blocks(layer)
+        frozen = {
+            point: cut.factors(layer, point, dict(block.named_buffers()), None)
+            for point, block in before.layer_blocks(layer).blocks.items()
+        }
+        after.set_blocks(layer, frozen)
+    tokens = torch.arange(24).view(2, 12)
+    active = torch.arange(12).expand(2, 12) >= 8
+    theta = 0.5 * torch.randn(1, before.size, generator=torch.Generator().manual_seed(0))
+    masks = Masks(*(mask_of(kept, n) for kept, n in ((KV, 2), (FFN, 3))), source.spec)
+    masked = masks.lanes(before.lanes(theta, active), Route.ungated(active))
+    expected = before.decoder(tokens, masked)
+    got = after.decoder(tokens, after.lanes(theta, active))
+    assert (got - after.decoder(tokens)).abs().max() > 0.05  # the adapter does something
+    torch.testing.assert_close(got, expected, atol=2e-4, rtol=1e-4)
+
+
+def mask_of(kept: tuple[tuple[int, ...], ...], count: int) -> Tensor:
+    return torch.tensor([[float(unit in layer) for unit in range(count)] for layer in kept])
+
+
+def test_masks_find_what_does_nothing_and_magnitudes_do_not(
+    tiny_checkpoint: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Planted: a KV group and a block a layer with large weights that no output depends on."""
+    folder = copy_of(tiny_checkpoint("llama"), tmp_path / "planted")
+    useless = {0: (1, 2), 1: (0, 0), 2: (1, 1)}  # layer → KV group, block of neurons
+
+    def plant(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        for layer, (group, block) in useless.items():
+            stem, rows = f"model.layers.{layer}", slice(32 * block, 32 * block + 32)
+            tensors[f"{stem}.mlp.up_proj.weight"][rows] *= 3
+            tensors[f"{stem}.mlp.gate_proj.weight"][rows] *= 3
+            tensors[f"{stem}.mlp.down_proj.weight"][:, rows] = 0
+            heads = slice(32 * group, 32 * group + 32)
+            tensors[f"{stem}.self_attn.q_proj.weight"][heads] *= 3
+            tensors[f"{stem}.self_attn.o_proj.weight"][:, heads] = 0
+        return tensors
+
+    rewrite(folder, plant)
+    source, spec = open_checkpoint(folder), AdapterSpec(targets=("q", "k"))
+    learned = prune(source, spec, Pruning(0.4, EXAMPLES, steps=4, batch=6, kv_groups=1)).pruned
+    assert learned.kv_groups == tuple((1 - group,) for group, _ in useless.values())
+    for kept, (_, block) in zip(learned.ffn_blocks, useless.values(), strict=True):
+        assert kept == tuple(sorted({0, 1, 2} - {block}))
+    by_size = prune(source, spec, Pruning(0.4, by="magnitude", kv_groups=1)).pruned
+    assert all(b in kept for kept, (_, b) in zip(by_size.ffn_blocks, useless.values(), strict=True))
+
+
+def test_the_same_seed_prunes_the_same(tiny_checkpoint: Callable[[str], Path]) -> None:
+    source = open_checkpoint(tiny_checkpoint("llama"))
+    settings = Pruning(0.3, EXAMPLES, steps=4, batch=4)
+    told: list[str] = []
+    first = prune(source, AdapterSpec(), settings, told.append).pruned
+    assert prune(source, AdapterSpec(), settings).pruned == first
+    assert sum("mask step" in line for line in told) == 4
+
+
+def smollm2_units() -> Units:
+    queries, width, ffn = 3 * 64, 576, 1536
+    layer = width * (2 * 576 + 2 * 192) + 3 * width * ffn
+    return Units(3, 48, 2 * (queries + 64) * width, 3 * 32 * width, layer, True)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.25, 0.4, 0.6, 0.85])
+def test_every_candidate_reaches_the_share_and_little_more(share: float) -> None:
+    units = smollm2_units()
+    pairs = units.candidates(share)
+    assert pairs
+    for groups, blocks in pairs:
+        assert share <= units.share(groups, blocks) + 1e-9 < share + 0.0157  # a block is 1.56 %
+        assert groups <= 2
+        assert blocks <= 47
+    assert len({groups for groups, _ in pairs}) == len(pairs)
+
+
+def test_the_cheaper_of_heads_and_neurons_goes() -> None:
+    units = smollm2_units()
+    random = np.random.default_rng(0)
+    kv, ffn = random.random((30, 3)), random.random((30, 48))
+    pairs = units.candidates(0.25)
+    by_cost = {
+        name: min(pairs, key=lambda pair, i=importance: i.cost(*pair))
+        for name, importance in {
+            "heads matter": Importance(kv * 100, ffn), "neurons matter": Importance(kv, ffn * 100)
+        }.items()
+    }  # fmt: skip
+    assert by_cost["heads matter"] == (0, 16)
+    assert by_cost["neurons matter"][0] == 2
+
+
+def test_the_least_important_targets_and_directions_go() -> None:
+    spec = AdapterSpec(rank=4, targets=("v", "q", "down", "up"))
+    moved = {"q": 0.1, "v": 3.0, "up": 0.2, "down": 1.0}
+    directions = {f"layers.1.{t}": np.array([1.0, 4.0, 2.0, 3.0]) for t in spec.targets}
+    importance = Importance(np.ones((2, 2)), np.ones((2, 2)), moved, directions)
+    thinner = _thinner(spec, Pruning(0, [], modules=0.5, ranks=0.5), importance)
+    assert (thinner.targets, thinner.rank) == (("v", "down"), 2)
+    assert _directions(directions, thinner) == {"layers.1.v": (1, 3), "layers.1.down": (1, 3)}
+
+
+def test_directions_that_stay_are_those_of_the_weight_before(
+    tiny_checkpoint: Callable[[str], Path],
+) -> None:
+    source = open_checkpoint(tiny_checkpoint("llama"))
+    spec = AdapterSpec(rank=4, targets=("q", "down"))
+    thinned = prune(source, spec, Pruning(0.3, EXAMPLES, steps=4, batch=4, ranks=0.5))
+    model = AdaptedModel(build_decoder(thinned.source, "int4"), thinned.adapter)
+    thinned.add_blocks(model, 2)
+    before = float_model(source, spec)
+    before.add_blocks(2)
+    kept = thinned.pruned.directions["layers.2.q"]
+    assert len(kept) == thinned.adapter.rank == 2
+    v, whole = (m.layer_blocks(2).blocks["q"].get_buffer("v") for m in (model, before))
+    assert torch.equal(v, whole[..., list(kept)])  # inputs of q are not pruned
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"share": 1.0}, "share to prune is 1.0"),
+        ({"share": -0.1}, "share to prune is -0.1"),
+        ({"share": float("nan")}, "share to prune is nan"),
+        ({"share": 0.0}, "nothing to prune"),
+        ({"modules": 1.0}, "modules to prune"),
+        ({"by": "luck"}, "ranked by 'luck'"),
+        ({"by": "random", "ranks": 0.5}, "learned importance"),
+        ({"steps": 1}, "steps are 1"),
+        ({"batch": 0}, "batch 0"),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_refused(wrong: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        replace(Pruning(0.25, EXAMPLES), **wrong)
+
+
+def test_what_cannot_be_pruned_is_refused_before_anything_is_learned(
+    tiny_checkpoint: Callable[[str], Path], tmp_path: Path
+) -> None:
+    source, spec = open_checkpoint(tiny_checkpoint("llama")), AdapterSpec()
+
+    def refused(
+        error: type[Exception], words: str, wanted: Pruning, on: AdapterSpec = spec
+    ) -> None:
+        with pytest.raises(error, match=words):
+            prune(source, on, wanted)
+
+    refused(UsageError, r"90% .* at most 60.0%.*one of each stays", Pruning(0.9, EXAMPLES))
+    refused(UsageError, "2 KV groups .* at most 1", Pruning(0.3, EXAMPLES, kv_groups=2))
+    refused(UsageError, "ranks .* got lora", Pruning(0.3, EXAMPLES, ranks=0.5), AdapterSpec("lora"))
+    refused(ExampleError, "got no examples", Pruning(0.3))
+    refused(ExampleError, "no file", Pruning(0.3, tmp_path / "none.jsonl"))
+    (tmp_path / "bad.jsonl").write_text('{"prompt": 3}\n')
+    refused(ExampleError, "line 1", Pruning(0.3, tmp_path / "bad.jsonl"))
+    (tmp_path / "empty.jsonl").write_text("\n")
+    refused(ExampleError, "holds no example", Pruning(0.3, str(tmp_path / "empty.jsonl")))
+    refused(ExampleError, "example 2", Pruning(0.3, [EXAMPLES[0], Example("a", "\ud800")]))
+    odd = replace(source.spec, ffn_width=80)
+    with pytest.raises(UsageError, match="80 neurons a layer, expected a multiple of 32"):
+        Units.of(odd)
+
+
+def test_heads_whose_inputs_share_a_group_of_the_quantizer_stay(
+    tiny_checkpoint: Callable[[str], Path],
+) -> None:
+    spec = replace(open_checkpoint(tiny_checkpoint("llama")).spec, n_kv_heads=4)  # 16 inputs each
+    assert Units.of(spec).candidates(0.17) == [(0, 1)]
+
+
+def test_a_loss_that_is_not_finite_stops(
+    tiny_checkpoint: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dsa_edge.exporters.training import _learn
+
+    def broken(*_: object) -> Tensor:
+        return torch.full((4, 320), float("nan"), requires_grad=True)
+
+    monkeypatch.setattr(_learn, "logits_of", broken)
+    with pytest.raises(ExportError, match="nan: check the examples"):
+        prune(
+            open_checkpoint(tiny_checkpoint("llama")), AdapterSpec(),
+            Pruning(0.3, EXAMPLES, steps=2, batch=4),
+        )  # fmt: skip
