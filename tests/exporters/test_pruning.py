@@ -16,21 +16,23 @@ from torch import Tensor
 
 from dsa_edge.adapter import AdapterSpec
 from dsa_edge.errors import ExampleError, ExportError, UsageError
-from dsa_edge.examples import Example
+from dsa_edge.examples import Example, Labels
 from dsa_edge.exporters.adapters import Route
-from dsa_edge.exporters.checkpoint import Checkpoint, open_checkpoint
+from dsa_edge.exporters.checkpoint import Checkpoint, open_checkpoint, tokenizer_info
 from dsa_edge.exporters.checkpoint._canonical import canonical_shapes
 from dsa_edge.exporters.decoder import QuantizedWeight, build_decoder
 from dsa_edge.exporters.model import AdaptedModel
 from dsa_edge.exporters.training import Cut, Importance, PrunedSource, Pruning, Units, prune
 from dsa_edge.exporters.training._masks import Masks
 from dsa_edge.exporters.training._prune import _directions, _thinner
+from dsa_edge.exporters.training._texts import Biases, Sentence, examples_of, sentences
 from dsa_edge.kernels.quantized_linear import unpack_codes
+from dsa_edge.tokenizer import Tokenizer
 
 KV = ((0,), (1,), (1,))  # of 2 groups
 FFN = ((0, 2), (1, 2), (0, 1))  # of 3 blocks
 EXAMPLES = [
-    Example(f"letter {i} came", " early" if i % 2 else " late", (" early", " late"))
+    Example(f"letter {i} came ", "eh"[i % 2], ("e", "h")) if i % 3 else Example(f"{i}", " late.")
     for i in range(12)
 ]
 
@@ -302,14 +304,40 @@ def test_heads_whose_inputs_share_a_group_of_the_quantizer_stay(
 def test_a_loss_that_is_not_finite_stops(
     tiny_checkpoint: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dsa_edge.exporters.training import _learn
-
-    def broken(*_: object) -> Tensor:
-        return torch.full((4, 320), float("nan"), requires_grad=True)
-
-    monkeypatch.setattr(_learn, "logits_of", broken)
+    monkeypatch.setattr(Biases, "loss", lambda *_: torch.tensor(float("nan")))
     with pytest.raises(ExportError, match="nan: check the examples"):
         prune(
             open_checkpoint(tiny_checkpoint("llama")), AdapterSpec(),
             Pruning(0.3, EXAMPLES, steps=2, batch=4),
         )  # fmt: skip
+
+
+def test_examples_are_read_like_those_of_a_fit(
+    tiny_checkpoint: Callable[[str], Path], tmp_path: Path
+) -> None:
+    source = open_checkpoint(tiny_checkpoint("llama"))
+    tokenizer = Tokenizer(source.tokenizer_json, tokenizer_info(source), source.chat_template)
+    file = tmp_path / "rows.jsonl"
+    file.write_text(
+        '{"text": "<|eos|> fine", "label": "h"}\n{"prompt": "It is ", "response": "late."}\n'
+        '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}\n'
+    )
+    labels = Labels("{text}\nSo: ", ("e", "h"))
+    labelled, free, chat = sentences(
+        examples_of(Pruning(0.3, file, labels), tokenizer), tokenizer
+    )  # fmt: skip
+    eos = source.eos_ids[0]
+    assert eos not in labelled.tokens  # it is the user's text
+    assert labelled.choices == tuple(tokenizer.encode(name)[0] for name in "eh")
+    assert labelled.targets == labelled.choices[1:]
+    assert not free.choices
+    assert list(free.targets) == tokenizer.encode("late.")
+    assert chat.targets[-1] == eos  # its turn ends there
+
+
+def test_label_biases_take_what_a_base_prefers_out_of_the_task() -> None:
+    logits = torch.tensor([[0.0, 5.0, 1.0], [0.0, 7.0, 1.0]])
+    batch = [Sentence((0, 1), 0, (1, 2)), Sentence((0, 2), 0, (1, 2))]
+    level = Biases().loss(logits, batch)
+    assert level < 2.0  # 5.0 without
+    assert level < torch.nn.functional.cross_entropy(logits[:, 1:], torch.tensor([0, 1]))
