@@ -135,7 +135,7 @@ def export(
             )
             manifest = Manifest(
                 base, asdict(weights.spec), spec, info, methods, _files(folder), golden,
-                _producers(), programs, pruned=thinned and thinned.pruned,
+                _producers(), programs, pruned=thinned.pruned if thinned else None,
             )  # fmt: skip
             size = _finish(folder, manifest, model.start().numpy())
         checks: tuple[Check, ...] = ()

@@ -3,7 +3,8 @@
 Early pruning of Light-PEFT (2406.03792): L = L_task + λ (Σ|m_kv| + Σ|m_ffn|), by first-order steps
 on the host. Over the second half of the steps, when masks and adapter have settled:
 
-    unit        mean |m · ∂L_task/∂m|: to first order, what it costs to take the unit out, in nats
+    unit        mean over examples |m · ∂L/∂m|: to first order, how far taking it out moves an
+                example's loss, in nats; moves of different signs do not cancel
     direction   mean |w · ∂L_task/∂w| over the core's entries that belong to it
     target      mean ‖what the adapter adds‖ / ‖output‖
 """
@@ -87,9 +88,8 @@ class _Run:
 
     def step(self, batch: Sequence[Sentence], penalty: float, counts: bool) -> None:
         """One step of everything; counts: whether importance is taken from it."""
-        logits = logits_of(
-            self.model, self.masks, self.theta, batch, self.moved if counts else None
-        )
+        each = self.masks.each(len(batch))
+        logits = logits_of(self.model, each, self.theta, batch, self.moved if counts else None)
         loss = self.biases.loss(logits, batch)
         if not torch.isfinite(loss):
             raise ExportError(
@@ -100,7 +100,7 @@ class _Run:
         loss.backward()
         self.told = f", {loss.item():.3f} nats"
         if counts:
-            self._count()
+            self._count(each)
         with torch.no_grad():
             for mask in (self.masks.kv, self.masks.ffn):
                 assert mask.grad is not None
@@ -111,11 +111,13 @@ class _Run:
                 bias.grad = None
         self._optimizer.step()
 
-    def _count(self) -> None:
+    def _count(self, each: Masks) -> None:
+        """The loss is a mean over examples, so their own gradients are shares that sum to it."""
         self._counted += 1
-        for total, part in zip(self._sums, self._parts(), strict=True):
+        for total, part in zip(self._sums, (each.kv, each.ffn, self.theta), strict=True):
             assert part.grad is not None
-            total += (part.detach() * part.grad).abs()
+            moved = (part.detach() * part.grad).abs()
+            total += moved if part is self.theta else moved.sum(0)
 
     def importance(self) -> Importance:
         """Means over the steps that counted."""

@@ -32,7 +32,7 @@ class MaskedLanes(Lanes):
 
     A KV group is scaled where its values leave `v`, a neuron where it leaves `up`: at 0 neither
     contributes to what follows, just as if it were not there.
-    scales: point → (n_out,) factors.
+    scales: point → factors (1, n_out) or, of each example, (B, 1, n_out).
     """
 
     scales: dict[str, Tensor]
@@ -54,7 +54,10 @@ class MaskedLanes(Lanes):
 
 @dataclass(frozen=True)
 class Masks:
-    """One factor a unit, 1 at the start: kv (layers, KV groups), ffn (layers, blocks)."""
+    """One factor a unit, 1 at the start: kv (layers, KV groups), ffn (layers, blocks).
+
+    Each may have a first axis of B examples, as `each` makes it.
+    """
 
     kv: Tensor
     ffn: Tensor
@@ -66,6 +69,13 @@ class Masks:
         blocks = spec.ffn_width // BLOCK
         kv, ffn = (torch.ones(spec.n_layers, n) for n in (spec.n_kv_heads, blocks))
         return cls(kv.requires_grad_(), ffn.requires_grad_(), spec)
+
+    def each(self, batch: int) -> Masks:
+        """The same masks for every example of a batch, which keep each example's own gradient."""
+        kv, ffn = self.kv.expand(batch, -1, -1), self.ffn.expand(batch, -1, -1)
+        kv.retain_grad()
+        ffn.retain_grad()
+        return Masks(kv, ffn, self.spec)
 
     def lanes(
         self, adapter: dict[int, Lanes], route: Route, moved: Moved | None = None
@@ -79,5 +89,9 @@ class Masks:
         }
 
     def _of(self, layer: int) -> dict[str, Tensor]:
-        neurons = self.ffn[layer].repeat_interleave(BLOCK)
-        return {"v": self.kv[layer].repeat_interleave(self.spec.head_dim), "up": neurons}
+        kv, ffn = self.kv[..., layer, :], self.ffn[..., layer, :]
+        scales = {
+            "v": kv.repeat_interleave(self.spec.head_dim, -1),
+            "up": ffn.repeat_interleave(BLOCK, -1),
+        }
+        return {point: scale.unsqueeze(-2) for point, scale in scales.items()}  # for all tokens

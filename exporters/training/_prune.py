@@ -28,7 +28,7 @@ from dsa_edge.kinds import TARGETS
 from dsa_edge.pruned import BLOCK, Kept, Pruned
 from dsa_edge.tokenizer import Tokenizer
 
-__all__ = ["Thinned", "prune"]
+__all__ = ["Thinned", "measure", "prune"]
 
 Detail = Callable[[str], object]
 
@@ -81,7 +81,7 @@ def prune(
     units = Units.of(spec)
     pairs = units.candidates(pruning.share, pruning.kv_groups)  # refuses before anything is learned
     _check_ranks(adapter, pruning)
-    importance = _importance(source, adapter, pruning, on_detail)
+    importance = pruning.known or measure(source, adapter, pruning, on_detail)
     groups, blocks = min(pairs, key=lambda pair: importance.cost(*pair))
     cut = Cut(
         spec, _most(importance.kv, units.kv_groups - groups),
@@ -97,9 +97,13 @@ def prune(
     return Thinned(PrunedSource(source, cut), thinner, pruned, source, adapter.rank, cut)
 
 
-def _importance(
-    source: Checkpoint, adapter: AdapterSpec, pruning: Pruning, on_detail: Detail
+def measure(
+    source: Checkpoint,
+    adapter: AdapterSpec,
+    pruning: Pruning,
+    on_detail: Detail = lambda _: None,
 ) -> Importance:
+    """What dropping each unit, target and direction would cost, ranked as a caller wants it."""
     if pruning.by == "random":
         return _random(source, pruning.seed)
     if pruning.by == "magnitude":

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dsa_edge.errors import UsageError
 from dsa_edge.examples import Example, Labels
+from dsa_edge.exporters.training._units import Importance
 
 __all__ = ["CRITERIA", "Pruning"]
 
@@ -24,6 +25,7 @@ class Pruning:
     modules: share of the adapter's targets to drop. ranks: share of its singular directions.
     by: `learned` masks; `magnitude` and `random`, to compare with, need no examples.
     kv_groups: how many to drop in each layer; None leaves that to the masks.
+    known: importance that was learned before, to prune by several shares; nothing is learned then.
     """
 
     share: float
@@ -36,6 +38,7 @@ class Pruning:
     ranks: float = 0.0
     by: str = "learned"
     kv_groups: int | None = None
+    known: Importance | None = field(default=None, repr=False)
     seed: int = 0
 
     def __post_init__(self) -> None:
