@@ -18,7 +18,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from _common import interleaved, parser
 from engines import methods
 
@@ -166,15 +165,12 @@ def learned(bundle: Bundle, seed: int, arguments: Any) -> Record:
         report = me.fit(
             [LABELS.example(*r) for r in train], Budget(steps=arguments.steps), seed=seed
         )
-        (start,) = me.replay([0])
-        results = me.evaluate(examples, [0, me.version])
-        level = start.bias(LABELS.choices)
+        (start,) = me.replay([0])  # nothing learned but the label biases
+        names = ("before", "levelled", "after")
+        results = me.evaluate(examples, [0, start, me.version])
         return {
-            "before": results[0].accuracy,
-            "before_loss": results[0].loss,
-            "after": results[1].accuracy,
-            "after_loss": results[1].loss,
-            "level": level.tolist() if np.any(level) else None,
+            **{name: r.accuracy for name, r in zip(names, results, strict=True)},
+            **{f"{name}_loss": r.loss for name, r in zip(names, results, strict=True)},
             "verdict": report.verdict,
             "step_seconds": report.step_seconds,
         }
