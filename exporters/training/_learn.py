@@ -20,7 +20,8 @@ from torch import Tensor
 
 from dsa_edge.adapter import make_slots
 from dsa_edge.errors import ExportError
-from dsa_edge.exporters.adapters import Route
+from dsa_edge.exporters.adapters import BLOCKS, Route
+from dsa_edge.exporters.adapters.core import Core
 from dsa_edge.exporters.model import AdaptedModel
 from dsa_edge.exporters.training._masks import Masks, Moved
 from dsa_edge.exporters.training._pruning import Pruning
@@ -106,9 +107,9 @@ class _Run:
                 assert mask.grad is not None
                 mask.grad += penalty * mask.sign()
             for bias in self.biases.parameters():
-                assert bias.grad is not None
-                bias -= BIAS_RATE * bias.grad
-                bias.grad = None
+                if bias.grad is not None:  # its choices are in this batch
+                    bias -= BIAS_RATE * bias.grad
+                    bias.grad = None
         self._optimizer.step()
 
     def _count(self, each: Masks) -> None:
@@ -130,6 +131,8 @@ class _Run:
 
     def _directions(self, theta: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
         """Of a core's entries to its directions: an entry belongs to both that it joins."""
+        if not issubclass(BLOCKS[self.model.adapter.kind], Core):
+            return
         for slot in make_slots(self.model.adapter, self.model.decoder.spec.geometry):
             own = theta[slot.offset : slot.offset + slot.size].reshape(slot.shape)
             yield slot.name, own if own.ndim == 1 else own.sum(0) + own.sum(1)

@@ -341,3 +341,22 @@ def test_label_biases_take_what_a_base_prefers_out_of_the_task() -> None:
     level = Biases().loss(logits, batch)
     assert level < 2.0  # 5.0 without
     assert level < torch.nn.functional.cross_entropy(logits[:, 1:], torch.tensor([0, 1]))
+
+
+@pytest.mark.parametrize("kind", ["lora", "scale", "bias", "kron", "bottleneck"])
+def test_other_kinds_learn_beside_and_start_from_the_pruned_weights(
+    tiny_checkpoint: Callable[[str], Path], kind: str
+) -> None:
+    source = open_checkpoint(tiny_checkpoint("llama"))
+    several = [
+        Example(f"{i} is ", "abe"[i % 3], ("a", "b", "e")[: 3 - i % 2]) for i in (0, 1, 3, 4)
+    ]
+    thinned = prune(source, AdapterSpec(kind), Pruning(0.4, EXAMPLES + several, steps=6, batch=2))
+    assert thinned.adapter == AdapterSpec(kind)
+    assert not thinned.pruned.directions
+    model = AdaptedModel(build_decoder(thinned.source, "int4"), thinned.adapter).eval()
+    for layer in range(model.split, 3):
+        thinned.add_blocks(model, layer)
+    tokens = torch.arange(20).view(2, 10)
+    lanes = model.lanes(model.start()[None], torch.ones(2, 10, dtype=torch.bool))
+    torch.testing.assert_close(model.decoder(tokens, lanes), model.decoder(tokens))
