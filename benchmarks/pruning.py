@@ -24,6 +24,7 @@ from engines import methods
 from dsa_edge.adapter import AdapterSpec
 from dsa_edge.bundle import Bundle
 from dsa_edge.demo import LABELS, find_model, review_sentences
+from dsa_edge.examples import Example
 from dsa_edge.exporters import Pruning, export
 from dsa_edge.exporters.checkpoint import open_checkpoint
 from dsa_edge.exporters.training import Importance, measure
@@ -42,7 +43,7 @@ def main() -> None:
     made.add_argument("--steps", type=int, default=100, help="of a fit")
     made.add_argument("--mask-steps", type=int, default=60)
     made.add_argument("--seeds", type=int, default=3)
-    made.add_argument("--repeats", type=int, default=7, help="pairs of timings")
+    made.add_argument("--repeats", type=int, default=7, help="pairs of timings, or 0")
     made.add_argument("--only", default="", help="bundles, by comma (default: all)")
     made.add_argument("--report", metavar="FOLDER", help="write the plot there")
     arguments = made.parse_args()
@@ -73,14 +74,14 @@ def exported(folder: Path, name: str, mask_steps: int) -> Path:
         return path
     pruning = None
     if by == "learned":
-        pruning = Pruning(share, known=importance(folder, mask_steps))
+        pruning = Pruning(share, examples(), known=importance(folder, mask_steps))
     elif by:
         learned = Bundle.open(exported(folder, f"learned-{share:.0%}", mask_steps)).manifest.pruned
         assert learned is not None
         dropped = learned.n_kv_heads - len(learned.kv_groups[0])
         pruning = Pruning(share, by=by, kv_groups=dropped)
     print(f"exporting {path}", flush=True)
-    export(find_model(), path, pruning=pruning, check=name == f"learned-{CONTROL:.0%}")
+    export(find_model(), path, pruning=pruning, check=False)
     return path
 
 
@@ -88,13 +89,16 @@ def importance(folder: Path, steps: int) -> Importance:
     """Learned once, on other sentences than those that judge."""
     file = folder / "importance.pickle"
     if not file.exists():
-        rows, _ = review_sentences(512, 1)
-        examples = [LABELS.example(*r) for r in rows]
         source = open_checkpoint(find_model())
-        settings = Pruning(CONTROL, examples, steps=steps)
+        settings = Pruning(CONTROL, examples(), steps=steps)
         file.write_bytes(pickle.dumps(measure(source, AdapterSpec(), settings, print)))
     made: Importance = pickle.loads(file.read_bytes())
     return made
+
+
+def examples() -> list[Example]:
+    """What pruning sees: sentences to learn from, none of those that judge."""
+    return [LABELS.example(*row) for row in review_sentences(512, 1)[0]]
 
 
 def row(folder: Path, name: str, bundles: dict[str, Path], arguments: Any) -> Record:
@@ -109,7 +113,7 @@ def row(folder: Path, name: str, bundles: dict[str, Path], arguments: Any) -> Re
         "layers_mb": sizes(bundle),
         "parameters": parameters(decoder),
     }
-    if name != "whole":
+    if name != "whole" and arguments.repeats:
         timed = folder / f"{name}.times.json"
         made |= kept(timed, lambda: times(bundles["whole"], bundles[name], arguments.repeats))
     for seed in range(arguments.seeds):
@@ -161,13 +165,13 @@ def learned(bundle: Bundle, seed: int, arguments: Any) -> Record:
     """Held-out accuracy as it is, with fitted label biases, and after a fit; bare prompts."""
     train, test = review_sentences(arguments.train, arguments.test, seed)
     with Personalizer.open(bundle.path) as me:
-        examples = [LABELS.example(*r) for r in test]
+        judged = [LABELS.example(*r) for r in test]
         report = me.fit(
             [LABELS.example(*r) for r in train], Budget(steps=arguments.steps), seed=seed
         )
         (start,) = me.replay([0])  # nothing learned but the label biases
         names = ("before", "levelled", "after")
-        results = me.evaluate(examples, [0, start, me.version])
+        results = me.evaluate(judged, [0, start, me.version])
         return {
             **{name: r.accuracy for name, r in zip(names, results, strict=True)},
             **{f"{name}_loss": r.loss for name, r in zip(names, results, strict=True)},

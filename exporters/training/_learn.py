@@ -56,16 +56,19 @@ def learn(
 
 
 def logits_of(
-    model: AdaptedModel, masks: Masks, theta: Tensor, batch: Sequence[Sentence],
+    model: AdaptedModel, masks: Masks, theta: Tensor | None, batch: Sequence[Sentence],
     moved: Moved | None = None,
 ) -> Tensor:  # fmt: skip
-    """Logits (M, V) at the positions that predict a response, example by example."""
+    """Logits (M, V) at the positions that predict a response, example by example.
+
+    theta: the adapter (n,), None for the base alone.
+    """
     tokens = padded(batch)
     place = torch.arange(tokens.shape[1])
     invocation = model.adapter.invocation
     active = torch.stack([place > s.first - invocation for s in batch])  # the response too
     asking = torch.stack([(place >= s.first) & (place < len(s.tokens) - 1) for s in batch])
-    adapter = model.lanes(theta[None], active)
+    adapter = {} if theta is None else model.lanes(theta[None], active)
     x = model.decoder.states(tokens, masks.lanes(adapter, Route.ungated(active), moved))
     logits: Tensor = model.decoder.top(x[0][asking])
     return logits

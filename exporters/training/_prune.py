@@ -19,13 +19,14 @@ from dsa_edge.exporters.checkpoint import Checkpoint, tokenizer_info
 from dsa_edge.exporters.decoder import QuantizedWeight, build_decoder
 from dsa_edge.exporters.decoder._build import WeightSource
 from dsa_edge.exporters.model import AdaptedModel
+from dsa_edge.exporters.training._choose import choose, most
 from dsa_edge.exporters.training._cut import Cut, PrunedSource
 from dsa_edge.exporters.training._learn import learn
 from dsa_edge.exporters.training._pruning import Pruning
-from dsa_edge.exporters.training._texts import examples_of, sentences
+from dsa_edge.exporters.training._texts import Sentence, examples_of, sentences
 from dsa_edge.exporters.training._units import Importance, Units
 from dsa_edge.kinds import TARGETS
-from dsa_edge.pruned import BLOCK, Kept, Pruned
+from dsa_edge.pruned import BLOCK, Pruned
 from dsa_edge.tokenizer import Tokenizer
 
 __all__ = ["Thinned", "measure", "prune"]
@@ -82,10 +83,10 @@ def prune(
     pairs = units.candidates(pruning.share, pruning.kv_groups)  # refuses before anything is learned
     _check_ranks(adapter, pruning)
     importance = pruning.known or measure(source, adapter, pruning, on_detail)
-    groups, blocks = min(pairs, key=lambda pair: importance.cost(*pair))
+    groups, blocks = _chosen(source, adapter, pruning, importance, pairs, on_detail)
     cut = Cut(
-        spec, _most(importance.kv, units.kv_groups - groups),
-        _most(importance.ffn, units.ffn_blocks - blocks),
+        spec, most(importance.kv, units.kv_groups - groups),
+        most(importance.ffn, units.ffn_blocks - blocks),
     )  # fmt: skip
     thinner = _thinner(adapter, pruning, importance)
     kept = _directions(importance.directions, thinner) if thinner.rank < adapter.rank else {}
@@ -95,6 +96,26 @@ def prune(
     )  # fmt: skip
     thinner.check(cut.pruned.geometry)
     return Thinned(PrunedSource(source, cut), thinner, pruned, source, adapter.rank, cut)
+
+
+def _chosen(
+    source: Checkpoint,
+    adapter: AdapterSpec,
+    pruning: Pruning,
+    importance: Importance,
+    pairs: list[tuple[int, int]],
+    on_detail: Detail,
+) -> tuple[int, int]:
+    """Tried where there are examples, else the pair whose units have the least importance."""
+    if len(pairs) == 1 or pruning.by != "learned" or not pruning.examples:
+        return min(pairs, key=lambda pair: importance.cost(*pair))
+    model = AdaptedModel(build_decoder(source, "none"), adapter).eval()
+    return choose(model, importance, pairs, _sentences(source, pruning), on_detail)
+
+
+def _sentences(source: Checkpoint, pruning: Pruning) -> list[Sentence]:
+    tokenizer = Tokenizer(source.tokenizer_json, tokenizer_info(source), source.chat_template)
+    return sentences(examples_of(pruning, tokenizer), tokenizer)
 
 
 def measure(
@@ -108,8 +129,7 @@ def measure(
         return _random(source, pruning.seed)
     if pruning.by == "magnitude":
         return _magnitude(source, on_detail)
-    tokenizer = Tokenizer(source.tokenizer_json, tokenizer_info(source), source.chat_template)
-    given = sentences(examples_of(pruning, tokenizer), tokenizer)
+    given = _sentences(source, pruning)
     on_detail("base in float32")
     model = AdaptedModel(build_decoder(source, "none"), adapter).eval()
     for layer in range(model.split, source.spec.n_layers):
@@ -142,12 +162,6 @@ def _magnitude(source: WeightSource, on_detail: Detail) -> Importance:
     return Importance(torch.stack(kv).numpy(), torch.stack(ffn).numpy())
 
 
-def _most(scores: NDArray[np.float64], count: int) -> Kept:
-    """Indices of the `count` most important units of each layer, rising."""
-    best = np.argsort(-scores, axis=1, kind="stable")[:, :count]
-    return tuple(tuple(int(index) for index in sorted(layer)) for layer in best)
-
-
 def _check_ranks(adapter: AdapterSpec, pruning: Pruning) -> None:
     if pruning.ranks and not issubclass(BLOCKS[adapter.kind], Core):
         raise UsageError(
@@ -170,7 +184,7 @@ def _directions(
 ) -> dict[str, tuple[int, ...]]:
     """The most important directions of every slot that is left."""
     return {
-        name: _most(scores[None], adapter.rank)[0]
+        name: most(scores[None], adapter.rank)[0]
         for name, scores in importance.items()
         if name.split(".")[2] in adapter.targets
     }

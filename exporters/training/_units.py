@@ -33,7 +33,7 @@ class Importance:
     directions: dict[str, Scores] = field(default_factory=dict)
 
     def cost(self, groups: int, blocks: int) -> float:
-        """Of dropping the least important ones, so many in every layer."""
+        """Of dropping the least important ones, so many in every layer, by their sum."""
         kv, ffn = np.sort(self.kv, 1), np.sort(self.ffn, 1)
         return float(kv[:, :groups].sum() + ffn[:, :blocks].sum())
 

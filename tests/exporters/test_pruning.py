@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from tiny import copy_of, rewrite
+from tiny import copy_of, make_checkpoint, rewrite
 from torch import Tensor
 
 from dsa_edge.adapter import AdapterSpec
@@ -31,6 +31,9 @@ from dsa_edge.tokenizer import Tokenizer
 
 KV = ((0,), (1,), (1,))  # of 2 groups
 FFN = ((0, 2), (1, 2), (0, 1))  # of 3 blocks
+KNOWN = Importance(  # by its sums, blocks go
+    np.array([[9.0, 8.0]] * 3), np.array([[1.0, 3.0, 2.0], [2.0, 1.0, 3.0], [3.0, 2.0, 1.0]])
+)
 EXAMPLES = [
     Example(f"letter {i} came ", "eh"[i % 2], ("e", "h")) if i % 3 else Example(f"{i}", " late.")
     for i in range(12)
@@ -221,6 +224,30 @@ def test_the_cheaper_of_heads_and_neurons_goes() -> None:
     }  # fmt: skip
     assert by_cost["heads matter"] == (0, 16)
     assert by_cost["neurons matter"][0] == 2
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_pair_that_hurts_least_is_found_by_trying_where_there_are_examples(
+    tmp_path: Path, seed: int
+) -> None:
+    source = open_checkpoint(make_checkpoint(tmp_path / "model", "llama", seed))
+    pairs = Units.of(source.spec).candidates(0.2)
+    assert pairs == [(0, 1), (1, 0)]
+    losses = []
+    for groups, _ in pairs:  # of what is really cut, not masked
+        alone = prune(source, AdapterSpec(), Pruning(0.2, known=KNOWN, kv_groups=groups))
+        decoder = build_decoder(alone.source, "none")
+        tokenizer = Tokenizer(source.tokenizer_json, tokenizer_info(source))
+        given = sentences(EXAMPLES, tokenizer)
+        logits = [
+            decoder(torch.tensor([s.tokens[:-1]]))[0, 0, s.first :] for s in given
+        ]  # fmt: skip
+        losses.append(float(Biases().loss(torch.cat(logits), given).detach()))
+    best = pairs[int(np.argmin(losses))]
+    tried = prune(source, AdapterSpec(), Pruning(0.2, EXAMPLES, known=KNOWN)).pruned
+    assert (2 - len(tried.kv_groups[0]), 3 - len(tried.ffn_blocks[0])) == best
+    estimated = prune(source, AdapterSpec(), Pruning(0.2, known=KNOWN)).pruned
+    assert (len(estimated.kv_groups[0]), len(estimated.ffn_blocks[0])) == (2, 2)
 
 
 def test_the_least_important_targets_and_directions_go() -> None:
