@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from _common import interleaved, parser
+from _pruning_alone import alone
 from engines import methods
 
 from dsa_edge.adapter import AdapterSpec
@@ -45,13 +46,18 @@ def main() -> None:
     made.add_argument("--seeds", type=int, default=3)
     made.add_argument("--repeats", type=int, default=7, help="pairs of timings, or 0")
     made.add_argument("--only", default="", help="bundles, by comma (default: all)")
+    made.add_argument("--alone", type=int, default=250, help="sentences that judge bases alone")
     made.add_argument("--report", metavar="FOLDER", help="write the plot there")
     arguments = made.parse_args()
     folder = Path(arguments.folder) / "pruning"
     folder.mkdir(parents=True, exist_ok=True)
-    wanted = [name for name in arguments.only.split(",") if name] or list(plans())
+    wanted = [name for name in arguments.only.split(",") if name in plans()] or list(plans())
+    wanted = [] if arguments.only == "alone" else wanted
     bundles = {name: exported(folder, name, arguments.mask_steps) for name in wanted}
     rows = {name: row(folder, name, bundles, arguments) for name in bundles}
+    if arguments.alone:
+        file = folder / "alone.json"
+        rows["alone"] = kept(file, lambda: criteria(folder, arguments))
     if arguments.report:
         from _pruning_report import plot
 
@@ -76,13 +82,17 @@ def exported(folder: Path, name: str, mask_steps: int) -> Path:
     if by == "learned":
         pruning = Pruning(share, examples(), known=importance(folder, mask_steps))
     elif by:
-        learned = Bundle.open(exported(folder, f"learned-{share:.0%}", mask_steps)).manifest.pruned
-        assert learned is not None
-        dropped = learned.n_kv_heads - len(learned.kv_groups[0])
-        pruning = Pruning(share, by=by, kv_groups=dropped)
+        pruning = Pruning(share, by=by, kv_groups=dropped(folder, share, mask_steps))
     print(f"exporting {path}", flush=True)
     export(find_model(), path, pruning=pruning, check=False)
     return path
+
+
+def dropped(folder: Path, share: float, mask_steps: int) -> int:
+    """KV groups that the learned masks' bundle of a share has dropped."""
+    bundle = Bundle.open(exported(folder, f"learned-{share:.0%}", mask_steps), check_hashes=False)
+    pruned = bundle.manifest.pruned
+    return pruned.n_kv_heads - len(pruned.kv_groups[0]) if pruned else 0
 
 
 def importance(folder: Path, steps: int) -> Importance:
@@ -94,6 +104,16 @@ def importance(folder: Path, steps: int) -> Importance:
         file.write_bytes(pickle.dumps(measure(source, AdapterSpec(), settings, print)))
     made: Importance = pickle.loads(file.read_bytes())
     return made
+
+
+def criteria(folder: Path, arguments: Any) -> Record:
+    """Pruned bases alone, by every criterion."""
+    known, found = importance(folder, arguments.mask_steps), list[Record]()
+    groups = {share: dropped(folder, share, arguments.mask_steps) for share in SHARES}
+    for record in alone(groups, known, arguments.alone):
+        print(record, flush=True)
+        found.append(record)
+    return {"sentences": arguments.alone, "rows": found}
 
 
 def examples() -> list[Example]:
@@ -183,6 +203,9 @@ def learned(bundle: Bundle, seed: int, arguments: Any) -> Record:
 def text(rows: dict[str, Record]) -> str:
     lines = []
     for name, made in rows.items():
+        if name == "alone":
+            lines += [str(record) for record in made["rows"]]
+            continue
         ratios = {
             k: f"{v['ratio']:.2f}" for k, v in made.items() if isinstance(v, dict) and "ratio" in v
         }
