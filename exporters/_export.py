@@ -93,24 +93,14 @@ def export(
     """
     target, spec = Path(bundle), adapter or AdapterSpec()
     _check_options(target, backends, quantize, accuracy_level, overwrite)
-    if gradients and ("onnx" not in backends or spec.invocation > 1):
-        raise UsageError(
-            f"gradients need the onnx backend and invocation 1, got {','.join(backends)} and "
-            f"{spec.invocation}: change --backend or --invocation, or leave --gradients out."
-        )
+    _check_gradients(gradients, backends, spec)
     stages = _Stages(on_stage)
     started = time.perf_counter()
     with _staging(target) as folder:
-        thinned: Thinned | None = None
-        if pruning is not None:
-            with stages("prune"):
-                source = open_checkpoint(checkpoint)
-                _check_rank(spec, source)
-                thinned = prune(source, spec, pruning, stages.detail)
-                spec = thinned.adapter
+        thinned = _thinned(checkpoint, spec, pruning, stages)
+        spec = thinned.adapter if thinned else spec
         with stages("checkpoint"):
-            source = open_checkpoint(checkpoint)
-            _check_rank(spec, source)
+            source = _opened(checkpoint, spec)
             weights = thinned.source if thinned else source
             model = AdaptedModel(build_decoder(weights, quantize), spec, gradients).eval()
         with stages("subspace"):
@@ -215,10 +205,34 @@ def _check_options(
         )
 
 
+def _check_gradients(gradients: bool, backends: Sequence[str], spec: AdapterSpec) -> None:
+    if gradients and ("onnx" not in backends or spec.invocation > 1):
+        raise UsageError(
+            f"gradients need the onnx backend and invocation 1, got {','.join(backends)} and "
+            f"{spec.invocation}: change --backend or --invocation, or leave --gradients out."
+        )
+
+
 def _check_rank(spec: AdapterSpec, source: Checkpoint) -> None:
     spec.check(source.spec.geometry)
     if spec.rank > MAX_RANK and BLOCKS[spec.kind].gated:
         raise UsageError(f"rank is {spec.rank}, the kernels take at most {MAX_RANK}: lower --rank.")
+
+
+def _opened(checkpoint: str | Path, spec: AdapterSpec) -> Checkpoint:
+    """The checkpoint, unless the adapter has no place on it."""
+    source = open_checkpoint(checkpoint)
+    _check_rank(spec, source)
+    return source
+
+
+def _thinned(
+    checkpoint: str | Path, spec: AdapterSpec, pruning: Pruning | None, stages: _Stages
+) -> Thinned | None:
+    if pruning is None:
+        return None
+    with stages("prune"):
+        return prune(_opened(checkpoint, spec), spec, pruning, stages.detail)
 
 
 @contextmanager
