@@ -134,8 +134,9 @@ def row(folder: Path, name: str, bundles: dict[str, Path], arguments: Any) -> Re
         "parameters": parameters(decoder),
     }
     if name != "whole" and arguments.repeats:
+        whole = exported(folder, "whole", arguments.mask_steps)
         timed = folder / f"{name}.times.json"
-        made |= kept(timed, lambda: times(bundles["whole"], bundles[name], arguments.repeats))
+        made |= kept(timed, lambda: times(whole, bundles[name], arguments.repeats))
     for seed in range(arguments.seeds):
         file = folder / f"{name}.{seed}.json"
         made[f"seed {seed}"] = kept(file, lambda seed=seed: learned(bundle, seed, arguments))
