@@ -22,6 +22,7 @@ import numpy as np
 
 from dsa_edge.errors import AdapterError, UsageError
 from dsa_edge.kinds import KINDS, POINTS, Geometry
+from dsa_edge.pruned import Pruned, differs, told
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -152,8 +153,14 @@ class Adapter:
         return np.array(values, dtype=np.float32)
 
 
-def save_adapter(path: str | Path, adapter: Adapter, identity: str, spec: AdapterSpec) -> None:
-    """Write an adapter for the bundle of that identity; the file appears whole or not at all."""
+def save_adapter(
+    path: str | Path, adapter: Adapter, identity: str, spec: AdapterSpec,
+    pruned: Pruned | None = None,
+) -> None:  # fmt: skip
+    """Write an adapter for the bundle of that identity; the file appears whole or not at all.
+
+    pruned: what was left out of the bundle's base.
+    """
     from safetensors.numpy import save
 
     metadata = {
@@ -161,14 +168,19 @@ def save_adapter(path: str | Path, adapter: Adapter, identity: str, spec: Adapte
         "bundle": identity,
         "spec": json.dumps(asdict(spec)),
         "labels": json.dumps(adapter.labels),
+        **({"base": told(pruned)} if pruned else {}),
     }
     vector = np.ascontiguousarray(adapter.vector, dtype=np.float32)
     metadata["checksum"] = _checksum(metadata, vector)
     write_atomic(Path(path), save({"adapter": vector}, metadata))
 
 
-def load_adapter(path: str | Path, identity: str, size: int) -> Adapter:
+def load_adapter(
+    path: str | Path, identity: str, size: int, pruned: Pruned | None = None
+) -> Adapter:
     """Read an adapter of `size` numbers that belongs to the bundle of that identity.
+
+    pruned: what was left out of the bundle's base.
 
     Raises AdapterError when the file is missing or damaged, or belongs to another bundle.
     """
@@ -181,6 +193,10 @@ def load_adapter(path: str | Path, identity: str, size: int) -> Adapter:
     if metadata.get("format") != FORMAT or vector is None:
         raise AdapterError(
             f"{file} is not an adapter of dsa-edge: give one that `save_adapter` wrote."
+        )
+    if metadata.get("bundle") != identity and (why := differs(metadata.get("base"), pruned)):
+        raise AdapterError(
+            f"{file} {why}: open the bundle that it belongs to, or train again on this one."
         )
     if metadata.get("bundle") != identity:
         raise AdapterError(
@@ -195,12 +211,16 @@ def load_adapter(path: str | Path, identity: str, size: int) -> Adapter:
     return Adapter(vector, _labels(file, metadata.get("labels", "{}")))
 
 
-def compatibility(path: str | Path, identity: str, spec: AdapterSpec, size: int) -> tuple[str, ...]:
+def compatibility(
+    path: str | Path, identity: str, spec: AdapterSpec, size: int, pruned: Pruned | None = None
+) -> tuple[str, ...]:
     """Why an adapter file does not suit a bundle, one reason a difference; empty when it does.
 
     Raises AdapterError when it is not an adapter of ours.
     """
-    info, reasons = read_adapter_info(path), []
+    info, reasons = read_adapter_info(path), list[str]()
+    if info["bundle"] != identity and (why := differs(info["base"], pruned)):
+        reasons.append(f"it {why}")
     theirs, ours = info["spec"], json.loads(json.dumps(asdict(spec)))
     if isinstance(theirs, dict):
         for name, value in ours.items():
@@ -257,6 +277,7 @@ def read_adapter_info(path: str | Path) -> dict[str, object]:
         "numbers": int(vector.size),
         "norm": norm,
         "labels": _labels(Path(path), metadata.get("labels", "{}")),
+        "base": metadata.get("base"),
     }
 
 

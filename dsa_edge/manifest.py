@@ -19,6 +19,7 @@ from dsa_edge.adapter import AdapterSpec, Slot, make_slots
 from dsa_edge.defaults import Defaults, read_defaults
 from dsa_edge.errors import BundleError, UsageError
 from dsa_edge.kinds import Geometry
+from dsa_edge.pruned import Pruned
 
 __all__ = [
     "SCHEMA",
@@ -150,6 +151,7 @@ class Manifest:
     methods: method → its file, inputs and outputs.
     files: path inside the bundle → hash and size, for every file but the manifest.
     defaults: what `dsa-edge tune` found, by the sort of examples; the identity is without it.
+    pruned: what was left out of the base, None of a whole one.
     """
 
     base: BaseInfo
@@ -162,6 +164,7 @@ class Manifest:
     producers: dict[str, str] = field(default_factory=dict)
     executorch: ExecutorchInfo | None = None
     defaults: dict[str, Defaults] = field(default_factory=dict)
+    pruned: Pruned | None = None
 
     @property
     def n_layers(self) -> int:
@@ -188,13 +191,14 @@ class Manifest:
         """What adapters are bound to, as 64 hex digits."""
         weights = self.base.sha256, self.base.quantization
         what = [weights, asdict(self.adapter), self.tokenizer.sha256, self.n_layers]
+        what += [asdict(self.pruned)] if self.pruned else []
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
     def to_json(self) -> str:
-        """The text of `manifest.json`; without defaults it does not speak of them."""
+        """The text of `manifest.json`; it does not speak of defaults or pruning without any."""
         content = {"schema": SCHEMA, "identity": self.identity, **asdict(self)}
-        if not self.defaults:
-            del content["defaults"]
+        for name in {"defaults", "pruned"} - {name for name in content if content[name]}:
+            del content[name]
         content["slots"] = [[s.name, s.offset, list(s.shape)] for s in self.slots]
         content["checksum"] = checksum_of(content)
         return json.dumps(content, indent=1) + "\n"
@@ -278,6 +282,7 @@ def _parse(content: dict[str, Any]) -> Manifest:
         producers=dict(content["producers"]),
         executorch=_executorch(content["executorch"], int(decoder["n_layers"])),
         defaults=read_defaults(content.get("defaults", {})),
+        pruned=Pruned.read(content.get("pruned"), decoder),
     )
 
 

@@ -10,10 +10,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from dsa_edge.exporters._export import ExportReport, export
     from dsa_edge.exporters._verify import Check, verify
+    from dsa_edge.exporters.training import Pruning
 
-__all__ = ["Check", "ExportReport", "export", "verify"]
+__all__ = ["Check", "ExportReport", "Pruning", "export", "verify"]
 
-_HOME = {"Check": "_verify", "ExportReport": "_export", "export": "_export", "verify": "_verify"}
+_HOME = {
+    "Check": "_verify",
+    "ExportReport": "_export",
+    "Pruning": "training",
+    "export": "_export",
+    "verify": "_verify",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -21,13 +21,15 @@ from dsa_edge.bundle import hash_file
 from dsa_edge.errors import DsaEdgeError, ExportError, MissingDependencyError, UsageError
 from dsa_edge.exporters._verify import GOLDEN_TOKENS, Check, golden_tokens, verify
 from dsa_edge.exporters.adapters import BLOCKS
-from dsa_edge.exporters.checkpoint import Checkpoint, open_checkpoint
+from dsa_edge.exporters.checkpoint import Checkpoint, open_checkpoint, tokenizer_info
 from dsa_edge.exporters.decoder import build_decoder
 from dsa_edge.exporters.executorch import programs_folder, write_programs
 from dsa_edge.exporters.model import AdaptedModel
 from dsa_edge.exporters.onnx import MethodInfo, write_graphs
+from dsa_edge.exporters.training import Pruning, Thinned, prune
 from dsa_edge.kernels.gated_lowrank import MAX_RANK
 from dsa_edge.manifest import BaseInfo, FileEntry, Golden, Manifest, TokenizerInfo
+from dsa_edge.pruned import Pruned
 from dsa_edge.tokenizer import Tokenizer
 
 __all__ = ["BACKENDS", "ExportReport", "export"]
@@ -44,6 +46,7 @@ class ExportReport:
 
     operators: of ExecuTorch programs, what the device must have besides XNNPACK.
     delegated: share of the base's multiply-adds that XNNPACK runs; None without such programs.
+    pruned: what was left out of the base, None of a whole one.
     """
 
     bundle: Path
@@ -54,6 +57,7 @@ class ExportReport:
     checks: tuple[Check, ...] = ()
     operators: tuple[str, ...] = ()
     delegated: float | None = None
+    pruned: Pruned | None = None
 
 
 def export(
@@ -67,6 +71,7 @@ def export(
     check: bool = True,
     keep_programs: bool = True,
     gradients: bool = False,
+    pruning: Pruning | None = None,
     on_stage: Callable[[str], object] | None = None,
 ) -> ExportReport:
     """Export a base model with an adapter into a bundle folder.
@@ -81,27 +86,26 @@ def export(
         and keep new ones, in this user's cache folder.
     gradients: write graphs of exact gradients too, for the estimator `exact` on ONNX Runtime; they
         need the transposes of the adapted layers' weights.
+    pruning: leave out what a task needs least of the base and of the adapter.
     on_stage: called with the name of each stage as it begins.
     Raises UsageError, MissingDependencyError, CheckpointError, or ExportError naming the stage that
     failed.
     """
     target, spec = Path(bundle), adapter or AdapterSpec()
     _check_options(target, backends, quantize, accuracy_level, overwrite)
-    if gradients and ("onnx" not in backends or spec.invocation > 1):
-        raise UsageError(
-            f"gradients need the onnx backend and invocation 1, got {','.join(backends)} and "
-            f"{spec.invocation}: change --backend or --invocation, or leave --gradients out."
-        )
+    _check_gradients(gradients, backends, spec)
     stages = _Stages(on_stage)
     started = time.perf_counter()
     with _staging(target) as folder:
+        thinned = _thinned(checkpoint, spec, pruning, stages)
+        spec = thinned.adapter if thinned else spec
         with stages("checkpoint"):
-            source = open_checkpoint(checkpoint)
-            _check_rank(spec, source)
-            model = AdaptedModel(build_decoder(source, quantize), spec, gradients).eval()
+            source = _opened(checkpoint, spec)
+            weights = thinned.source if thinned else source
+            model = AdaptedModel(build_decoder(weights, quantize), spec, gradients).eval()
         with stages("subspace"):
             for layer in range(model.split, source.spec.n_layers):
-                model.add_blocks(layer)
+                (thinned or AdaptedModel).add_blocks(model, layer)
         methods: dict[str, MethodInfo] = {}
         if "onnx" in backends:
             with stages("graphs"):
@@ -120,8 +124,8 @@ def export(
                 source.name, source.source, source.sha256, source.licence, quantize, accuracy_level
             )
             manifest = Manifest(
-                base, asdict(source.spec), spec, info, methods, _files(folder), golden,
-                _producers(), programs,
+                base, asdict(weights.spec), spec, info, methods, _files(folder), golden,
+                _producers(), programs, pruned=thinned.pruned if thinned else None,
             )  # fmt: skip
             size = _finish(folder, manifest, model.start().numpy())
         checks: tuple[Check, ...] = ()
@@ -130,7 +134,9 @@ def export(
                 checks = tuple(verify(folder, stages.detail))
         _put_in_place(folder, target)
     seconds = time.perf_counter() - started
-    report = ExportReport(target, size, model.size, seconds, stages.seconds, checks)
+    report = ExportReport(
+        target, size, model.size, seconds, stages.seconds, checks, pruned=manifest.pruned
+    )
     if programs is None:
         return report
     return replace(report, operators=programs.operators, delegated=programs.delegated)
@@ -199,10 +205,34 @@ def _check_options(
         )
 
 
+def _check_gradients(gradients: bool, backends: Sequence[str], spec: AdapterSpec) -> None:
+    if gradients and ("onnx" not in backends or spec.invocation > 1):
+        raise UsageError(
+            f"gradients need the onnx backend and invocation 1, got {','.join(backends)} and "
+            f"{spec.invocation}: change --backend or --invocation, or leave --gradients out."
+        )
+
+
 def _check_rank(spec: AdapterSpec, source: Checkpoint) -> None:
     spec.check(source.spec.geometry)
     if spec.rank > MAX_RANK and BLOCKS[spec.kind].gated:
         raise UsageError(f"rank is {spec.rank}, the kernels take at most {MAX_RANK}: lower --rank.")
+
+
+def _opened(checkpoint: str | Path, spec: AdapterSpec) -> Checkpoint:
+    """The checkpoint, unless the adapter has no place on it."""
+    source = open_checkpoint(checkpoint)
+    _check_rank(spec, source)
+    return source
+
+
+def _thinned(
+    checkpoint: str | Path, spec: AdapterSpec, pruning: Pruning | None, stages: _Stages
+) -> Thinned | None:
+    if pruning is None:
+        return None
+    with stages("prune"):
+        return prune(_opened(checkpoint, spec), spec, pruning, stages.detail)
 
 
 @contextmanager
@@ -241,9 +271,7 @@ def _write_tokenizer(source: Checkpoint, folder: Path) -> TokenizerInfo:
     (folder / "tokenizer.json").write_text(source.tokenizer_json, encoding="utf-8")
     if source.chat_template is not None:
         (folder / "chat_template.jinja").write_text(source.chat_template, encoding="utf-8")
-    pad = next((i for i in (source.pad_id, *source.eos_ids, source.bos_id) if i is not None), 0)
-    digest = hash_file(folder / "tokenizer.json")
-    return TokenizerInfo(digest, source.bos_id, source.eos_ids, pad, source.add_bos)
+    return tokenizer_info(source, hash_file(folder / "tokenizer.json"))
 
 
 def _golden(folder: Path, source: Checkpoint, info: TokenizerInfo, model: AdaptedModel) -> Golden:
@@ -278,7 +306,7 @@ def _files(folder: Path) -> dict[str, FileEntry]:
 def _finish(folder: Path, manifest: Manifest, vector: NDArray[np.float32]) -> int:
     """Write the initial adapter and the manifest; returns the bundle's size in bytes."""
     initial = folder / "adapter.safetensors"
-    save_adapter(initial, Adapter(vector), manifest.identity, manifest.adapter)
+    save_adapter(initial, Adapter(vector), manifest.identity, manifest.adapter, manifest.pruned)
     manifest.files[initial.name] = FileEntry(hash_file(initial), initial.stat().st_size)
     manifest.write(folder / "manifest.json")
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -120,12 +120,12 @@ class Versions:
 
     def save_adapter(self, path: str | Path) -> None:
         """Write the adapter in use to a file."""
-        save_adapter(path, self.adapter, self.bundle.identity, self.bundle.manifest.adapter)
+        manifest = self.bundle.manifest
+        save_adapter(path, self.adapter, manifest.identity, manifest.adapter, manifest.pruned)
 
     def load_adapter(self, path: str | Path) -> int:
         """Use an adapter from a file as a new version; returns its id."""
-        size = self.bundle.manifest.adapter_size
-        return self.use_adapter(load_adapter(path, self.bundle.identity, size))
+        return self.use_adapter(self._from_file(Path(path)))
 
     def use_adapter(self, adapter: Adapter) -> int:
         """Use an adapter of this bundle as a new version, such as an imported one; its id."""
@@ -144,7 +144,8 @@ class Versions:
         Raises AdapterError when it is not an adapter of ours.
         """
         manifest = self.bundle.manifest
-        return compatibility(path, manifest.identity, manifest.adapter, manifest.adapter_size)
+        size = manifest.adapter_size
+        return compatibility(path, manifest.identity, manifest.adapter, size, manifest.pruned)
 
     def replay(self, steps: Sequence[int], run: int | None = None) -> list[Adapter]:
         """Rebuild the adapter after each number of steps from the journal alone, to the bit.
@@ -189,8 +190,11 @@ class Versions:
     def _version(self, version: int) -> Adapter:
         if version:
             return self._store.adapter(version)
-        size = self.bundle.manifest.adapter_size
-        return load_adapter(self.bundle.path / "adapter.safetensors", self.bundle.identity, size)
+        return self._from_file(self.bundle.path / "adapter.safetensors")
+
+    def _from_file(self, file: Path) -> Adapter:
+        manifest = self.bundle.manifest
+        return load_adapter(file, manifest.identity, manifest.adapter_size, manifest.pruned)
 
 
 def _content(example: Example) -> str:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "add_examples",
+    "add_labels",
     "add_store",
     "add_user",
     "comma_list",
@@ -72,6 +73,11 @@ def add_user(made: argparse.ArgumentParser, required: bool = True) -> None:
 def add_examples(made: argparse.ArgumentParser, required: bool = True) -> None:
     """The options that say where examples are and how labels become prompts."""
     made.add_argument("--data", required=required, metavar="FILE", help="JSONL, one example a line")
+    add_labels(made)
+
+
+def add_labels(made: argparse._ActionsContainer) -> None:
+    """How labelled texts become prompts."""
     made.add_argument(
         "--template", metavar="T", help="prompt for text/label lines: '{text} It was', or @FILE"
     )

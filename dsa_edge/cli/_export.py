@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from dsa_edge.adapter import AdapterSpec
 from dsa_edge.cli._common import comma_list, emit, parser, progress, table
+from dsa_edge.cli._pruning import add_pruning, pruned_rows, pruning_of
 from dsa_edge.errors import UsageError
 from dsa_edge.kinds import KINDS
 
@@ -21,7 +22,9 @@ EXAMPLES = """\
   dsa-edge export SmolLM2-135M-Instruct/ smol.dsa
   dsa-edge export model.Q4_1.gguf small.dsa --rank 8 --split 0.75 --targets q,v,down
   dsa-edge export model/ both.dsa --backend onnx,executorch
-  dsa-edge export model/ exact.dsa --quantize int8 --accuracy-level 0 --json"""
+  dsa-edge export model/ exact.dsa --quantize int8 --accuracy-level 0 --json
+  dsa-edge export model/ thin.dsa --prune 0.25 --prune-on reviews.jsonl \\
+      --template '{text} It was' --labels terrible,great"""
 DESCRIPTION = """Export a base model with an adapter into a bundle.
 
 HF folder or GGUF ──▶ decoder ──▶ quantize ──▶ subspace ──▶ graphs ──▶ verify ──▶ bundle"""
@@ -39,6 +42,7 @@ def main(argv: Sequence[str]) -> int:
         arguments.split,
         arguments.invocation,
     )
+    pruning = pruning_of(arguments)
     from dsa_edge.exporters import export
 
     with progress(None, "export", "stage") as bar:
@@ -58,6 +62,7 @@ def main(argv: Sequence[str]) -> int:
             check=not arguments.no_verify,
             keep_programs=not arguments.fresh_programs,
             gradients=arguments.gradients,
+            pruning=pruning,
             on_stage=on_stage,
         )
     emit(arguments, asdict(report), table(_rows(report)))
@@ -114,6 +119,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="write exact gradients as graphs too, for `personalize --estimator exact`",
     )
+    add_pruning(made)
     made.add_argument("--force", action="store_true", help="replace an existing bundle")
     made.add_argument("--no-verify", action="store_true", help="skip the check at the end")
     return made
@@ -135,6 +141,7 @@ def _rows(report: ExportReport) -> list[tuple[str, object]]:
         ),
         ("time", f"{report.seconds:.1f} s"),
         *((f"  {stage}", f"{seconds:.1f} s") for stage, seconds in report.stages.items()),
+        *pruned_rows(report.pruned),
         *programs,
         ("verified", ", ".join(check.stage for check in report.checks) or "no"),
     ]

@@ -55,8 +55,8 @@ def learned(arguments: argparse.Namespace) -> tuple[Bundle, Adapter]:
         raise UsageError("expected --adapter or --store, got both or neither: give one of them.")
     bundle = Bundle.open(arguments.bundle, check_hashes=False)
     if arguments.adapter is not None:
-        size = bundle.manifest.adapter_size
-        return bundle, load_adapter(arguments.adapter, bundle.identity, size)
+        size, pruned = bundle.manifest.adapter_size, bundle.manifest.pruned
+        return bundle, load_adapter(arguments.adapter, bundle.identity, size, pruned)
     from dsa_edge.runtime._database import FILE
 
     if not (Path(arguments.store) / FILE).is_file():

@@ -41,7 +41,10 @@ def main(argv: Sequence[str]) -> int:
     bundle = Bundle.open(arguments.bundle, check_hashes=False)
     made_of = import_adapter(bundle, arguments.folder)
     if arguments.out is not None:
-        save_adapter(arguments.out, made_of.adapter, bundle.identity, bundle.manifest.adapter)
+        manifest = bundle.manifest
+        save_adapter(
+            arguments.out, made_of.adapter, manifest.identity, manifest.adapter, manifest.pruned
+        )
     version = None
     if arguments.store is not None:
         with open_versions(arguments) as me:

@@ -9,6 +9,7 @@ from pathlib import Path
 from dsa_edge.adapter import read_adapter_info
 from dsa_edge.bundle import Bundle
 from dsa_edge.cli._common import emit, parser, table
+from dsa_edge.cli._pruning import pruned_rows
 from dsa_edge.manifest import Manifest, TensorInfo
 
 __all__ = ["main"]
@@ -54,6 +55,7 @@ def _text(bundle: Bundle, slots: bool) -> str:
         ("base", f"{base.name} ({base.source}, licence {base.licence or 'not stated'})"),
         ("weights", f"{base.quantization}, activations {activations}"),
         ("geometry", _geometry(manifest)),
+        *pruned_rows(manifest.pruned),
         ("adapter", f"{adapter.kind}, rank {adapter.rank}, {manifest.adapter_size} numbers"),
         ("a user", f"{kilobytes:.1f} kB"),
         ("targets", f"{' '.join(adapter.targets)} of {layers}"),

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from dsa_edge.errors import CheckpointError
 from dsa_edge.exporters.checkpoint._canonical import Shape, canonical_shapes
 from dsa_edge.exporters.decoder import DecoderSpec, QuantizedWeight
+from dsa_edge.manifest import TokenizerInfo
 
-__all__ = ["Checkpoint", "TextRules"]
+__all__ = ["Checkpoint", "TextRules", "tokenizer_info"]
 
 
 @dataclass(frozen=True)
@@ -124,3 +125,12 @@ class Checkpoint(ABC):
                     f"{self.path.name}: tensor {native!r} has shape {list(stored)}, expected "
                     f"{list(shape)} from the configuration: use the configuration of this model."
                 )
+
+
+def tokenizer_info(source: Checkpoint, digest: str = "") -> TokenizerInfo:
+    """Special tokens of a checkpoint, as a manifest has them; padding is any token there is.
+
+    digest: sha256 of the tokenizer's file, where there is one.
+    """
+    pad = next((i for i in (source.pad_id, *source.eos_ids, source.bos_id) if i is not None), 0)
+    return TokenizerInfo(digest, source.bos_id, source.eos_ids, pad, source.add_bos)

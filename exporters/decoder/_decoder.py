@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import cast
 
 import torch
@@ -108,8 +109,13 @@ class Decoder(nn.Module):
         """Hidden states (1, B, T, width) at the bottom for tokens (B, T) int64."""
         return self.embedding(tokens).unsqueeze(0) * self.spec.embedding_scale
 
-    def forward(self, tokens: Tensor, lanes: dict[int, Lanes] | None = None) -> Tensor:
-        """Logits (L, B, T, vocab_size) of whole sentences, without any cache: the naive path.
+    def forward(self, tokens: Tensor, lanes: Mapping[int, Lanes] | None = None) -> Tensor:
+        """Logits (L, B, T, vocab_size) of whole sentences; arguments as for `states`."""
+        logits: Tensor = self.top(self.states(tokens, lanes))
+        return logits
+
+    def states(self, tokens: Tensor, lanes: Mapping[int, Lanes] | None = None) -> Tensor:
+        """Hidden states (L, B, T, width) of whole sentences, without any cache: the naive path.
 
         tokens: (B, T) int64, all real.
         lanes: the adapter of each adapted layer, in L copies; None runs the base with L = 1.
@@ -122,5 +128,4 @@ class Decoder(nn.Module):
         for index, layer in enumerate(self.layers):
             adapter = (lanes or {}).get(index)
             x, _, _ = layer(x, *frames[self.spec.frame_of(index)], lanes=adapter)
-        logits: Tensor = self.top(x)
-        return logits
+        return x

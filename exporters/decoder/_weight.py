@@ -43,6 +43,11 @@ class QuantizedWeight:
         minimum = None if self.minimum is None else self.minimum[order]
         return QuantizedWeight(self.bits, self.codes[order], self.scales[order], minimum)
 
+    def groups(self, kept: NDArray[np.int64]) -> QuantizedWeight:
+        """The weight with some of its groups of inputs, untouched."""
+        minimum = None if self.minimum is None else self.minimum[:, kept]
+        return QuantizedWeight(self.bits, self.codes[:, kept], self.scales[:, kept], minimum)
+
     def dense(self) -> NDArray[np.float32]:
         """Float32 weights (n_out, n_in)."""
         return dequantize(self.codes, self.scales, self.minimum, self.bits)

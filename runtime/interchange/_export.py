@@ -13,6 +13,7 @@ from dsa_edge.adapter import Adapter, write_atomic
 from dsa_edge.bundle import Bundle
 from dsa_edge.errors import AdapterError
 from dsa_edge.kinds import MODULES
+from dsa_edge.pruned import told
 from dsa_edge.runtime.interchange._deltas import Delta, deltas
 from dsa_edge.runtime.interchange._files import CONFIG, PEFT_WEIGHTS
 from dsa_edge.runtime.interchange._import import acts_elsewhere
@@ -100,6 +101,8 @@ def _notes(bundle: Bundle, adapter: Adapter) -> tuple[str, ...]:
         f"it was learned on {manifest.base.name} in {manifest.base.quantization}: on another "
         "precision of the base it does nearly the same"
     )
+    if manifest.pruned:
+        notes.append(f"it was learned on {told(manifest.pruned)}, and fits no other base")
     if adapter.labels:
         notes.append(
             f"biases of the labels {', '.join(map(repr, adapter.labels))} have no place in PEFT: "

@@ -21,6 +21,7 @@ from dsa_edge.adapter import Adapter, AdapterSpec, Slot, load_adapter
 from dsa_edge.bundle import Bundle
 from dsa_edge.errors import AdapterError
 from dsa_edge.kinds import MODULES
+from dsa_edge.pruned import told
 from dsa_edge.runtime.interchange._files import (
     Shape,
     read_config,
@@ -147,6 +148,8 @@ def _check_shapes(
         most = bundle.manifest.adapter.rank
         sides = ("r", width) if (part.factor == "a") != part.transposed else (width, "r")
         wanted = f"({sides[0]}, {sides[1]}) with 1 ≤ r ≤ {most}"
+        if bundle.manifest.pruned:
+            wanted += f", as this bundle has {told(bundle.manifest.pruned)}"
         if len(shape) != 2 or shape[1 - sides.index("r")] != width or _rank(part, shape) < 1:
             raise _misshapen(file, key, shape, wanted)
         rank = ranks.setdefault(part.slot[:-1], _rank(part, shape))
@@ -175,7 +178,8 @@ def _filled(
     """The adapter's vector: the bundle's initial one, B zero, with the file's numbers put in."""
     manifest = bundle.manifest
     initial = bundle.path / "adapter.safetensors"
-    vector = load_adapter(initial, bundle.identity, manifest.adapter_size).vector.copy()
+    size, pruned = manifest.adapter_size, manifest.pruned
+    vector = load_adapter(initial, bundle.identity, size, pruned).vector.copy()
     places = {slot.name: (slot, view(vector, slot)) for slot in manifest.slots}
     for slot, place in places.values():
         if slot.name.endswith(".b"):
