@@ -19,6 +19,7 @@ from dsa_edge.adapter import AdapterSpec, Slot, make_slots
 from dsa_edge.defaults import Defaults, read_defaults
 from dsa_edge.errors import BundleError, UsageError
 from dsa_edge.kinds import Geometry
+from dsa_edge.quantization import QuantizationInfo, read_quantization
 
 __all__ = [
     "SCHEMA",
@@ -71,7 +72,7 @@ class BaseInfo:
     source: str  # "gguf" | "huggingface"
     sha256: str
     licence: str | None
-    quantization: str  # "int4" | "int8"
+    quantization: str  # "int4" | "int8" | "gptq"
     accuracy_level: int  # 4: activations in int8, 0: in float32
 
 
@@ -150,6 +151,7 @@ class Manifest:
     methods: method → its file, inputs and outputs.
     files: path inside the bundle → hash and size, for every file but the manifest.
     defaults: what `dsa-edge tune` found, by the sort of examples; the identity is without it.
+    quantized: how calibration texts decided the bits, if they did.
     """
 
     base: BaseInfo
@@ -162,6 +164,7 @@ class Manifest:
     producers: dict[str, str] = field(default_factory=dict)
     executorch: ExecutorchInfo | None = None
     defaults: dict[str, Defaults] = field(default_factory=dict)
+    quantized: QuantizationInfo | None = None
 
     @property
     def n_layers(self) -> int:
@@ -186,15 +189,16 @@ class Manifest:
     @property
     def identity(self) -> str:
         """What adapters are bound to, as 64 hex digits."""
-        weights = self.base.sha256, self.base.quantization
+        calibrated = [self.quantized.key] if self.quantized else []
+        weights = [self.base.sha256, self.base.quantization, *calibrated]
         what = [weights, asdict(self.adapter), self.tokenizer.sha256, self.n_layers]
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
     def to_json(self) -> str:
-        """The text of `manifest.json`; without defaults it does not speak of them."""
+        """The text of `manifest.json`; of defaults and calibration only where there were some."""
         content = {"schema": SCHEMA, "identity": self.identity, **asdict(self)}
-        if not self.defaults:
-            del content["defaults"]
+        for name in {"defaults", "quantized"} - {n for n, value in content.items() if value}:
+            del content[name]
         content["slots"] = [[s.name, s.offset, list(s.shape)] for s in self.slots]
         content["checksum"] = checksum_of(content)
         return json.dumps(content, indent=1) + "\n"
@@ -278,6 +282,7 @@ def _parse(content: dict[str, Any]) -> Manifest:
         producers=dict(content["producers"]),
         executorch=_executorch(content["executorch"], int(decoder["n_layers"])),
         defaults=read_defaults(content.get("defaults", {})),
+        quantized=read_quantization(content.get("quantized"), Geometry.of(decoder)),
     )
 
 

@@ -26,14 +26,15 @@ from dsa_edge.exporters.decoder import build_decoder
 from dsa_edge.exporters.executorch import programs_folder, write_programs
 from dsa_edge.exporters.model import AdaptedModel
 from dsa_edge.exporters.onnx import MethodInfo, write_graphs
+from dsa_edge.exporters.quantization import Recipe
 from dsa_edge.kernels.gated_lowrank import MAX_RANK
 from dsa_edge.manifest import BaseInfo, FileEntry, Golden, Manifest, TokenizerInfo
+from dsa_edge.quantization import QuantizationInfo
 from dsa_edge.tokenizer import Tokenizer
 
 __all__ = ["BACKENDS", "ExportReport", "export"]
 
 BACKENDS = ("onnx", "executorch")
-QUANTIZE = ("int4", "int8")
 GOLDEN_PROMPT = "2, 4, 6, 8,"  # goes on without a close call in any model that can count
 _PRODUCERS = ("dsa-edge", "torch", "onnx", "onnxruntime", "onnxscript", "executorch", "numpy")
 
@@ -44,6 +45,7 @@ class ExportReport:
 
     operators: of ExecuTorch programs, what the device must have besides XNNPACK.
     delegated: share of the base's multiply-adds that XNNPACK runs; None without such programs.
+    quantized: what calibration came to; None without.
     """
 
     bundle: Path
@@ -54,6 +56,7 @@ class ExportReport:
     checks: tuple[Check, ...] = ()
     operators: tuple[str, ...] = ()
     delegated: float | None = None
+    quantized: QuantizationInfo | None = None
 
 
 def export(
@@ -68,12 +71,15 @@ def export(
     keep_programs: bool = True,
     gradients: bool = False,
     on_stage: Callable[[str], object] | None = None,
+    calibration: str | Path | Sequence[str] | None = None,
+    weak_columns: int = 0,
 ) -> ExportReport:
     """Export a base model with an adapter into a bundle folder.
 
     checkpoint: a Hugging Face folder (safetensors) or a GGUF file.
     bundle: the folder to write; it appears whole, or not at all.
-    quantize: `int4` or `int8`, for linears that the checkpoint does not already hold quantized.
+    quantize: `int4`, `int8` or `gptq` (4 bits, calibrated), for linears that the checkpoint does
+        not already hold quantized.
     accuracy_level: 4 rounds activations to int8 inside the products, 0 keeps them float32.
     overwrite: replace an existing bundle, once the new one is complete.
     check: verify the bundle before it is put in place.
@@ -82,11 +88,14 @@ def export(
     gradients: write graphs of exact gradients too, for the estimator `exact` on ONNX Runtime; they
         need the transposes of the adapted layers' weights.
     on_stage: called with the name of each stage as it begins.
+    calibration: JSONL file or texts that `gptq` and `weak_columns` are measured on.
+    weak_columns: inputs of q, k, v, gate, up and down that stay in float16, a multiple of 32.
     Raises UsageError, MissingDependencyError, CheckpointError, or ExportError naming the stage that
     failed.
     """
     target, spec = Path(bundle), adapter or AdapterSpec()
-    _check_options(target, backends, quantize, accuracy_level, overwrite)
+    recipe = Recipe(quantize, weak_columns, calibration)
+    _check_options(target, backends, accuracy_level, overwrite)
     if gradients and ("onnx" not in backends or spec.invocation > 1):
         raise UsageError(
             f"gradients need the onnx backend and invocation 1, got {','.join(backends)} and "
@@ -98,7 +107,12 @@ def export(
         with stages("checkpoint"):
             source = open_checkpoint(checkpoint)
             _check_rank(spec, source)
-            model = AdaptedModel(build_decoder(source, quantize), spec, gradients).eval()
+            recipe.check(source.spec, spec)
+            info = _write_tokenizer(source, folder)
+        with stages("quantize"):
+            texts = Tokenizer(source.tokenizer_json, info, source.chat_template)
+            weights, quantized = recipe.apply(source, texts, stages.detail)
+            model = AdaptedModel(build_decoder(weights, recipe.bits), spec, gradients).eval()
         with stages("subspace"):
             for layer in range(model.split, source.spec.n_layers):
                 model.add_blocks(layer)
@@ -111,8 +125,6 @@ def export(
             with stages("programs"):
                 kept = programs_folder() if keep_programs else None
                 programs = write_programs(model, folder, stages.detail, kept)
-        with stages("tokenizer"):
-            info = _write_tokenizer(source, folder)
         with stages("golden"):
             golden = _golden(folder, source, info, model)
         with stages("manifest"):
@@ -121,7 +133,7 @@ def export(
             )
             manifest = Manifest(
                 base, asdict(source.spec), spec, info, methods, _files(folder), golden,
-                _producers(), programs,
+                _producers(), programs, quantized=quantized,
             )  # fmt: skip
             size = _finish(folder, manifest, model.start().numpy())
         checks: tuple[Check, ...] = ()
@@ -130,7 +142,9 @@ def export(
                 checks = tuple(verify(folder, stages.detail))
         _put_in_place(folder, target)
     seconds = time.perf_counter() - started
-    report = ExportReport(target, size, model.size, seconds, stages.seconds, checks)
+    report = ExportReport(
+        target, size, model.size, seconds, stages.seconds, checks, quantized=quantized
+    )
     if programs is None:
         return report
     return replace(report, operators=programs.operators, delegated=programs.delegated)
@@ -177,7 +191,7 @@ class _Stages:
 
 
 def _check_options(
-    target: Path, backends: Sequence[str], quantize: str, accuracy_level: int, overwrite: bool
+    target: Path, backends: Sequence[str], accuracy_level: int, overwrite: bool
 ) -> None:
     unknown = [backend for backend in backends if backend not in BACKENDS]
     if unknown or not backends:
@@ -187,8 +201,6 @@ def _check_options(
         )
     if "executorch" in backends and not (find_spec("executorch") and find_spec("torchao")):
         raise MissingDependencyError("executorch", "executorch", "the ExecuTorch backend")
-    if quantize not in QUANTIZE:
-        raise UsageError(f"quantize is {quantize!r}, expected one of {', '.join(QUANTIZE)}.")
     if accuracy_level not in (0, 4):
         raise UsageError(f"accuracy_level is {accuracy_level}, expected 0 (float32) or 4 (int8).")
     if target.exists() and not overwrite:
