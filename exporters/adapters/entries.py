@@ -4,9 +4,9 @@
     sparse   y += u (M ⊙ Δ) x          SHiRA (2406.13175): single entries under a fixed mask M
 
 u is the weight's usual entry, so Δ is relative and one ε fits all targets. Which entries: those
-that matter most to the outputs, told from the weight alone, for an export without calibration texts
-sees no data. Where it saw some and kept weak columns in 16 bits, `columns` trains those: they are the
-last ones, the weakest at the end.
+that matter most to the outputs, told from the weight alone, for an export without calibration
+texts sees no data. Where it saw some and kept weak columns in 16 bits, `columns` trains those: they
+are the last ones, the weakest at the end.
 """
 
 from __future__ import annotations

@@ -53,7 +53,8 @@ def build_decoder(checkpoint: WeightSource, quantization: str) -> Decoder:
             f"quantization {quantization!r} is unknown: use one of {', '.join(QUANTIZATIONS)}."
         )
     table = build_table(checkpoint, "embedding", quantization)
-    head = Embedding(build_table(checkpoint, "head", quantization)) if checkpoint.has("head") else None
+    own_head = checkpoint.has("head")
+    head = Embedding(build_table(checkpoint, "head", quantization)) if own_head else None
     layers = [build_layer(checkpoint, i, quantization) for i in range(checkpoint.spec.n_layers)]
     final = _vector(checkpoint, "final_norm")
     return Decoder(checkpoint.spec, Embedding(table), layers, final, head)

@@ -45,7 +45,7 @@ class Linears:
 
     def weight(self, name: str) -> Stored:
         """One tensor."""
-        return self._made.get(name) if name in self._made else self._source.weight(name)
+        return self._made[name] if name in self._made else self._source.weight(name)
 
     def put(self, name: str, weight: QuantizedWeight) -> None:
         """Use these bits for a linear."""

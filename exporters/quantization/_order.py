@@ -1,8 +1,8 @@
 """The same function with its channels in another order (global reordering of QEFT, 2410.08661).
 
 Channels of the residual stream change places in everything that reads or writes it; neurons of a
-feed-forward in `gate` and `up`, which write them, and in `down`, which reads them. Rotary heads stay
-as they are. Outputs are those of the original order up to the order of float sums.
+feed-forward in `gate` and `up`, which write them, and in `down`, which reads them. Heads stay as
+they are. Outputs are those of the original order up to the order of float sums.
 """
 
 from __future__ import annotations
@@ -63,7 +63,9 @@ class Reordered:
     def weight(self, name: str) -> Stored:
         """One tensor: float32 where the source has that, else as stored with its weak columns."""
         value, channels = self._source.weight(name), self._orders.channels
-        if name in ("embedding", "head"):
+        if name in ("embedding", "head"):  # 4 bits become 8 anyway (`build_decoder`)
+            if isinstance(value, QuantizedWeight) and value.bits == 4:
+                value = value.dense()
             return _columns(value, channels, 0)
         if name == "final_norm":
             return _rows(value, channels)

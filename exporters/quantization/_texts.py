@@ -14,7 +14,7 @@ from dsa_edge.errors import UsageError
 from dsa_edge.examples import read_texts
 from dsa_edge.tokenizer import Tokenizer
 
-__all__ = ["LENGTH", "LEAST", "calibration_rows", "digest_of"]
+__all__ = ["LEAST", "LENGTH", "calibration_rows", "digest_of"]
 
 LENGTH = 256  # tokens of a row: what prompts on a device are long
 LEAST = 64  # tokens: with fewer, H says nothing of most inputs

@@ -2,9 +2,9 @@
 
     s_j = λ_j ‖W_j − Q(W)_j‖²        λ = diag(2 X Xᵀ)
 
-One set of residual channels serves all q, k, v, gate and up, by the sum of their sensitivities; each
-feed-forward has its own set of neurons, the inputs of `down`. The inputs of `o` are heads: its weak
-columns would be scattered over them, so it has none.
+One set of residual channels serves all q, k, v, gate and up, by the sum of their sensitivities;
+each feed-forward has its own set of neurons, the inputs of `down`. The inputs of `o` are heads: its
+weak columns would be scattered over them, so it has none.
 """
 
 from __future__ import annotations

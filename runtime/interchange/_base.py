@@ -19,7 +19,7 @@ from dsa_edge.kernels.quantized_linear import (
 )
 from dsa_edge.weights import read_frozen, stem_of
 
-__all__ = ["Base", "Quantized", "open_base"]
+__all__ = ["Base", "Quantized", "check_order", "open_base"]
 
 Floats = NDArray[np.float32]
 
@@ -47,7 +47,8 @@ class Quantized:
     def rounded(self, weight: Floats) -> list[Floats]:
         """Another weight of this shape in these bits: on this grid, and on one fitted to it."""
         strong = weight.shape[1] - (0 if self.weak is None else self.weak.shape[1])
-        groups, affine = weight[:, :strong].reshape(len(weight), -1, GROUP), self.minimum is not None
+        groups = weight[:, :strong].reshape(len(weight), -1, GROUP)
+        affine = self.minimum is not None
         grids = (self.scales, self.minimum), fit_groups(groups, self.bits, affine)
         found = [self._on(groups, *grid) for grid in grids]
         if self.weak is None:
@@ -87,6 +88,18 @@ class Base:
         """A tensor in float32."""
         stored = self._arrays.get(stem_of(name))
         return self.quantized(name).dense if stored is None else np.array(stored, np.float32)
+
+
+def check_order(bundle: Bundle) -> None:
+    """Refuse a bundle whose channels are in another order than the model's, by AdapterError."""
+    quantized = bundle.manifest.quantized
+    if quantized is not None and quantized.weak_columns:
+        raise AdapterError(
+            f"the base of {bundle.path} has {quantized.weak_columns} weak columns, so its channels "
+            "are in another order than the model's that other libraries know; expected the model's "
+            "own order: export the base without --weak-columns, or merge, which writes base and "
+            "adapter in one order."
+        )
 
 
 def open_base(bundle: Bundle) -> Base:
