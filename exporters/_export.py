@@ -108,10 +108,7 @@ def export(
             source = open_checkpoint(checkpoint)
             _check_rank(spec, source)
             recipe.check(source.spec, spec)
-            info = _write_tokenizer(source, folder)
-        with stages("quantize"):
-            texts = Tokenizer(source.tokenizer_json, info, source.chat_template)
-            weights, quantized = recipe.apply(source, texts, stages.detail)
+            weights, quantized = recipe.apply(source, stages.detail)
             model = AdaptedModel(build_decoder(weights, recipe.bits), spec, gradients).eval()
         with stages("subspace"):
             for layer in range(model.split, source.spec.n_layers):
@@ -125,6 +122,8 @@ def export(
             with stages("programs"):
                 kept = programs_folder() if keep_programs else None
                 programs = write_programs(model, folder, stages.detail, kept)
+        with stages("tokenizer"):
+            info = _write_tokenizer(source, folder)
         with stages("golden"):
             golden = _golden(folder, source, info, model)
         with stages("manifest"):

@@ -8,5 +8,15 @@ from dsa_edge.exporters.quantization._gptq import gptq
 from dsa_edge.exporters.quantization._order import Orders, Reordered, swapped
 from dsa_edge.exporters.quantization._recipe import METHODS, Recipe
 from dsa_edge.exporters.quantization._regroup import regrouped
+from dsa_edge.exporters.quantization._texts import calibration_rows
 
-__all__ = ["METHODS", "Orders", "Recipe", "Reordered", "gptq", "regrouped", "swapped"]
+__all__ = [
+    "METHODS",
+    "Orders",
+    "Recipe",
+    "Reordered",
+    "calibration_rows",
+    "gptq",
+    "regrouped",
+    "swapped",
+]

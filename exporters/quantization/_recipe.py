@@ -6,8 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import Tensor
+
 from dsa_edge.adapter import AdapterSpec
 from dsa_edge.errors import UsageError
+from dsa_edge.exporters.checkpoint import Checkpoint
 from dsa_edge.exporters.decoder import DecoderSpec, WeightSource
 from dsa_edge.exporters.quantization._calibrated import Linears, calibrated, with_columns
 from dsa_edge.exporters.quantization._order import Reordered
@@ -15,6 +18,7 @@ from dsa_edge.exporters.quantization._texts import calibration_rows, digest_of
 from dsa_edge.exporters.quantization._weak import weak_orders
 from dsa_edge.kernels.quantized_linear import GROUP
 from dsa_edge.kinds import TARGETS
+from dsa_edge.manifest import TokenizerInfo
 from dsa_edge.quantization import QuantizationInfo
 from dsa_edge.tokenizer import Tokenizer
 
@@ -92,7 +96,7 @@ class Recipe:
         return "int8" if self.quantize == "int8" else "int4"
 
     def apply(
-        self, source: WeightSource, tokenizer: Tokenizer, on_part: Callable[[str], object]
+        self, source: Checkpoint, on_part: Callable[[str], object]
     ) -> tuple[WeightSource, QuantizationInfo | None]:
         """The weights to build from, and what the manifest says of them.
 
@@ -101,7 +105,14 @@ class Recipe:
         """
         if self.calibration is None:
             return source, None
-        rows, weak = calibration_rows(self.calibration, tokenizer), self.weak_columns
+        rows = calibration_rows(self.calibration, _tokenizer(source))
+        return self.quantized(source, rows, on_part)
+
+    def quantized(
+        self, source: WeightSource, rows: Tensor, on_part: Callable[[str], object]
+    ) -> tuple[WeightSource, QuantizationInfo]:
+        """The same for token ids (rows, T), of any source of weights."""
+        weak = self.weak_columns
         if weak:
             source = Reordered(source, weak_orders(source, rows, weak, on_part))
         if self.quantize == "gptq":
@@ -116,3 +127,8 @@ class Recipe:
         return QuantizationInfo(
             rounding, self.weak_columns, digest, tokens, linears.kept, total, *linears.errors
         )
+
+
+def _tokenizer(source: Checkpoint) -> Tokenizer:
+    info = TokenizerInfo("", source.bos_id, source.eos_ids, source.pad_id or 0, source.add_bos)
+    return Tokenizer(source.tokenizer_json, info, source.chat_template)
