@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from dsa_edge.errors import ExampleError, UsageError
 
-__all__ = ["Chat", "Example", "Labels", "Row", "read_examples", "read_rows"]
+__all__ = ["Chat", "Example", "Labels", "Row", "read_examples", "read_rows", "read_texts"]
 
 T = TypeVar("T")
 
@@ -138,6 +138,14 @@ def read_rows(path: str | Path, labels: Labels) -> list[Row]:
     return _read(Path(path), lambda content: _row(content, labels))
 
 
+def read_texts(path: str | Path, chat: Chat) -> list[str]:
+    """Read a JSONL file for its texts alone, as a model would see them; labels do not matter.
+
+    Raises ExampleError with the line number for lines without text.
+    """
+    return _read(Path(path), lambda content: _running_text(content, chat))
+
+
 def _read(file: Path, parse: Callable[[dict[str, Any]], T]) -> list[T]:
     read = []
     for number, line in _lines(file):
@@ -214,6 +222,13 @@ def _row(content: dict[str, Any], labels: Labels) -> Row:
         )
     labels.example(_text(content, "text"), content["label"])  # refuses a label that is none
     return content["text"], content["label"]
+
+
+def _running_text(content: dict[str, Any], chat: Chat) -> str:
+    if "text" in content:
+        return _text(content, "text")
+    example = _parse(content, None, chat)
+    return example.prompt + example.response
 
 
 def _from_messages(messages: Any, chat: Chat | None) -> Example:

@@ -19,7 +19,9 @@ from dsa_edge.adapter import AdapterSpec, Slot, make_slots
 from dsa_edge.defaults import Defaults, read_defaults
 from dsa_edge.errors import BundleError, UsageError
 from dsa_edge.kinds import Geometry
+from dsa_edge.programs import ExecutorchInfo, ProgramInfo, TableInfo, inside, read_programs
 from dsa_edge.pruned import Pruned
+from dsa_edge.quantization import QuantizationInfo, read_quantization
 
 __all__ = [
     "SCHEMA",
@@ -37,7 +39,6 @@ __all__ = [
 
 SCHEMA = 2
 MAX_BYTES = 16 * 2**20  # of manifest.json
-MAX_NAME = 250  # bytes of a file's path inside the bundle
 # What reading JSON that we did not write so can raise.
 _NOT_OURS = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
 # What the runtime computes sizes from.
@@ -72,7 +73,7 @@ class BaseInfo:
     source: str  # "gguf" | "huggingface"
     sha256: str
     licence: str | None
-    quantization: str  # "int4" | "int8"
+    quantization: str  # "int4" | "int8" | "gptq"
     accuracy_level: int  # 4: activations in int8, 0: in float32
 
 
@@ -97,53 +98,6 @@ class Golden:
 
 
 @dataclass(frozen=True)
-class ProgramInfo:
-    """An ExecuTorch program with the data file of its weights; layers of one form share programs.
-
-    frame: which rotary embedding the layer uses.
-    """
-
-    program: str
-    data: str
-    frame: int = 0
-
-
-@dataclass(frozen=True)
-class TableInfo:
-    """Rows (rows, width) int8 that lie in a file from byte `offset` on."""
-
-    file: str
-    offset: int
-    rows: int
-    width: int
-
-
-@dataclass(frozen=True)
-class ExecutorchInfo:
-    """The ExecuTorch programs of a bundle.
-
-    rows: most rows, lanes times examples times tokens, that a layer program takes at once.
-    head_rows: most rows that the head takes.
-    ends: safetensors with the final norm, the tables' scales and the rotary frequencies.
-    factors: safetensors with u and v of the adapter's blocks.
-    operators: what the device must have besides XNNPACK. delegated: share of the base's
-    multiply-adds that XNNPACK runs.
-    """
-
-    version: str
-    rows: int
-    head_rows: int
-    layers: tuple[ProgramInfo, ...]
-    head: ProgramInfo
-    ends: str
-    factors: str
-    embedding: TableInfo
-    head_table: TableInfo
-    operators: tuple[str, ...]
-    delegated: float
-
-
-@dataclass(frozen=True)
 class Manifest:
     """The whole of `manifest.json`.
 
@@ -152,6 +106,7 @@ class Manifest:
     files: path inside the bundle → hash and size, for every file but the manifest.
     defaults: what `dsa-edge tune` found, by the sort of examples; the identity is without it.
     pruned: what was left out of the base, None of a whole one.
+    quantized: how calibration texts decided the bits, if they did.
     """
 
     base: BaseInfo
@@ -165,6 +120,7 @@ class Manifest:
     executorch: ExecutorchInfo | None = None
     defaults: dict[str, Defaults] = field(default_factory=dict)
     pruned: Pruned | None = None
+    quantized: QuantizationInfo | None = None
 
     @property
     def n_layers(self) -> int:
@@ -189,15 +145,16 @@ class Manifest:
     @property
     def identity(self) -> str:
         """What adapters are bound to, as 64 hex digits."""
-        weights = self.base.sha256, self.base.quantization
+        calibrated = [self.quantized.key] if self.quantized else []
+        weights = [self.base.sha256, self.base.quantization, *calibrated]
         what = [weights, asdict(self.adapter), self.tokenizer.sha256, self.n_layers]
         what += [asdict(self.pruned)] if self.pruned else []
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
     def to_json(self) -> str:
-        """The text of `manifest.json`; it does not speak of defaults or pruning without any."""
+        """The text of `manifest.json`; what only some bundles have, the others leave out."""
         content = {"schema": SCHEMA, "identity": self.identity, **asdict(self)}
-        for name in {"defaults", "pruned"} - {name for name in content if content[name]}:
+        for name in [n for n in ("defaults", "pruned", "quantized") if not content[n]]:
             del content[name]
         content["slots"] = [[s.name, s.offset, list(s.shape)] for s in self.slots]
         content["checksum"] = checksum_of(content)
@@ -277,12 +234,13 @@ def _parse(content: dict[str, Any]) -> Manifest:
         adapter=_adapter(adapter, decoder),
         tokenizer=TokenizerInfo(**tokenizer),
         methods={name: _method(entry) for name, entry in content["methods"].items()},
-        files={_inside(k): _entry(v) for k, v in content["files"].items()},
+        files={inside(k): _entry(v) for k, v in content["files"].items()},
         golden=Golden(golden["prompt"], tuple(golden["prompt_ids"]), tuple(golden["expected_ids"])),
         producers=dict(content["producers"]),
-        executorch=_executorch(content["executorch"], int(decoder["n_layers"])),
+        executorch=read_programs(content["executorch"], int(decoder["n_layers"])),
         defaults=read_defaults(content.get("defaults", {})),
         pruned=Pruned.read(content.get("pruned"), decoder),
+        quantized=read_quantization(content.get("quantized"), Geometry.of(decoder)),
     )
 
 
@@ -290,38 +248,6 @@ def _adapter(entry: dict[str, Any], decoder: dict[str, Any]) -> AdapterSpec:
     spec = AdapterSpec(**entry)
     spec.check(Geometry.of(decoder))
     return spec
-
-
-def _executorch(entry: Any, n_layers: int) -> ExecutorchInfo | None:
-    if entry is None:
-        return None
-    layers = tuple(_program(layer) for layer in entry["layers"])
-    if len(layers) != n_layers:
-        raise ValueError(f"{len(layers)} layer programs for {n_layers} layers")
-    for name in ("rows", "head_rows"):
-        if type(entry[name]) is not int or entry[name] < 1:
-            raise ValueError(f"{name} is {entry[name]!r}")
-    read = {
-        "layers": layers,
-        "head": _program(entry["head"]),
-        "ends": _inside(entry["ends"]),
-        "factors": _inside(entry["factors"]),
-        "embedding": _table(entry["embedding"]),
-        "head_table": _table(entry["head_table"]),
-        "operators": tuple(entry["operators"]),
-    }
-    return ExecutorchInfo(**{**entry, **read})
-
-
-def _program(entry: Any) -> ProgramInfo:
-    return ProgramInfo(_inside(entry["program"]), _inside(entry["data"]), int(entry["frame"]))
-
-
-def _table(entry: Any) -> TableInfo:
-    numbers = [entry[name] for name in ("offset", "rows", "width")]
-    if any(type(n) is not int or n < 0 for n in numbers):
-        raise ValueError(f"a table is {entry!r}")
-    return TableInfo(_inside(entry["file"]), *numbers)
 
 
 def _entry(entry: Any) -> FileEntry:
@@ -333,18 +259,8 @@ def _entry(entry: Any) -> FileEntry:
 
 def _method(entry: Any) -> tuple[str, tuple[TensorInfo, ...], tuple[TensorInfo, ...]]:
     file, inputs, outputs = entry
-    return _inside(file), _tensors(inputs), _tensors(outputs)
+    return inside(file), _tensors(inputs), _tensors(outputs)
 
 
 def _tensors(entries: Any) -> tuple[TensorInfo, ...]:
     return tuple(TensorInfo(e["name"], e["dtype"], tuple(e["shape"])) for e in entries)
-
-
-def _inside(path: str) -> str:
-    """A path that stays inside the bundle, and that a file system can hold."""
-    if len(path.encode("utf-8", "surrogatepass")) > MAX_NAME:
-        raise ValueError(f"file path {path[:40]!r}… is longer than {MAX_NAME} bytes")
-    parts = Path(path).parts
-    if Path(path).is_absolute() or ".." in parts or not parts or "\\" in path:
-        raise ValueError(f"file path {path!r} leaves the bundle")
-    return path

@@ -59,7 +59,7 @@ def read_frozen(bundle: Bundle) -> dict[str, Array]:
 def stem_of(name: str) -> str:
     """What a tensor of canonical name (`layers.3.q`, `embedding` …) is called in a bundle.
 
-    Quantized ones end in `.codes`, `.scales` and `.minimum`.
+    Quantized ones end in `.codes`, `.scales` and `.minimum`, columns kept in 16 bits in `.weak`.
     """
     if name in _ENDS:
         return _ENDS[name]

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -18,7 +15,8 @@ from numpy.typing import NDArray
 
 from dsa_edge.adapter import Adapter, AdapterSpec, save_adapter
 from dsa_edge.bundle import hash_file
-from dsa_edge.errors import DsaEdgeError, ExportError, MissingDependencyError, UsageError
+from dsa_edge.errors import MissingDependencyError, UsageError
+from dsa_edge.exporters._stages import Stages, put_in_place, staging
 from dsa_edge.exporters._verify import GOLDEN_TOKENS, Check, golden_tokens, verify
 from dsa_edge.exporters.adapters import BLOCKS
 from dsa_edge.exporters.checkpoint import Checkpoint, open_checkpoint, tokenizer_info
@@ -26,16 +24,17 @@ from dsa_edge.exporters.decoder import build_decoder
 from dsa_edge.exporters.executorch import programs_folder, write_programs
 from dsa_edge.exporters.model import AdaptedModel
 from dsa_edge.exporters.onnx import MethodInfo, write_graphs
+from dsa_edge.exporters.quantization import Recipe
 from dsa_edge.exporters.training import Pruning, Thinned, prune
 from dsa_edge.kernels.gated_lowrank import MAX_RANK
 from dsa_edge.manifest import BaseInfo, FileEntry, Golden, Manifest, TokenizerInfo
 from dsa_edge.pruned import Pruned
+from dsa_edge.quantization import QuantizationInfo
 from dsa_edge.tokenizer import Tokenizer
 
 __all__ = ["BACKENDS", "ExportReport", "export"]
 
 BACKENDS = ("onnx", "executorch")
-QUANTIZE = ("int4", "int8")
 GOLDEN_PROMPT = "2, 4, 6, 8,"  # goes on without a close call in any model that can count
 _PRODUCERS = ("dsa-edge", "torch", "onnx", "onnxruntime", "onnxscript", "executorch", "numpy")
 
@@ -47,6 +46,7 @@ class ExportReport:
     operators: of ExecuTorch programs, what the device must have besides XNNPACK.
     delegated: share of the base's multiply-adds that XNNPACK runs; None without such programs.
     pruned: what was left out of the base, None of a whole one.
+    quantized: what calibration came to; None without.
     """
 
     bundle: Path
@@ -58,6 +58,7 @@ class ExportReport:
     operators: tuple[str, ...] = ()
     delegated: float | None = None
     pruned: Pruned | None = None
+    quantized: QuantizationInfo | None = None
 
 
 def export(
@@ -73,12 +74,15 @@ def export(
     gradients: bool = False,
     pruning: Pruning | None = None,
     on_stage: Callable[[str], object] | None = None,
+    calibration: str | Path | Sequence[str] | None = None,
+    weak_columns: int = 0,
 ) -> ExportReport:
     """Export a base model with an adapter into a bundle folder.
 
     checkpoint: a Hugging Face folder (safetensors) or a GGUF file.
     bundle: the folder to write; it appears whole, or not at all.
-    quantize: `int4` or `int8`, for linears that the checkpoint does not already hold quantized.
+    quantize: `int4`, `int8` or `gptq` (4 bits, calibrated), for linears that the checkpoint does
+        not already hold quantized.
     accuracy_level: 4 rounds activations to int8 inside the products, 0 keeps them float32.
     overwrite: replace an existing bundle, once the new one is complete.
     check: verify the bundle before it is put in place.
@@ -88,21 +92,27 @@ def export(
         need the transposes of the adapted layers' weights.
     pruning: leave out what a task needs least of the base and of the adapter.
     on_stage: called with the name of each stage as it begins.
+    calibration: JSONL file or texts that `gptq` and `weak_columns` are measured on.
+    weak_columns: inputs of q, k, v, gate, up and down that stay in float16, a multiple of 32.
     Raises UsageError, MissingDependencyError, CheckpointError, or ExportError naming the stage that
     failed.
     """
     target, spec = Path(bundle), adapter or AdapterSpec()
-    _check_options(target, backends, quantize, accuracy_level, overwrite)
+    recipe = Recipe(quantize, weak_columns, calibration)
+    _check_options(target, backends, accuracy_level, overwrite)
     _check_gradients(gradients, backends, spec)
-    stages = _Stages(on_stage)
+    _check_pruning(pruning, recipe)
+    stages = Stages(on_stage)
     started = time.perf_counter()
-    with _staging(target) as folder:
+    with staging(target) as folder:
         thinned = _thinned(checkpoint, spec, pruning, stages)
         spec = thinned.adapter if thinned else spec
         with stages("checkpoint"):
             source = _opened(checkpoint, spec)
-            weights = thinned.source if thinned else source
-            model = AdaptedModel(build_decoder(weights, quantize), spec, gradients).eval()
+            base = thinned.source if thinned else source
+            recipe.check(base.spec, spec)
+            weights, quantized = recipe.apply(source, base, stages.detail)
+            model = AdaptedModel(build_decoder(weights, recipe.bits), spec, gradients).eval()
         with stages("subspace"):
             for layer in range(model.split, source.spec.n_layers):
                 (thinned or AdaptedModel).add_blocks(model, layer)
@@ -120,70 +130,38 @@ def export(
         with stages("golden"):
             golden = _golden(folder, source, info, model)
         with stages("manifest"):
-            base = BaseInfo(
+            told = BaseInfo(
                 source.name, source.source, source.sha256, source.licence, quantize, accuracy_level
             )
             manifest = Manifest(
-                base, asdict(weights.spec), spec, info, methods, _files(folder), golden,
+                told, asdict(weights.spec), spec, info, methods, _files(folder), golden,
                 _producers(), programs, pruned=thinned.pruned if thinned else None,
+                quantized=quantized,
             )  # fmt: skip
             size = _finish(folder, manifest, model.start().numpy())
         checks: tuple[Check, ...] = ()
         if check:
             with stages("verify"):
                 checks = tuple(verify(folder, stages.detail))
-        _put_in_place(folder, target)
+        put_in_place(folder, target)
     seconds = time.perf_counter() - started
     report = ExportReport(
-        target, size, model.size, seconds, stages.seconds, checks, pruned=manifest.pruned
+        target,
+        size,
+        model.size,
+        seconds,
+        stages.seconds,
+        checks,
+        pruned=manifest.pruned,
+        quantized=quantized,
     )
     if programs is None:
         return report
     return replace(report, operators=programs.operators, delegated=programs.delegated)
 
 
-class _Stages:
-    """Times the stages, tells the caller of them, and names the one that failed."""
-
-    def __init__(self, on_stage: Callable[[str], object] | None) -> None:
-        self._on_stage = on_stage or (lambda _: None)
-        self._current = ""
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
-        self._current = stage
-        self._on_stage(stage)
-        began = time.perf_counter()
-        try:
-            yield
-        except DsaEdgeError:
-            raise
-        except MemoryError as error:
-            raise ExportError(
-                f"export ran out of memory in stage {stage!r}: close other programs or export "
-                "on a larger machine."
-            ) from error
-        except OSError as error:
-            raise ExportError(
-                f"export failed in stage {stage!r} ({error.strerror or error}): free some disk "
-                "space or choose another place for the bundle."
-            ) from error
-        except Exception as error:
-            lines = str(error.__cause__ or error).strip().splitlines() or ["no message"]
-            raise ExportError(
-                f"export failed in stage {stage!r} ({type(error).__name__}: {lines[-1][:300]}): "
-                "please report it with this message."
-            ) from error
-        self.seconds[stage] = time.perf_counter() - began
-
-    def detail(self, what: str) -> None:
-        """Announce a part of the current stage."""
-        self._on_stage(f"{self._current}: {what}")
-
-
 def _check_options(
-    target: Path, backends: Sequence[str], quantize: str, accuracy_level: int, overwrite: bool
+    target: Path, backends: Sequence[str], accuracy_level: int, overwrite: bool
 ) -> None:
     unknown = [backend for backend in backends if backend not in BACKENDS]
     if unknown or not backends:
@@ -193,8 +171,6 @@ def _check_options(
         )
     if "executorch" in backends and not (find_spec("executorch") and find_spec("torchao")):
         raise MissingDependencyError("executorch", "executorch", "the ExecuTorch backend")
-    if quantize not in QUANTIZE:
-        raise UsageError(f"quantize is {quantize!r}, expected one of {', '.join(QUANTIZE)}.")
     if accuracy_level not in (0, 4):
         raise UsageError(f"accuracy_level is {accuracy_level}, expected 0 (float32) or 4 (int8).")
     if target.exists() and not overwrite:
@@ -213,6 +189,15 @@ def _check_gradients(gradients: bool, backends: Sequence[str], spec: AdapterSpec
         )
 
 
+def _check_pruning(pruning: Pruning | None, recipe: Recipe) -> None:
+    if pruning is not None and recipe.weak_columns:
+        raise UsageError(
+            f"weak_columns is {recipe.weak_columns} with a pruned base, expected one of the two: "
+            "weak columns reorder the channels that pruning keeps in place; leave --weak-columns "
+            "or --prune out."
+        )
+
+
 def _check_rank(spec: AdapterSpec, source: Checkpoint) -> None:
     spec.check(source.spec.geometry)
     if spec.rank > MAX_RANK and BLOCKS[spec.kind].gated:
@@ -227,44 +212,12 @@ def _opened(checkpoint: str | Path, spec: AdapterSpec) -> Checkpoint:
 
 
 def _thinned(
-    checkpoint: str | Path, spec: AdapterSpec, pruning: Pruning | None, stages: _Stages
+    checkpoint: str | Path, spec: AdapterSpec, pruning: Pruning | None, stages: Stages
 ) -> Thinned | None:
     if pruning is None:
         return None
     with stages("prune"):
         return prune(_opened(checkpoint, spec), spec, pruning, stages.detail)
-
-
-@contextmanager
-def _staging(target: Path) -> Iterator[Path]:
-    """A folder beside the target that is removed whatever happens."""
-    folder = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        folder.mkdir(parents=True)
-    except OSError as error:
-        raise ExportError(
-            f"cannot write beside {target} ({error.strerror}): choose another place for the bundle."
-        ) from error
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _put_in_place(folder: Path, target: Path) -> None:
-    old = target.with_name(f".{target.name}.{os.getpid()}.old")
-    try:
-        if target.exists():
-            target.rename(old)
-        folder.rename(target)
-    except OSError as error:
-        if old.exists():
-            old.rename(target)
-        raise ExportError(
-            f"the finished bundle cannot be put at {target} ({error.strerror}): choose another "
-            "place; a bundle that was there is untouched."
-        ) from error
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _write_tokenizer(source: Checkpoint, folder: Path) -> TokenizerInfo:

@@ -50,7 +50,8 @@ class _BundleWeights:
         codes: NDArray[Any] = self._arrays[f"{stem}.codes"]
         minimum = self._arrays.get(f"{stem}.minimum")
         bits = 8 if codes.shape[-1] == 32 else 4
-        return QuantizedWeight(bits, codes, self._arrays[f"{stem}.scales"], minimum)
+        weak = self._arrays.get(f"{stem}.weak")
+        return QuantizedWeight(bits, codes, self._arrays[f"{stem}.scales"], minimum, weak)
 
     def frozen(self, layer: int, point: str) -> dict[str, Tensor]:
         """The frozen buffers of the adapter at one point, by name."""

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from dsa_edge.exporters.decoder import Decoder, Embedding, Layer, Linear, Top
 from dsa_edge.kernels import torch_ops
+from dsa_edge.kernels.quantized_linear import GROUP
 
 __all__ = ["Backward", "layer_backwards", "top_backwards"]
 
@@ -71,21 +72,21 @@ class TurningLinear(Linear, _Turned):
         nn.Module.__init__(self)
         self.bits = linear.bits
         _buffers_of(linear, self)
-        for name in ("minimum", "bias"):
+        for name in ("minimum", "weak", "bias"):
             if getattr(linear, name, None) is None:
                 self.register_buffer(name, None)
         if self.bits:
-            self.turn(linear.dense())
+            self.turn(linear.dense()[:, : linear.scales.shape[1] * GROUP])
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply the linear map."""
+    def product(self, x: Tensor) -> Tensor:
+        """The product with the weight, weak columns aside."""
         if not self.bits:
-            return super().forward(x)
+            return super().product(x)
         y: Tensor = torch_ops.turning_linear(
             x, self.codes, self.scales, self.minimum, self.bits, self.turned_codes,
             self.turned_scales,
         )  # fmt: skip
-        return y if self.bias is None else y + self.bias
+        return y
 
 
 class TurningTable(Embedding, _Turned):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from dsa_edge.adapter import AdapterSpec, make_slots
 from dsa_edge.exporters.adapters import BLOCKS, Lanes, LayerBlocks, Route, make_blocks
+from dsa_edge.exporters.adapters.entries import last_columns
 from dsa_edge.exporters.decoder import Decoder, Layer, Linear
 from dsa_edge.exporters.gradients import layer_backwards, top_backwards
 from dsa_edge.exporters.parts import layer_parts, model_parts
@@ -38,8 +39,11 @@ class AdaptedModel(nn.Module):
         linears, rank = self.decoder.layer(layer).linears, self.adapter.rank
         frozen = {}
         for point in self.adapter.points:
-            weight = cast(Linear, linears[point]).dense() if point in TARGETS else None
+            linear = cast(Linear, linears[point]) if point in TARGETS else None
+            weight = None if linear is None else linear.dense()
             frozen[point] = BLOCKS[self.adapter.kind].frozen(weight, rank)
+            if self.adapter.kind == "columns" and linear is not None and linear.weak is not None:
+                frozen[point]["index"] = last_columns(linear.dense(), rank)
         self.set_blocks(layer, frozen)
 
     def set_blocks(self, layer: int, frozen: dict[str, dict[str, Tensor]]) -> None:

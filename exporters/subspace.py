@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-__all__ = ["truncated_svd"]
+__all__ = ["one_thread", "truncated_svd"]
 
 
 def truncated_svd(weight: Tensor, rank: int) -> tuple[Tensor, Tensor]:
@@ -17,7 +17,7 @@ def truncated_svd(weight: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     Eigenvectors of the smaller Gram matrix in float64, an exact truncated SVD at a tenth of the
     time of a full one. Each direction's sign is fixed: its largest entry in V is positive.
     """
-    with _one_thread():
+    with one_thread():
         return _leading(weight.double(), rank)
 
 
@@ -37,8 +37,8 @@ def _leading(w: Tensor, rank: int) -> tuple[Tensor, Tensor]:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """LAPACK's threads wait for each other by spinning: 30 x slower when another program runs."""
+def one_thread() -> Iterator[None]:
+    """Threads wait for each other by spinning: 30 x slower when another program runs."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -24,7 +24,8 @@ EXAMPLES = """\
   dsa-edge export model/ both.dsa --backend onnx,executorch
   dsa-edge export model/ exact.dsa --quantize int8 --accuracy-level 0 --json
   dsa-edge export model/ thin.dsa --prune 0.25 --prune-on reviews.jsonl \\
-      --template '{text} It was' --labels terrible,great"""
+      --template '{text} It was' --labels terrible,great
+  dsa-edge export model/ better.dsa --quantize gptq --calibrate texts.jsonl --weak-columns 32"""
 DESCRIPTION = """Export a base model with an adapter into a bundle.
 
 HF folder or GGUF ──▶ decoder ──▶ quantize ──▶ subspace ──▶ graphs ──▶ verify ──▶ bundle"""
@@ -64,6 +65,8 @@ def main(argv: Sequence[str]) -> int:
             gradients=arguments.gradients,
             pruning=pruning,
             on_stage=on_stage,
+            calibration=arguments.calibrate,
+            weak_columns=arguments.weak_columns,
         )
     emit(arguments, asdict(report), table(_rows(report)))
     return 0
@@ -77,7 +80,24 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--backend", default="onnx", help="onnx, executorch or both by comma (default: onnx)"
     )
-    made.add_argument("--quantize", default="int4", help="int4 or int8 (default: int4)")
+    made.add_argument(
+        "--quantize",
+        default="int4",
+        help="int4, int8, or gptq: 4 bits calibrated on texts (default: int4)",
+    )
+    made.add_argument(
+        "--calibrate",
+        metavar="FILE",
+        help="JSONL whose texts gptq and weak columns are measured on: lines as for `personalize`, "
+        'or {"text": ...}',
+    )
+    made.add_argument(
+        "--weak-columns",
+        type=int,
+        default=0,
+        metavar="K",
+        help="inputs of q k v gate up down that stay in 16 bits, a multiple of 32 (default: none)",
+    )
     made.add_argument("--adapter", default=default.kind, help=f"{', '.join(KINDS)} (default: core)")
     made.add_argument(
         "--rank",
@@ -132,6 +152,8 @@ def _rows(report: ExportReport) -> list[tuple[str, object]]:
             ("delegated", f"{report.delegated:.1%} of the base's multiply-adds, to XNNPACK"),
             ("operators", ", ".join(report.operators)),
         ]
+    if report.quantized:
+        programs.append(("quantized", report.quantized.text))
     return [
         ("bundle", report.bundle),
         ("size", f"{report.bytes / 1e6:.1f} MB"),

@@ -61,6 +61,8 @@ def _text(bundle: Bundle, slots: bool) -> str:
         ("targets", f"{' '.join(adapter.targets)} of {layers}"),
         ("invocation", f"last {adapter.invocation} prompt tokens, and the response"),
     ]
+    if manifest.quantized:
+        rows.insert(4, ("quantized", manifest.quantized.text))
     for name, (file, inputs, outputs) in manifest.methods.items():
         rows.append((name, f"{file}: {_tensors(inputs)} → {_tensors(outputs)}"))
     if slots:

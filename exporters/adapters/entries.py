@@ -4,7 +4,9 @@
     sparse   y += u (M ⊙ Δ) x          SHiRA (2406.13175): single entries under a fixed mask M
 
 u is the weight's usual entry, so Δ is relative and one ε fits all targets. Which entries: those
-that matter most to the outputs, told from the weight alone, for an export sees no data.
+that matter most to the outputs, told from the weight alone, for an export without calibration
+texts sees no data. Where it saw some and kept weak columns in 16 bits, `columns` trains those: they
+are the last ones, the weakest at the end.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from dsa_edge.exporters.adapters._block import Block
 from dsa_edge.exporters.adapters.scale import per_lane
 from dsa_edge.kernels.torch_adapter import lane_linear
 
-__all__ = ["Columns", "Sparse"]
+__all__ = ["Columns", "Sparse", "last_columns"]
 
 
 class Columns(Block):
@@ -69,6 +71,12 @@ class Sparse(Block):
         products = x.index_select(1, self.index) * self.unit * per_lane(x, values)
         ended = torch.cat([products, torch.zeros_like(products[:, :1])], 1)  # "none" adds 0
         return sum_of([ended.index_select(1, row) for row in self.places.unbind()])
+
+
+def last_columns(weight: Tensor, rank: int) -> Tensor:
+    """index (rank,) int32 of the last columns of a weight (n_out, n_in): its weak ones."""
+    n_in = weight.shape[1]
+    return torch.arange(n_in - rank, n_in, dtype=torch.int32)
 
 
 def sum_of(values: list[Tensor]) -> Tensor:

@@ -1,7 +1,14 @@
 """One compact torch decoder for Llama, Mistral, Qwen 2, 2.5, 3 and Gemma 3, driven by a spec."""
 
 from dsa_edge.exporters.decoder._attention import Segment
-from dsa_edge.exporters.decoder._build import QUANTIZATIONS, build_decoder
+from dsa_edge.exporters.decoder._build import (
+    QUANTIZATIONS,
+    Stored,
+    WeightSource,
+    build_decoder,
+    build_layer,
+    build_table,
+)
 from dsa_edge.exporters.decoder._decoder import Decoder, Frame, Frames, Top
 from dsa_edge.exporters.decoder._layer import ACTIVATE, Layer, Norm
 from dsa_edge.exporters.decoder._linear import Embedding, Linear
@@ -22,7 +29,11 @@ __all__ = [
     "QuantizedWeight",
     "RopeSpec",
     "Segment",
+    "Stored",
     "Top",
+    "WeightSource",
     "build_decoder",
+    "build_layer",
+    "build_table",
     "quantize",
 ]

@@ -18,7 +18,7 @@ from dsa_edge.exporters.decoder._weight import QuantizedWeight, quantize
 from dsa_edge.kernels.quantized_linear import pack_codes, unpack_codes
 from dsa_edge.kinds import TARGETS
 
-__all__ = ["QUANTIZATIONS", "WeightSource", "build_decoder"]
+__all__ = ["QUANTIZATIONS", "Stored", "WeightSource", "build_decoder", "build_layer", "build_table"]
 
 QUANTIZATIONS = ("int4", "int8", "none")
 NORMS = ("attention", "mlp", "q", "k", "attention_out", "mlp_out")
@@ -52,14 +52,16 @@ def build_decoder(checkpoint: WeightSource, quantization: str) -> Decoder:
         raise UsageError(
             f"quantization {quantization!r} is unknown: use one of {', '.join(QUANTIZATIONS)}."
         )
-    table = _table(checkpoint, "embedding", quantization)
-    head = Embedding(_table(checkpoint, "head", quantization)) if checkpoint.has("head") else None
-    layers = [_layer(checkpoint, i, quantization) for i in range(checkpoint.spec.n_layers)]
+    table = build_table(checkpoint, "embedding", quantization)
+    own_head = checkpoint.has("head")
+    head = Embedding(build_table(checkpoint, "head", quantization)) if own_head else None
+    layers = [build_layer(checkpoint, i, quantization) for i in range(checkpoint.spec.n_layers)]
     final = _vector(checkpoint, "final_norm")
     return Decoder(checkpoint.spec, Embedding(table), layers, final, head)
 
 
-def _layer(checkpoint: WeightSource, index: int, quantization: str) -> Layer:
+def build_layer(checkpoint: WeightSource, index: int, quantization: str) -> Layer:
+    """One layer alone; `quantization` as in `build_decoder`."""
     prefix = f"layers.{index}"
     linears = {t: _linear(checkpoint, f"{prefix}.{t}", quantization) for t in TARGETS}
     names = {norm: f"{prefix}.norms.{norm}" for norm in NORMS}
@@ -79,7 +81,9 @@ def _linear(checkpoint: WeightSource, name: str, quantization: str) -> Linear:
     return Linear(weight, bias)
 
 
-def _table(checkpoint: WeightSource, name: str, quantization: str) -> QuantizedWeight | Tensor:
+def build_table(
+    checkpoint: WeightSource, name: str, quantization: str = "int8"
+) -> QuantizedWeight | Tensor:
     """Embedding or head: symmetric 8-bit, the only format whose rows can be looked up."""
     weight = checkpoint.weight(name)
     if quantization == "none":

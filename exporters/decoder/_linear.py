@@ -17,6 +17,7 @@ class _Weight(nn.Module):
     codes: Tensor
     scales: Tensor
     minimum: Tensor | None
+    weak: Tensor | None
     weight: Tensor
 
     def __init__(self, weight: QuantizedWeight | Tensor) -> None:
@@ -27,14 +28,18 @@ class _Weight(nn.Module):
             self.register_buffer("scales", torch.from_numpy(weight.scales))
             minimum = None if weight.minimum is None else torch.from_numpy(weight.minimum)
             self.register_buffer("minimum", minimum)
+            weak = None if weight.weak is None else torch.from_numpy(weight.weak)
+            self.register_buffer("weak", weak)
         else:
             self.register_buffer("weight", weight.float())
+            self.register_buffer("weak", None)
 
     def dense(self) -> Tensor:
         """The weight as float32 (n_out, n_in)."""
         if not self.bits:
             return self.weight
-        return torch_ops.dequantize(self.codes, self.scales, self.minimum, self.bits)
+        grouped = torch_ops.dequantize(self.codes, self.scales, self.minimum, self.bits)
+        return grouped if self.weak is None else torch.cat([grouped, self.weak.float()], 1)
 
 
 class Linear(_Weight):
@@ -48,11 +53,18 @@ class Linear(_Weight):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the linear map."""
-        if self.bits:
-            y = torch_ops.quantized_linear(x, self.codes, self.scales, self.minimum, self.bits)
-        else:
-            y = x @ self.weight.T
+        if self.weak is None:
+            y = self.product(x)
+        else:  # the last inputs go through the weak columns, which are no part of a group
+            k = self.weak.shape[1]
+            y = self.product(x[..., :-k]) + x[..., -k:] @ self.weak.float().T
         return y if self.bias is None else y + self.bias
+
+    def product(self, x: Tensor) -> Tensor:
+        """The product with the weight, weak columns aside."""
+        if not self.bits:
+            return x @ self.weight.T
+        return torch_ops.quantized_linear(x, self.codes, self.scales, self.minimum, self.bits)
 
 
 class Embedding(_Weight):

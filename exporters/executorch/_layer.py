@@ -26,6 +26,7 @@ from dsa_edge.exporters.adapters import LayerBlocks
 from dsa_edge.exporters.decoder import ACTIVATE, Layer, Linear
 from dsa_edge.exporters.executorch._linear import GroupSums, XnnLinear, round_activations
 from dsa_edge.kernels import torch_adapter
+from dsa_edge.kernels.quantized_linear import GROUP
 from dsa_edge.kinds import TARGETS
 
 __all__ = ["LayerProgram", "RowNorm"]
@@ -50,15 +51,19 @@ class RowNorm(nn.Module):
 
 
 class _Input(nn.Module):
-    """What linears that read the same x share: its rounding and its group sums."""
+    """What linears that read the same x share: its rounding, its group sums, its weak inputs."""
 
-    def __init__(self, n_in: int, quantized: bool) -> None:
+    def __init__(self, linear: Linear) -> None:
         super().__init__()
-        self.sums = GroupSums(n_in) if quantized else None
+        self.weak = 0 if linear.weak is None else linear.weak.shape[1]
+        self.sums = GroupSums(linear.scales.shape[1] * GROUP) if linear.bits else None
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """x (rows, n_in) → what `XnnLinear` takes."""
-        return (x, x, x) if self.sums is None else (x, round_activations(x), self.sums(x))
+        if self.sums is None:
+            return x, x, x, x
+        strong, last = (x[:, : -self.weak], x[:, -self.weak :]) if self.weak else (x, x)
+        return x, round_activations(strong), self.sums(strong), last
 
 
 @dataclass(frozen=True)
@@ -113,9 +118,8 @@ class LayerProgram(nn.Module):
         linears = {target: cast(Linear, layer.linears[target]) for target in TARGETS}
         self.linears = nn.ModuleDict({target: XnnLinear(x) for target, x in linears.items()})
         self.inputs = nn.ModuleDict(
-            {name: _Input(layer.spec.target_shape(name)[1], bool(linears[name].bits))
-             for name in ("q", "o", "gate", "down")}
-        )  # fmt: skip
+            {name: _Input(linears[name]) for name in ("q", "o", "gate", "down")}
+        )
 
     @property
     def form(self) -> dict[str, Any]:

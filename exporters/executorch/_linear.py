@@ -65,11 +65,13 @@ class GroupSums(nn.Module):
 
 
 class XnnLinear(nn.Module):
-    """One linear of the base. x (rows, n_in) comes three times, as its users share the work:
-    rounded to int8 levels, as group sums, and as it is."""
+    """One linear of the base. x (rows, n_in) comes four times, as its users share the work: as it
+    is, rounded to int8 levels, as group sums, and what weak columns read of it.
+    """
 
     offset: Tensor
     bias: Tensor | None
+    weak: Tensor | None
 
     def __init__(self, linear: Linear) -> None:
         super().__init__()
@@ -79,15 +81,17 @@ class XnnLinear(nn.Module):
             self.register_buffer("weight", linear.dense())
         self.register_buffer("offset", offset)
         self.register_buffer("bias", linear.bias)
+        weak = None if linear.weak is None else linear.weak.float()
+        self.register_buffer("weak", weak)
 
-    def forward(self, x: Tensor, rounded: Tensor, sums: Tensor) -> Tensor:
+    def forward(self, x: Tensor, rounded: Tensor, sums: Tensor, last: Tensor) -> Tensor:
         """(rows, n_out)."""
         if self.offset is None:
             return nn.functional.linear(x, self.get_buffer("weight"), self.bias)
         y = nn.functional.linear(sums, self.offset, self.bias)
         for product in self.products:
             y = y + product(rounded)
-        return y
+        return y if self.weak is None else y + nn.functional.linear(last, self.weak)
 
 
 def round_activations(x: Tensor) -> Tensor:

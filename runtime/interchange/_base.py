@@ -19,7 +19,7 @@ from dsa_edge.kernels.quantized_linear import (
 )
 from dsa_edge.weights import read_frozen, stem_of
 
-__all__ = ["Base", "Quantized", "open_base"]
+__all__ = ["Base", "Quantized", "check_order", "open_base"]
 
 Floats = NDArray[np.float32]
 
@@ -31,6 +31,7 @@ class Quantized:
     codes: NDArray[np.uint8]
     scales: NDArray[np.float16]
     minimum: NDArray[np.float16] | None
+    weak: NDArray[np.float16] | None = None  # the last columns, where these are in 16 bits
 
     @property
     def bits(self) -> int:
@@ -40,13 +41,23 @@ class Quantized:
     @property
     def dense(self) -> Floats:
         """(n_out, n_in)."""
-        return dequantize(self.codes, self.scales, self.minimum, self.bits)
+        grouped = dequantize(self.codes, self.scales, self.minimum, self.bits)
+        return grouped if self.weak is None else self._with(grouped, self.weak)
 
     def rounded(self, weight: Floats) -> list[Floats]:
         """Another weight of this shape in these bits: on this grid, and on one fitted to it."""
-        groups, affine = weight.reshape(len(weight), -1, GROUP), self.minimum is not None
+        strong = weight.shape[1] - (0 if self.weak is None else self.weak.shape[1])
+        groups = weight[:, :strong].reshape(len(weight), -1, GROUP)
+        affine = self.minimum is not None
         grids = (self.scales, self.minimum), fit_groups(groups, self.bits, affine)
-        return [self._on(groups, *grid) for grid in grids]
+        found = [self._on(groups, *grid) for grid in grids]
+        if self.weak is None:
+            return found
+        return [self._with(grouped, weight[:, strong:].astype(np.float16)) for grouped in found]
+
+    @staticmethod
+    def _with(grouped: Floats, weak: NDArray[np.float16]) -> Floats:
+        return np.concatenate([grouped, weak.astype(np.float32)], 1)
 
     def _on(
         self, groups: Floats, scales: NDArray[np.float16], minimum: NDArray[np.float16] | None
@@ -70,14 +81,25 @@ class Base:
         """A weight as it is stored."""
         stem = stem_of(name)
         arrays = self._arrays
-        return Quantized(
-            arrays[f"{stem}.codes"], arrays[f"{stem}.scales"], arrays.get(f"{stem}.minimum")
-        )
+        parts = (arrays.get(f"{stem}.{part}") for part in ("minimum", "weak"))
+        return Quantized(arrays[f"{stem}.codes"], arrays[f"{stem}.scales"], *parts)
 
     def dense(self, name: str) -> Floats:
         """A tensor in float32."""
         stored = self._arrays.get(stem_of(name))
         return self.quantized(name).dense if stored is None else np.array(stored, np.float32)
+
+
+def check_order(bundle: Bundle) -> None:
+    """Refuse a bundle whose channels are in another order than the model's, by AdapterError."""
+    quantized = bundle.manifest.quantized
+    if quantized is not None and quantized.weak_columns:
+        raise AdapterError(
+            f"the base of {bundle.path} has {quantized.weak_columns} weak columns, so its channels "
+            "are in another order than the model's that other libraries know; expected the model's "
+            "own order: export the base without --weak-columns, or merge, which writes base and "
+            "adapter in one order."
+        )
 
 
 def open_base(bundle: Bundle) -> Base:

@@ -14,6 +14,7 @@ from dsa_edge.bundle import Bundle
 from dsa_edge.errors import AdapterError
 from dsa_edge.kinds import MODULES
 from dsa_edge.pruned import told
+from dsa_edge.runtime.interchange._base import check_order
 from dsa_edge.runtime.interchange._deltas import Delta, deltas
 from dsa_edge.runtime.interchange._files import CONFIG, PEFT_WEIGHTS
 from dsa_edge.runtime.interchange._import import acts_elsewhere
@@ -37,10 +38,11 @@ def export_adapter(bundle: Bundle, adapter: Adapter, folder: str | Path) -> Expo
     """Write an adapter of a bundle as a PEFT folder, which must be new or empty.
 
     Of kind `lora` to the bit; of `lora-frozen`, `core`, `diagonal`, `kron` and `columns` but for
-    one rounding to float32. Raises AdapterError for other kinds.
+    one rounding to float32. Raises AdapterError for other kinds, and for a base with weak columns.
     """
     from safetensors.numpy import save
 
+    check_order(bundle)
     found = deltas(bundle, adapter)
     tensors = {}
     for delta in found:

@@ -22,6 +22,7 @@ from dsa_edge.bundle import Bundle
 from dsa_edge.errors import AdapterError
 from dsa_edge.kinds import MODULES
 from dsa_edge.pruned import told
+from dsa_edge.runtime.interchange._base import check_order
 from dsa_edge.runtime.interchange._files import (
     Shape,
     read_config,
@@ -65,6 +66,7 @@ def import_adapter(bundle: Bundle, folder: str | Path) -> Imported:
 
     Raises AdapterError naming every tensor, layer, target or rank that the bundle has no place for.
     """
+    check_order(bundle)
     place = Path(folder)
     config, file = read_config(place), weights(place)
     rules, shapes = read_rules(place / "adapter_config.json", config), read_shapes(file)
