@@ -22,7 +22,7 @@ from dsa_edge.errors import DsaEdgeError, ExportError, MissingDependencyError, U
 from dsa_edge.exporters._verify import GOLDEN_TOKENS, Check, golden_tokens, verify
 from dsa_edge.exporters.adapters import BLOCKS
 from dsa_edge.exporters.checkpoint import Checkpoint, open_checkpoint
-from dsa_edge.exporters.decoder import build_decoder
+from dsa_edge.exporters.decoder import build_decoder, with_context, with_group
 from dsa_edge.exporters.executorch import programs_folder, write_programs
 from dsa_edge.exporters.model import AdaptedModel
 from dsa_edge.exporters.onnx import MethodInfo, write_graphs
@@ -68,6 +68,8 @@ def export(
     keep_programs: bool = True,
     gradients: bool = False,
     on_stage: Callable[[str], object] | None = None,
+    context: int | None = None,
+    attention_group: int | None = None,
 ) -> ExportReport:
     """Export a base model with an adapter into a bundle folder.
 
@@ -82,6 +84,10 @@ def export(
     gradients: write graphs of exact gradients too, for the estimator `exact` on ONNX Runtime; they
         need the transposes of the adapted layers' weights.
     on_stage: called with the name of each stage as it begins.
+    context: tokens of prompt and response together, if more than the checkpoint was trained on:
+        positions are interpolated (2306.15595).
+    attention_group: write a graph of shifted sparse attention in groups of so many tokens too, by
+        which a fit on ONNX Runtime runs prompts that are longer.
     Raises UsageError, MissingDependencyError, CheckpointError, or ExportError naming the stage that
     failed.
     """
@@ -92,11 +98,20 @@ def export(
             f"gradients need the onnx backend and invocation 1, got {','.join(backends)} and "
             f"{spec.invocation}: change --backend or --invocation, or leave --gradients out."
         )
+    if attention_group is not None and "onnx" not in backends:
+        raise UsageError(
+            f"an attention group needs the onnx backend, got {','.join(backends)}: its graph runs "
+            "on ONNX Runtime alone; change --backend, or leave --attention-group out."
+        )
     stages = _Stages(on_stage)
     started = time.perf_counter()
     with _staging(target) as folder:
         with stages("checkpoint"):
             source = open_checkpoint(checkpoint)
+            if context is not None:
+                source.spec = with_context(source.spec, context)
+            if attention_group is not None:
+                source.spec = with_group(source.spec, attention_group)
             _check_rank(spec, source)
             model = AdaptedModel(build_decoder(source, quantize), spec, gradients).eval()
         with stages("subspace"):

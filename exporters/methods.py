@@ -1,4 +1,4 @@
-"""The methods of a bundle, each a chain of parts: four, and two more where gradients are wanted.
+"""The methods of a bundle, each a chain of parts: four, and more where they are wanted.
 
 A chain is written once and run by a *caller*: torch executes each part (the reference), the ONNX
 backend emits a function call for it. `parts.py` has the parts; shapes are as in DESIGN: L lanes,
@@ -13,6 +13,9 @@ B examples, X shared prefix, P prompt, R response, T new tokens, D width, V voca
     decode    tokens (B, T), prefix, keys and values of all layers, lengths, adapter (1, n)
               → logits (B, V), new keys and values (layers, B, kv, T, d)
 
+    prefill_grouped   a part of one prompt (1, P), start (1), group (1), prefix
+                      → keys and values (layers, 1, kv, P, d) by shifted sparse attention
+
     pull_losses    as probe, and pull (L, B) → gradient (L, n) of Σ_b pull · losses
     pull_choices   as choose, and pull (L, B, C) → gradient (L, n) of Σ_bc pull · log_probs
 
@@ -25,10 +28,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-__all__ = ["GRADIENTS", "METHODS", "Caller", "Chains"]
+__all__ = ["GRADIENTS", "GROUPED", "METHODS", "Caller", "Chains"]
 
 METHODS = ("prefill", "probe", "choose", "decode")
 GRADIENTS = ("pull_losses", "pull_choices")
+GROUPED = ("prefill_grouped",)
 
 T = TypeVar("T")
 
@@ -102,6 +106,23 @@ class Chains(Generic[T]):
             "values": stack([*values, v]),
             "pooled": pooled,
         }
+
+    def prefill_grouped(
+        self, prompt: T, start: T, group: T, prefix_keys: T, prefix_values: T
+    ) -> dict[str, T]:
+        """Run the base over a part of a prompt that follows its last tokens so far."""
+        call, prefix = self.caller.call, (prefix_keys, prefix_values)
+        x, *frames = call("grouped_inputs", None, prompt, start, group, prefix_keys)
+        keys, values = [], []
+        last = self.n_layers - 1
+        for layer in range(last):
+            cached = self._pick(layer, *prefix)
+            x, k, v = call("layer_grouped", layer, x, *self._frame(frames, layer), *cached)
+            keys.append(k)
+            values.append(v)
+        k, v = call("layer_keys", last, x, *self._frame(frames, last)[:2])
+        stack = self.caller.stack
+        return {"keys": stack([*keys, k]), "values": stack([*values, v])}
 
     def probe(
         self,

@@ -2,6 +2,7 @@
 
 from dsa_edge.exporters.decoder._attention import Segment
 from dsa_edge.exporters.decoder._build import QUANTIZATIONS, build_decoder
+from dsa_edge.exporters.decoder._context import with_context, with_group
 from dsa_edge.exporters.decoder._decoder import Decoder, Frame, Frames, Top
 from dsa_edge.exporters.decoder._layer import ACTIVATE, Layer, Norm
 from dsa_edge.exporters.decoder._linear import Embedding, Linear
@@ -25,4 +26,6 @@ __all__ = [
     "Top",
     "build_decoder",
     "quantize",
+    "with_context",
+    "with_group",
 ]
