@@ -66,7 +66,7 @@ def verify(path: str | Path, on_stage: Callable[[str], object] | None = None) ->
     for stage in STAGES:
         if verifier is not None and not verifier.manifest.methods:
             break  # the rest is about ONNX graphs; programs are checked while they are written
-        if stage == "grouped" and GROUPED[0] not in verifier.manifest.methods:
+        if verifier and stage == "grouped" and GROUPED[0] not in verifier.manifest.methods:
             continue
         if on_stage:
             on_stage(stage)

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 
 from dsa_edge.adapter import Adapter
 from dsa_edge.errors import UsageError
@@ -164,12 +165,10 @@ class Learner(Measured):
     ) -> Trial:
         """What some of the examples take, cached in memory: the store's folder stays as it is."""
         some = trial_set(encoded, seed, self.bundle.manifest, chunks.cache)
-        in_memory = replace(chunks, cache=sys.maxsize)
+        kept = replace(chunks, cache=sys.maxsize)
+        cached = partial(self._within, chunks=kept, group=self._group(encoded))
         try:
-            return Trial.run(
-                some, len(encoded), lambda part: self._within(part, in_memory), self._engine,
-                self.adapter.vector, hyper,
-            )  # fmt: skip
+            return Trial.run(some, len(encoded), cached, self._engine, self.adapter.vector, hyper)
         finally:
             self._engine.release("prefill", "probe", "choose", "pull_losses", "pull_choices")
 
@@ -273,7 +272,9 @@ class Learner(Measured):
         growth = self._growth(pace.steps, hyper, len(encoded), content)
         pace.pause()
         deadline = pace.deadline(PROMPT_SHARE)
-        objective = self._objective(encoded, wish.budget, on_prefill, deadline, growth)
+        objective = self._objective(
+            encoded, wish.budget, on_prefill, deadline, growth, self._group(encoded)
+        )
         self._engine.release("prefill")
         return objective
 

@@ -11,10 +11,11 @@ from dsa_edge.adapter import Adapter
 from dsa_edge.errors import ExampleError
 from dsa_edge.examples import Example, Labels, Row
 from dsa_edge.runtime._cache import PromptCache
-from dsa_edge.runtime._encode import Encoded, Encoder
+from dsa_edge.runtime._encode import Encoded, Encoder, longest
 from dsa_edge.runtime._engine import Engine, Floats, Ints
 from dsa_edge.runtime._objective import Objective, items_of
 from dsa_edge.runtime._plan import Budget, Chunks, plan_chunks
+from dsa_edge.runtime._prompts import group_of
 from dsa_edge.runtime._report import Evaluation
 from dsa_edge.runtime._shots import pick_shots
 from dsa_edge.runtime._store import Store
@@ -28,7 +29,13 @@ EVALUATED = 128  # examples whose prompts are cached at a time while evaluating
 
 
 class Measured(Versions):
-    """The adapters of one user, and the engine that runs them."""
+    """The adapters of one user, and the engine that runs them.
+
+    sparse: while learning, run prompts that are longer than the bundle's attention group by shifted
+        sparse attention, where the engine can; all else is by full attention.
+    """
+
+    sparse = True
 
     def __init__(self, engine: Engine, store: Store) -> None:
         super().__init__(engine.bundle, store)
@@ -102,9 +109,11 @@ class Measured(Versions):
         on_prefill: Callable[[int], object] | None = None,
         deadline: float | None = None,
         growth: int = 0,
+        group: int | None = None,
     ) -> Objective:
         """The loss over examples whose prompts are now cached, fewer of them after a deadline."""
-        return self._within(encoded, self._chunks(encoded, budget, growth), on_prefill, deadline)
+        chunks = self._chunks(encoded, budget, growth)
+        return self._within(encoded, chunks, on_prefill, deadline, group)
 
     def _within(
         self,
@@ -112,15 +121,24 @@ class Measured(Versions):
         chunks: Chunks,
         on_prefill: Callable[[int], object] | None = None,
         deadline: float | None = None,
+        group: int | None = None,
     ) -> Objective:
         """`_objective` within bounds that are settled already."""
         counts = [len(example.items) for example in encoded]
         cache = PromptCache(
             self._engine, items_of(encoded), chunks, self._store.folder,
             on_prefill or (lambda _: None), deadline, max(counts), self._store.sealed,
+            group,
         )  # fmt: skip
         ends = np.cumsum(counts)
         return Objective(self._engine, encoded[: int((ends <= cache.ready).sum())], cache, chunks)
+
+    def _group(self, encoded: Sequence[Encoded]) -> int | None:
+        """Tokens of a group of sparse attention to learn from these examples by; None for full."""
+        group = group_of(self.bundle.manifest)
+        if group is None or not (self.sparse and self._engine.grouped):
+            return None
+        return group if longest(encoded) > group else None
 
     def _chunks(self, encoded: Sequence[Encoded], budget: Budget, growth: int) -> Chunks:
         """What one run of the engine, and the prompt cache, may hold."""

@@ -12,6 +12,7 @@ from dsa_edge.manifest import Manifest
 from dsa_edge.runtime._memory import resident_mb
 
 __all__ = [
+    "LEAST",
     "MB",
     "Budget",
     "Chunks",
@@ -34,6 +35,7 @@ TOUCHED = 12  # pages that the journal of one step may change, its own aside
 RESERVE_MB = 12  # for Python's own objects and SQLite
 _SIZES = ("ffn_width", "head_dim", "n_heads", "n_kv_heads", "vocab_size", "width")
 SHORT = 64  # keys: what every budget must allow a row to attend to
+LEAST = 16  # tokens of a part of a long prompt; smaller ones would take all their time on reading
 
 
 @dataclass(frozen=True)

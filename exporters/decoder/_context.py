@@ -66,5 +66,7 @@ def _interpolated(rope: RopeSpec, context: int, own: int) -> RopeSpec:
     """Frequencies divided by how much longer the context is, on top of what they are divided by."""
     factor = rope.parameters["factor"] if rope.kind == "linear" else 1.0
     assert isinstance(factor, (int, float))  # of a checkpoint that was opened
-    parameters = {"factor": float(factor) * context / own, ORIGINAL: float(own)}
+    parameters: dict[str, float | list[float]] = {
+        "factor": float(factor) * context / own, ORIGINAL: float(own)
+    }  # fmt: skip
     return replace(rope, kind="linear", parameters=parameters)

@@ -72,7 +72,9 @@ METHOD_OUTPUTS = {
     "prefill": {
         "hidden": "B R D", "keys": "N B kv P d:f2", "values": "N B kv P d:f2", "pooled": "B D"
     },
-    "prefill_grouped": {"keys": "N 1 kv P d:f2", "values": "N 1 kv P d:f2"},
+    "prefill_grouped": {
+        "hidden": "1 P D", "keys": "N 1 kv P d:f2", "values": "N 1 kv P d:f2"
+    },
     "probe": {"losses": "L B"},
     "choose": {"log_probs": "L B C"},
     "pull_losses": {"gradient": "L n"},

@@ -22,7 +22,7 @@ from dsa_edge.errors import BundleError, EngineError, UsageError, VerifyError
 from dsa_edge.kernels.library import library_path
 from dsa_edge.runtime import Budget, Example, Personalizer, _learner
 from dsa_edge.runtime._backend import open_engines
-from dsa_edge.runtime._cache import PromptCache, no_prefix
+from dsa_edge.runtime._cache import PromptCache
 from dsa_edge.runtime._check_engine import check_engine
 from dsa_edge.runtime._compare import compare_engines
 from dsa_edge.runtime._encode import Encoder
@@ -31,6 +31,7 @@ from dsa_edge.runtime._executorch_engine import ExecutorchEngine
 from dsa_edge.runtime._objective import items_of
 from dsa_edge.runtime._onnx_engine import OnnxEngine
 from dsa_edge.runtime._plan import plan_chunks
+from dsa_edge.runtime._prompts import no_prefix
 
 pytest.importorskip("executorch", reason="ExecuTorch is not installed")
 pytestmark = pytest.mark.skipif(
