@@ -188,6 +188,8 @@ class Manifest:
         """What adapters are bound to, as 64 hex digits."""
         weights = self.base.sha256, self.base.quantization
         what = [weights, asdict(self.adapter), self.tokenizer.sha256, self.n_layers]
+        if "interpolated_from" in self.decoder["rope"]["parameters"]:
+            what.append(self.decoder["max_positions"])  # another model, where positions are closer
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
     def to_json(self) -> str:

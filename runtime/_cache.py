@@ -61,7 +61,7 @@ class PromptCache:
         sealed: bool = False,
         group: int | None = None,
     ) -> None:
-        self._shape, self._chunks, self._group = _Shape(engine.bundle.manifest), chunks, group
+        self._shape, self._chunks, self.group = _Shape(engine.bundle.manifest), chunks, group
         shared = _shared(items)
         self._prefix = no_prefix(engine.bundle.manifest)
         if shared:
@@ -118,7 +118,7 @@ class PromptCache:
         batches: list[list[int]] = [[]]
         for index in by_length:
             length, room = _tokens(self._items[index]), self._room(self._items[index])
-            if (len(batches[-1]) + 1) * length > room or self._group is not None:
+            if (len(batches[-1]) + 1) * length > room or self.group is not None:
                 batches.append([])
             batches[-1].append(index)
         return [batch for batch in batches if batch]
@@ -139,7 +139,7 @@ class PromptCache:
 
     def _prefill(self, engine: Engine, batch: list[int]) -> None:
         items = [self._items[i] for i in batch]
-        if self._group is not None or _tokens(items[0]) > self._room(items[0]):
+        if self.group is not None or _tokens(items[0]) > self._room(items[0]):
             self._prefill_parts(engine, batch[0])
             return
         prompts, tails = _pad([i.prompt for i in items]), _pad([i.tail for i in items])
@@ -152,7 +152,7 @@ class PromptCache:
         """One item, alone and as many of its tokens at a time as there is room for."""
         item, own = self._items[index], slice(self._prefix.length, None)
         cache, hidden = run_prompt(
-            engine, self._prefix, item.prompt, item.tail, self._chunks, self._group
+            engine, self._prefix, item.prompt, item.tail, self._chunks, self.group
         )
         self._keep(index, hidden[0], cache.keys[:, 0, :, own], cache.values[:, 0, :, own])
 

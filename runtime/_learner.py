@@ -18,8 +18,14 @@ from dsa_edge.runtime._course import Course, OpenCourse, PrivateCourse
 from dsa_edge.runtime._defaults import of_curve, settled, usual_steps
 from dsa_edge.runtime._encode import Encoded, learnable
 from dsa_edge.runtime._measured import Measured
-from dsa_edge.runtime._memory import peak_mb, reset_peak, steady_peaks
-from dsa_edge.runtime._notes import late, of_allocation, of_circumstances, of_method
+from dsa_edge.runtime._memory import peak_mb
+from dsa_edge.runtime._notes import (
+    late,
+    of_allocation,
+    of_attention,
+    of_circumstances,
+    of_method,
+)
 from dsa_edge.runtime._objective import Objective, items_of
 from dsa_edge.runtime._optimizer import Hyperparameters
 from dsa_edge.runtime._pace import Pace
@@ -28,7 +34,6 @@ from dsa_edge.runtime._plan import (
     Budget,
     Chunks,
     check_disk,
-    room_for_base,
     spills,
     store_growth,
 )
@@ -136,7 +141,7 @@ class Learner(Measured):
         hyper = settled(self.bundle.manifest, choices, hyperparameters)
         steps = budget.steps or usual_steps(self.bundle.manifest, choices, hyperparameters)
         bound = self._growth(steps, hyper, len(encoded))
-        chunks = self._chunks(encoded, budget, bound)
+        chunks = self._chunks(encoded, budget, bound, self._group(encoded))
         size, tokens = cache_size(self.bundle.manifest, items_of(encoded))
         spilled = size if spills(size, chunks) else 0
         check_disk(self._store.folder, spilled)
@@ -232,18 +237,12 @@ class Learner(Measured):
         alone = len(course.held_out) == len(objective)
         return (
             *of_method(course.hyper),
+            *of_attention(objective.group, self._wanted(objective.longest), self._engine.name),
             *of_allocation(course.hyper, outcome.adapter, self.bundle.manifest.slots),
             *course.notes,
             *late(given, len(objective)),
             *of_circumstances(alone, self._engine.from_storage),
         )
-
-    def _prepare(self, budget: Budget) -> None:
-        """Free what a fit does not need, and measure from here on."""
-        steady_peaks()
-        self._engine.release("probe", "choose", "decode")
-        self._engine.keep_within(room_for_base(budget.memory_mb))
-        reset_peak()
 
     def _known(self, examples: Sequence[Example], wish: _Wish) -> list[tuple[str, Example]]:
         """Examples and their ids, in the order to cache them: the new ones and some of the old."""

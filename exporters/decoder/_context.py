@@ -13,7 +13,7 @@ from dsa_edge.exporters.decoder._spec import DecoderSpec, RopeSpec
 
 __all__ = ["with_context", "with_group"]
 
-ORIGINAL = "original_max_position_embeddings"
+ORIGINAL = "interpolated_from"  # the checkpoint's own context, among the numbers of its scaling
 MOST_FACTOR = 32  # positions so close together tell a trained model nothing any more
 MOST_CONTEXT = 2**20  # tokens
 
