@@ -18,11 +18,12 @@ from dsa_edge.errors import DsaEdgeError, TamperError, UsageError
 
 if TYPE_CHECKING:
     from dsa_edge.examples import Example, Labels
-    from dsa_edge.runtime import Personalizer
+    from dsa_edge.runtime import Budget, Personalizer
     from dsa_edge.runtime._versions import Versions
 
 __all__ = [
     "add_examples",
+    "add_memory",
     "add_store",
     "add_user",
     "comma_list",
@@ -30,6 +31,7 @@ __all__ = [
     "guarded",
     "labels_of",
     "load_examples",
+    "memory_of",
     "open_personalizer",
     "open_versions",
     "parser",
@@ -76,6 +78,20 @@ def add_examples(made: argparse.ArgumentParser, required: bool = True) -> None:
         "--template", metavar="T", help="prompt for text/label lines: '{text} It was', or @FILE"
     )
     made.add_argument("--labels", metavar="A,B", help="label words, in the order of their indices")
+
+
+def add_memory(made: argparse.ArgumentParser) -> None:
+    """The bound of verbs that run prompts and learn nothing."""
+    made.add_argument(
+        "--memory-mb", type=float, metavar="M", help="peak memory; long prompts then run in parts"
+    )
+
+
+def memory_of(arguments: argparse.Namespace) -> Budget:
+    """The bound of --memory-mb."""
+    from dsa_edge.runtime import Budget
+
+    return Budget(memory_mb=arguments.memory_mb)
 
 
 def comma_list(text: str) -> tuple[str, ...]:
@@ -126,6 +142,7 @@ def open_personalizer(arguments: argparse.Namespace) -> Personalizer:
         arguments.bundle, arguments.store, arguments.backend, arguments.threads,
         layers_kept=arguments.layers_kept, key=key_of(arguments.key, arguments.store),
     )  # fmt: skip
+    me.sparse = not getattr(arguments, "full_attention", False)
     try:
         _warn(me)
     except BaseException:
