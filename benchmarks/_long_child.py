@@ -2,7 +2,7 @@
 
 python benchmarks/_long_child.py prefill BUNDLE TOKENS GROUP REPEATS      # group 0: full attention
 python benchmarks/_long_child.py budget BUNDLE TOKENS MB choose|generate|plan|fit
-python benchmarks/_long_child.py carry BUNDLE
+python benchmarks/_long_child.py carry BUNDLE GROUP SEED
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from dsa_edge.runtime._prompts import no_prefix, run_prompt
 LANES = 32  # of a step: 16 directions and their opposites
 CHOICES = (" negative", " positive")
 # `carry`: worked examples that all prompts share, and the examples behind them.
-SHOTS, LEARN, JUDGE, STEPS, CARRY_GROUP = 7, 64, 100, 40, 512
+SHOTS, LEARN, JUDGE, STEPS = 7, 64, 100, 40
 DIRECTIONS, RADIUS, COMPARED = 32, 0.1, 16
 
 
@@ -113,19 +113,19 @@ def _long(me: Personalizer, tokens: int) -> list[Example]:
     return made
 
 
-def carry(bundle: str) -> dict[str, Any]:
+def carry(bundle: str, group: str, seed: str) -> dict[str, Any]:
     """Fits on prompts run by full and by sparse attention, measured by full attention."""
-    told: dict[str, Any] = {"group": CARRY_GROUP, "shots": SHOTS, "learn": LEARN, "judge": JUDGE}
+    told: dict[str, Any] = {"group": int(group), "seed": int(seed), "learn": LEARN, "judge": JUDGE}
     with Personalizer.open(bundle, check_hashes=False) as me:
-        me.bundle.manifest.decoder["attention_group"] = CARRY_GROUP
-        learn, judge = _news(me)
+        me.bundle.manifest.decoder["attention_group"] = int(group)
+        learn, judge = _news(me, int(seed))
         told["tokens"] = float(np.mean([len(me.encode(e.prompt)) for e in learn]))
-        told["slopes"] = _slopes(me, learn[:COMPARED])
+        told["slopes"] = _slopes(me, learn[:COMPARED], int(group))
         adapters = [Adapter(me.adapter.vector)]
         for sparse in (False, True):
             me.rollback(0)
             me.sparse = sparse
-            report = me.fit(learn, Budget(steps=STEPS), seed=0)
+            report = me.fit(learn, Budget(steps=STEPS), seed=int(seed))
             told["sparse" if sparse else "full"] = {
                 "verdict": report.verdict, "prefill_seconds": report.prefill_seconds,
                 "step_seconds": report.step_seconds, "held_out_before": asdict(report.before),
@@ -138,23 +138,23 @@ def carry(bundle: str) -> dict[str, Any]:
     return told
 
 
-def _news(me: Personalizer) -> tuple[list[Example], list[Example]]:
+def _news(me: Personalizer, seed: int) -> tuple[list[Example], list[Example]]:
     """Articles behind worked examples that all share: to learn from, and to judge by."""
     task = load_task("news", me._tokenizer)
     shots = [e.prompt + e.response for e in task.tune_learn[:SHOTS]]
     start = "\n\n".join(shots) + "\n\n"
-    with_start = [replace(e, prompt=start + e.prompt) for e in (*task.learn(0), *task.held_out)]
+    with_start = [replace(e, prompt=start + e.prompt) for e in (*task.learn(seed), *task.held_out)]
     return with_start[:LEARN], with_start[-JUDGE:]
 
 
-def _slopes(me: Personalizer, examples: list[Example]) -> dict[str, float]:
+def _slopes(me: Personalizer, examples: list[Example], sparse: int) -> dict[str, float]:
     """Losses and slopes along random signs on the same examples, by both kinds of prompts."""
     encoded = me._encoder.encode_all(examples)
     chunks = plan_chunks(me.bundle.manifest, Budget(), False)
     signs = np.random.default_rng(0).choice([-1, 1], (DIRECTIONS, me.adapter.vector.size))
     lanes = np.concatenate([RADIUS * signs, -RADIUS * signs]).astype(np.float32)
     batch, losses = np.arange(len(encoded)), []
-    for group in (None, CARRY_GROUP):
+    for group in (None, sparse):
         cache = PromptCache(me._engine, items_of(encoded), chunks, group=group)
         me._engine.release("prefill")
         losses.append(Objective(me._engine, encoded, cache, chunks)(batch, lanes).losses)

@@ -26,6 +26,7 @@ CHILD = Path(__file__).with_name("_long_child.py")
 LENGTHS = (512, 1024, 2048, 4096, 8000)  # tokens of a prompt; 8,192 are the base's context
 GROUP = 1024  # of the bundle, and of `prefill` and `budget`
 BOUNDS = {2000: 500, 4000: 650, 8000: 900}  # MB allowed for prompts of so many tokens
+CARRIED = ((512, 0), (512, 1), (1024, 0), (1024, 1))  # group and seed of `carry`
 PARTS = ("prefill", "budget", "carry")
 
 
@@ -33,6 +34,7 @@ def main() -> None:
     made = parser(__doc__)
     made.set_defaults(folder="demo/long")
     made.add_argument("--part", choices=PARTS, help="one part alone")
+    made.add_argument("--plot", metavar="FILE", help="draw what `prefill` found")
     made.add_argument("--repeats", type=int, default=1, help="runs of a prefill; the best counts")
     made.add_argument("--lengths", default=",".join(map(str, LENGTHS)), help="of `prefill`")
     made.add_argument("--bounds", default=",".join(map(str, BOUNDS)), help="lengths of `budget`")
@@ -54,7 +56,9 @@ def main() -> None:
             for verb in ("choose", "generate", "plan", "fit")
         ]
     if "carry" in wanted:
-        result["carry"] = child("carry", bundle)
+        result["carry"] = [child("carry", bundle, *case) for case in CARRIED]
+    if arguments.plot and "prefill" in result:
+        plot(result["prefill"], Path(arguments.plot))
     print(json.dumps(result) if arguments.json else text(result))
 
 
@@ -74,6 +78,26 @@ def child(*what: object) -> dict[str, Any]:
     told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     print(json.dumps(told), file=sys.stderr, flush=True)
     return told
+
+
+def plot(rows: Sequence[dict[str, Any]], file: Path) -> None:
+    """CPU seconds and peak memory of a prompt against its length."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    drawn, axes = pyplot.subplots(1, 2, figsize=(9, 3.5))
+    for group, label in ((None, "full attention"), (GROUP, f"shifted sparse, groups of {GROUP:,}")):
+        some = [row for row in rows if row["group"] == group]
+        for axis, name in zip(axes, ("cpu_seconds", "peak_mb"), strict=True):
+            axis.plot([r["tokens"] for r in some], [r[name] for r in some], "o-", label=label)
+    for axis, title in zip(axes, ("CPU, s (one thread)", "peak of the process, MB"), strict=True):
+        axis.set(xlabel="prompt, tokens", ylabel=title, ylim=(0, None))
+        axis.grid(alpha=0.3)
+    axes[0].legend()
+    drawn.tight_layout()
+    drawn.savefig(file, dpi=120)
 
 
 def text(result: dict[str, Any]) -> str:

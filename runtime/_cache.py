@@ -30,7 +30,7 @@ from dsa_edge.runtime._plan import LEAST, Chunks, spills
 from dsa_edge.runtime._prompts import no_prefix, run_prompt
 from dsa_edge.runtime._vault import PageCipher
 
-__all__ = ["PromptCache", "cache_size"]
+__all__ = ["PromptCache", "cache_size", "largest_item"]
 
 GROUP = 32  # items cached between two looks at the clock
 SHARED_LEAST = 4  # shorter beginnings are not worth a run of their own
@@ -213,6 +213,12 @@ def cache_size(manifest: Manifest, items: Sequence[Item]) -> tuple[int, int]:
     own = [replace(item, prompt=item.prompt[shared:]) for item in items]
     tokens = shared + sum(len(item.prompt) + len(item.tail) for item in own)
     return sum(map(shape.item_bytes, own)), tokens
+
+
+def largest_item(manifest: Manifest, items: Sequence[Item]) -> int:
+    """Bytes of the largest item of a cache: those that a file's pages hold while it is written."""
+    shape, shared = _Shape(manifest), _shared(items)
+    return max(shape.item_bytes(replace(item, prompt=item.prompt[shared:])) for item in items)
 
 
 def _shared(items: Sequence[Item]) -> int:

@@ -12,7 +12,7 @@ from dsa_edge.adapter import Adapter
 from dsa_edge.errors import UsageError
 from dsa_edge.examples import Example
 from dsa_edge.runtime._allocation import check_budget
-from dsa_edge.runtime._cache import cache_size
+from dsa_edge.runtime._cache import cache_size, largest_item
 from dsa_edge.runtime._conditions import Conditions, Device, Gate, LinuxDevice, never_met
 from dsa_edge.runtime._course import Course, OpenCourse, PrivateCourse
 from dsa_edge.runtime._defaults import of_curve, settled, usual_steps
@@ -149,7 +149,9 @@ class Learner(Measured):
         timing = Timing(trial, len(encoded), tokens, steps, steps, seed)
         if budget.seconds is not None:
             timing = timing.within(budget.seconds, PROMPT_SHARE)
-        held = 0 if spilled else size * timing.examples // len(encoded)
+        held = size * timing.examples // len(encoded)
+        if spilled:
+            held = largest_item(self.bundle.manifest, items_of(encoded))
         return Plan(
             peak_mb=trial.peak + held / MB,
             disk_mb=(spilled + self._likely_growth(timing.steps, hyper, encoded, bound)) / MB,

@@ -146,3 +146,15 @@ def test_parts_equal_the_rolled_heads_of_the_paper(
                     torch.testing.assert_close(
                         values[layer].transpose(0, 1), v, atol=1e-5, rtol=1e-5
                     )
+
+
+def test_no_token_sees_what_comes_later(model_of: Callable[[str], AdaptedModel]) -> None:
+    """The paper's last group, wrapped around, would show the end of a text to its beginning."""
+    model, tokens = model_of("llama"), torch.arange(3, 3 + 2 * GROUP)[None]
+    changed = tokens.clone()
+    changed[0, -1] = 200
+    with torch.no_grad():
+        one, other = (by_parts(model, text, 64) for text in (tokens, changed))
+    for before, after in zip(one, other, strict=True):
+        torch.testing.assert_close(before[:, :, :-1], after[:, :, :-1], atol=0, rtol=0)
+        assert (before[:, :, -1] != after[:, :, -1]).any()

@@ -195,7 +195,7 @@ def test_few_long_examples_are_evaluated_at_a_time(
     monkeypatch.setattr(_measured, "PromptCache", made)
     with Personalizer.open(grouped) as me:
         (whole,) = me.evaluate(LONG)
-        monkeypatch.setattr(_measured, "EVALUATED_BYTES", 30_000)
+        monkeypatch.setattr(_measured, "EVALUATED_BYTES", 5_000)
         (parts,) = me.evaluate(LONG)
     assert sizes[0] == sum(sizes[1:]) == len(LONG)
     assert len(sizes) > 3
