@@ -269,6 +269,8 @@ def _parse(content: dict[str, Any]) -> Manifest:
             raise ValueError(f"{name} is {decoder[name]!r}")
     if not isinstance(decoder["family"], str):
         raise ValueError(f"family is {decoder['family']!r}")
+    if not isinstance(decoder["rope"]["parameters"], dict):  # the identity looks into it
+        raise ValueError(f"the rotary embedding is {decoder['rope']!r}")
     return Manifest(
         base=BaseInfo(**content["base"]),
         decoder=decoder,

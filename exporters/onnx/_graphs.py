@@ -131,7 +131,7 @@ class _OnnxCaller:
         if after not in self._zeros:
             length = self._node("", "Shape", [after], attributes={"start": 2, "end": 3})[0]
             scalar = self._node("", "ReduceMin", [length], attributes={"keepdims": 0})[0]
-            nothing = self._constant("nothing", np.array(0))
+            nothing = self._constant("index_0", np.array(0))
             self._zeros[after] = self._node("", "Min", [scalar, nothing])[0]
         return self._zeros[after]
 
