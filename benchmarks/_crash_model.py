@@ -149,7 +149,6 @@ def make_bundle(folder: Path, rank: int = 16) -> None:
     """A bundle without graphs, its adapter of 14 kB at rank 16: a store needs no more."""
     sizes = dict.fromkeys(("width", "n_heads", "n_kv_heads", "head_dim", "ffn_width"), max(8, rank))
     decoder = {"family": "llama", "n_layers": 2, "vocab_size": 9, "max_positions": 9, **sizes}
-    decoder["rope"] = {"parameters": {}}
     base = BaseInfo("none", "gguf", "0" * 64, None, "int4", 4)
     tokens, spec = TokenizerInfo("0" * 64, None, (), 0, False), AdapterSpec(rank=rank, split=0.0)
     made = Manifest(base, decoder, spec, tokens, {}, {}, Golden("", (), ()))

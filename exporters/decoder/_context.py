@@ -13,7 +13,6 @@ from dsa_edge.exporters.decoder._spec import DecoderSpec, RopeSpec
 
 __all__ = ["with_context", "with_group"]
 
-ORIGINAL = "interpolated_from"  # the checkpoint's own context, among the numbers of its scaling
 MOST_FACTOR = 32  # positions so close together tell a trained model nothing any more
 MOST_CONTEXT = 2**20  # tokens
 
@@ -41,7 +40,8 @@ def with_context(spec: DecoderSpec, context: int) -> DecoderSpec:
             f"the checkpoint's positions are scaled by {spec.rope.kind!r}, which linear "
             "interpolation cannot stretch: leave --context out, or export a checkpoint without it."
         )
-    return replace(spec, max_positions=context, rope=_interpolated(spec.rope, context, own))
+    rope = _interpolated(spec.rope, context / own)
+    return replace(spec, max_positions=context, rope=rope, interpolated_from=own)
 
 
 def with_group(spec: DecoderSpec, group: int) -> DecoderSpec:
@@ -62,11 +62,8 @@ def with_group(spec: DecoderSpec, group: int) -> DecoderSpec:
     return replace(spec, attention_group=group)
 
 
-def _interpolated(rope: RopeSpec, context: int, own: int) -> RopeSpec:
+def _interpolated(rope: RopeSpec, stretch: float) -> RopeSpec:
     """Frequencies divided by how much longer the context is, on top of what they are divided by."""
     factor = rope.parameters["factor"] if rope.kind == "linear" else 1.0
     assert isinstance(factor, (int, float))  # of a checkpoint that was opened
-    parameters: dict[str, float | list[float]] = {
-        "factor": float(factor) * context / own, ORIGINAL: float(own)
-    }  # fmt: skip
-    return replace(rope, kind="linear", parameters=parameters)
+    return replace(rope, kind="linear", parameters={"factor": float(factor) * stretch})

@@ -133,7 +133,6 @@ def _rotary(decoder: dict[str, Any], gemma: bool) -> dict[str, Any]:
 
 def _rope(rope: dict[str, Any]) -> dict[str, Any]:
     made = {"rope_type": rope["kind"], "rope_theta": rope["theta"], **rope["parameters"]}
-    made.pop("interpolated_from", None)  # ours; the factor says all that transformers needs
     if rope["kind"] == "longrope":  # beyond the first window, where no prompt on a device gets
         made.setdefault("long_factor", made["short_factor"])
     if rope["fraction"] != 1:

@@ -126,6 +126,6 @@ def test_a_bundle_of_a_longer_context_takes_longer_prompts(
             me.generate(prompt * 2)
     spec = Bundle.open(longer).manifest.decoder
     assert (spec["max_positions"], spec["attention_group"]) == (256, 32)
-    assert spec["rope"]["parameters"] == {"factor": 2.0, "interpolated_from": 128.0}
+    assert (spec["rope"]["parameters"], spec["interpolated_from"]) == ({"factor": 2.0}, 128)
     # An adapter learned where positions are closer together belongs to another model.
     assert Bundle.open(longer).identity != Bundle.open(bundle).identity
