@@ -37,8 +37,10 @@ RATES_TRIED = 9  # lanes with which a fit tries rates before its first step, and
 class DevicePrompts(PromptCache):
     """A prompt cache whose keys and values lie on the engine's device, padded to one length."""
 
-    def __init__(self, engine: TorchEngine, items: Any, chunks: Chunks) -> None:
-        super().__init__(engine, items, chunks)
+    def __init__(
+        self, engine: TorchEngine, items: Any, chunks: Chunks, group: int | None = None
+    ) -> None:
+        super().__init__(engine, items, chunks, group=group)
         whole = super().context(np.arange(len(self._items)))
         prefix = whole.prefix
         self._own = engine.tensors(whole.hidden, whole.keys, whole.values, whole.lengths)
@@ -66,7 +68,13 @@ class Sweeper(Personalizer):
     def _version(self, version: int) -> Adapter:
         return super()._version(version) if version else self._start
 
-    def _chunks(self, encoded: Sequence[Encoded], budget: Budget, growth: int) -> Chunks:
+    def _chunks(
+        self,
+        encoded: Sequence[Encoded],
+        budget: Budget,
+        growth: int = 0,
+        group: int | None = None,
+    ) -> Chunks:
         full_head = any(example.tokens is None for example in encoded)
         planned = plan_chunks(self.bundle.manifest, Budget(), full_head)
         return replace(planned, activations=ROOM, context=ROOM, cache=2**50)
@@ -77,12 +85,13 @@ class Sweeper(Personalizer):
         chunks: Chunks,
         on_prefill: Callable[[int], object] | None = None,
         deadline: float | None = None,
+        group: int | None = None,
     ) -> Objective:
         items = items_of(encoded)
         digest = hashlib.sha256(b"".join(i.prompt.tobytes() + i.tail.tobytes() for i in items))
-        key = digest.hexdigest()
+        key = f"{group} {digest.hexdigest()}"
         if key not in self._prompts:
-            self._prompts[key] = DevicePrompts(self._engine, items, chunks)  # type: ignore[arg-type]
+            self._prompts[key] = DevicePrompts(self._engine, items, chunks, group)  # type: ignore[arg-type]
         return Objective(self._engine, encoded, self._prompts[key], chunks)
 
 

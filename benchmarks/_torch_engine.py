@@ -176,6 +176,7 @@ class TorchEngine:
     """
 
     name, kernels, loaded_mb, from_storage, gradients = "torch", "torch", 0.0, 0, True
+    grouped = True
 
     def __init__(self, bundle: Bundle, model: AdaptedModel, start: Floats) -> None:
         self.bundle, self.model, self.start = bundle, model, start
@@ -198,6 +199,13 @@ class TorchEngine:
         with self.device:
             given = self.tensors(prompt, response, lengths, prefix.keys, prefix.values)
             return Prefilled(**_arrays(self._chains.prefill(*given)))
+
+    @torch.inference_mode()
+    def prefill_grouped(self, prefix: Prefix, start: int, prompt: Ints, group: int) -> Prefilled:
+        with self.device:
+            numbers = torch.tensor([start]), torch.tensor([group])
+            given = self.tensors(prompt, *numbers, prefix.keys, prefix.values)
+            return Prefilled(**_arrays(self._chains.prefill_grouped(*given)))
 
     @torch.inference_mode()
     def probe(self, context: Context, adapter: Floats, targets: Ints, weights: Floats) -> Floats:

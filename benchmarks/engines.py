@@ -22,11 +22,12 @@ from dsa_edge.cli._demo import demo_bundle
 from dsa_edge.demo import LABELS, review_sentences
 from dsa_edge.runtime import Budget, Personalizer
 from dsa_edge.runtime._backend import open_engine
-from dsa_edge.runtime._cache import PromptCache, no_prefix
+from dsa_edge.runtime._cache import PromptCache
 from dsa_edge.runtime._encode import Encoder
 from dsa_edge.runtime._engine import Engine
 from dsa_edge.runtime._objective import items_of
 from dsa_edge.runtime._plan import plan_chunks
+from dsa_edge.runtime._prompts import no_prefix
 
 LANES, BATCH = 32, 16
 

@@ -149,6 +149,8 @@ class Manifest:
         weights = [self.base.sha256, self.base.quantization, *calibrated]
         what = [weights, asdict(self.adapter), self.tokenizer.sha256, self.n_layers]
         what += [asdict(self.pruned)] if self.pruned else []
+        if self.decoder.get("interpolated_from") is not None:
+            what.append(self.decoder["max_positions"])  # another model, where positions are closer
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
     def to_json(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,7 +21,7 @@ from dsa_edge.exporters._stages import Stages, put_in_place, staging
 from dsa_edge.exporters._verify import GOLDEN_TOKENS, Check, golden_tokens, verify
 from dsa_edge.exporters.adapters import BLOCKS
 from dsa_edge.exporters.checkpoint import Checkpoint, open_checkpoint, tokenizer_info
-from dsa_edge.exporters.decoder import build_decoder
+from dsa_edge.exporters.decoder import build_decoder, with_context, with_group
 from dsa_edge.exporters.executorch import programs_folder, write_programs
 from dsa_edge.exporters.model import AdaptedModel
 from dsa_edge.exporters.onnx import MethodInfo, write_graphs
@@ -76,6 +77,8 @@ def export(
     on_stage: Callable[[str], object] | None = None,
     calibration: str | Path | Sequence[str] | None = None,
     weak_columns: int = 0,
+    context: int | None = None,
+    attention_group: int | None = None,
 ) -> ExportReport:
     """Export a base model with an adapter into a bundle folder.
 
@@ -94,6 +97,10 @@ def export(
     on_stage: called with the name of each stage as it begins.
     calibration: JSONL file or texts that `gptq` and `weak_columns` are measured on.
     weak_columns: inputs of q, k, v, gate, up and down that stay in float16, a multiple of 32.
+    context: tokens of prompt and response together, if more than the checkpoint was trained on:
+        positions are interpolated (2306.15595).
+    attention_group: write a graph of shifted sparse attention in groups of so many tokens too, by
+        which a fit on ONNX Runtime runs prompts that are longer.
     Raises UsageError, MissingDependencyError, CheckpointError, or ExportError naming the stage that
     failed.
     """
@@ -101,21 +108,14 @@ def export(
     recipe = Recipe(quantize, weak_columns, calibration)
     _check_options(target, backends, accuracy_level, overwrite)
     _check_gradients(gradients, backends, spec)
+    _check_group(attention_group, backends)
     _check_pruning(pruning, recipe)
     stages = Stages(on_stage)
     started = time.perf_counter()
     with staging(target) as folder:
-        thinned = _thinned(checkpoint, spec, pruning, stages)
-        spec = thinned.adapter if thinned else spec
-        with stages("checkpoint"):
-            source = _opened(checkpoint, spec)
-            base = thinned.source if thinned else source
-            recipe.check(base.spec, spec)
-            weights, quantized = recipe.apply(source, base, stages.detail)
-            model = AdaptedModel(build_decoder(weights, recipe.bits), spec, gradients).eval()
-        with stages("subspace"):
-            for layer in range(model.split, source.spec.n_layers):
-                (thinned or AdaptedModel).add_blocks(model, layer)
+        opened = partial(_opened, checkpoint, spec, context, attention_group)
+        thinned = _thinned(opened, spec, pruning, stages)
+        source, model, quantized = _built(opened, spec, thinned, recipe, gradients, stages)
         methods: dict[str, MethodInfo] = {}
         if "onnx" in backends:
             with stages("graphs"):
@@ -130,12 +130,12 @@ def export(
         with stages("golden"):
             golden = _golden(folder, source, info, model)
         with stages("manifest"):
-            told = BaseInfo(
+            base = BaseInfo(
                 source.name, source.source, source.sha256, source.licence, quantize, accuracy_level
             )
             manifest = Manifest(
-                told, asdict(weights.spec), spec, info, methods, _files(folder), golden,
-                _producers(), programs, pruned=thinned.pruned if thinned else None,
+                base, asdict(model.decoder.spec), model.adapter, info, methods, _files(folder),
+                golden, _producers(), programs, pruned=thinned.pruned if thinned else None,
                 quantized=quantized,
             )  # fmt: skip
             size = _finish(folder, manifest, model.start().numpy())
@@ -146,15 +146,9 @@ def export(
         put_in_place(folder, target)
     seconds = time.perf_counter() - started
     report = ExportReport(
-        target,
-        size,
-        model.size,
-        seconds,
-        stages.seconds,
-        checks,
-        pruned=manifest.pruned,
+        target, size, model.size, seconds, stages.seconds, checks, pruned=manifest.pruned,
         quantized=quantized,
-    )
+    )  # fmt: skip
     if programs is None:
         return report
     return replace(report, operators=programs.operators, delegated=programs.delegated)
@@ -189,6 +183,14 @@ def _check_gradients(gradients: bool, backends: Sequence[str], spec: AdapterSpec
         )
 
 
+def _check_group(attention_group: int | None, backends: Sequence[str]) -> None:
+    if attention_group is not None and "onnx" not in backends:
+        raise UsageError(
+            f"an attention group needs the onnx backend, got {','.join(backends)}: its graph runs "
+            "on ONNX Runtime alone; change --backend, or leave --attention-group out."
+        )
+
+
 def _check_pruning(pruning: Pruning | None, recipe: Recipe) -> None:
     if pruning is not None and recipe.weak_columns:
         raise UsageError(
@@ -204,20 +206,48 @@ def _check_rank(spec: AdapterSpec, source: Checkpoint) -> None:
         raise UsageError(f"rank is {spec.rank}, the kernels take at most {MAX_RANK}: lower --rank.")
 
 
-def _opened(checkpoint: str | Path, spec: AdapterSpec) -> Checkpoint:
-    """The checkpoint, unless the adapter has no place on it."""
+def _opened(
+    checkpoint: str | Path, spec: AdapterSpec, context: int | None, attention_group: int | None
+) -> Checkpoint:
+    """The checkpoint, unless the adapter has no place on it or the context is not one of its."""
     source = open_checkpoint(checkpoint)
+    if context is not None:
+        source.spec = with_context(source.spec, context)
+    if attention_group is not None:
+        source.spec = with_group(source.spec, attention_group)
     _check_rank(spec, source)
     return source
 
 
+def _built(
+    opened: Callable[[], Checkpoint],
+    adapter: AdapterSpec,
+    thinned: Thinned | None,
+    recipe: Recipe,
+    gradients: bool,
+    stages: Stages,
+) -> tuple[Checkpoint, AdaptedModel, QuantizationInfo | None]:
+    """The checkpoint, the model made of what pruning and rounding leave, and what of rounding."""
+    spec = thinned.adapter if thinned else adapter
+    with stages("checkpoint"):
+        source = opened()
+        base = thinned.source if thinned else source
+        recipe.check(base.spec, spec)
+        weights, quantized = recipe.apply(source, base, stages.detail)
+        model = AdaptedModel(build_decoder(weights, recipe.bits), spec, gradients).eval()
+    with stages("subspace"):
+        for layer in range(model.split, source.spec.n_layers):
+            (thinned or AdaptedModel).add_blocks(model, layer)
+    return source, model, quantized
+
+
 def _thinned(
-    checkpoint: str | Path, spec: AdapterSpec, pruning: Pruning | None, stages: Stages
+    opened: Callable[[], Checkpoint], spec: AdapterSpec, pruning: Pruning | None, stages: Stages
 ) -> Thinned | None:
     if pruning is None:
         return None
     with stages("prune"):
-        return prune(_opened(checkpoint, spec), spec, pruning, stages.detail)
+        return prune(opened(), spec, pruning, stages.detail)
 
 
 def _write_tokenizer(source: Checkpoint, folder: Path) -> TokenizerInfo:

@@ -12,6 +12,8 @@
 | choose  | candidates' log-probabilities against the naive path          | 0.02 nats              |
 | adapter | a changed lane's scores change, and no other lane's           | > 1e-5 nats            |
 | golden  | tokens generated for the golden prompt                        | equal                  |
+| grouped | keys and values by shifted sparse attention in parts, where   | 2 % of their std       |
+|         | the bundle has its graph, against torch on the whole prompt   |                        |
 
 The float16 cache of keys and values is what the 2 % and the 0.02 nats leave room for.
 """
@@ -34,16 +36,17 @@ from dsa_edge.adapter import load_adapter
 from dsa_edge.bundle import Bundle
 from dsa_edge.errors import DsaEdgeError, VerifyError
 from dsa_edge.exporters._reload import reload_model
-from dsa_edge.exporters.methods import METHODS
-from dsa_edge.exporters.model import AdaptedModel
+from dsa_edge.exporters.methods import GROUPED, METHODS, Chains
+from dsa_edge.exporters.model import AdaptedModel, TorchCaller
 from dsa_edge.exporters.onnx import Session
 
 __all__ = ["STAGES", "Check", "golden_tokens", "verify"]
 
-STAGES = ("files", "graphs", "logits", "shipped", "probe", "choose", "adapter", "golden")
+STAGES = ("files", "graphs", "logits", "shipped", "probe", "choose", "adapter", "golden", "grouped")
 LOGITS_EXACT, LOGITS_SHIPPED, NATS, MOVED = 0.02, 0.15, 0.02, 1e-5
 PRUNED_SHIPPED = 0.4  # fewer units average out less: 0.07 of a whole SmolLM2, 0.09 and 0.21 pruned
 GOLDEN_TOKENS = 8
+CACHES = ("keys", "values")
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,8 @@ def verify(path: str | Path, on_stage: Callable[[str], object] | None = None) ->
     for stage in STAGES:
         if verifier is not None and not verifier.manifest.methods:
             break  # the rest is about ONNX graphs; programs are checked while they are written
+        if verifier and stage == "grouped" and GROUPED[0] not in verifier.manifest.methods:
+            continue
         if on_stage:
             on_stage(stage)
         try:
@@ -133,7 +138,7 @@ class _Verifier:
         self.candidates = np.unique(random.integers(0, vocabulary, 5))
 
     def graphs(self) -> tuple[float, float]:
-        for method in METHODS:
+        for method in (*METHODS, *(m for m in GROUPED if m in self.manifest.methods)):
             onnx.checker.check_model(str(self.bundle.method_file(method)))
         return 0.0, 0.0
 
@@ -221,6 +226,32 @@ class _Verifier:
         differing = sum(a != b for a, b in zip(tokens, golden.expected_ids, strict=True))
         return float(differing), 0.0
 
+    def grouped(self) -> tuple[float, float]:
+        """Groups of 4 tokens, run 2 at a time on top of the last 4, against all 9 at once."""
+        session = Session(self.bundle.path, GROUPED[0], exact=True)
+        prompt, group = self.prompt[:1], np.array([4])
+        found: list[dict[str, NDArray[Any]]] = []
+        for start in range(0, 9, 2):
+            part = {"prompt": prompt[:, start : start + 2], "start": np.array([max(0, start - 4)])}
+            last = {f"prefix_{name}": _joined(found[-2:], name) for name in CACHES if found}
+            found.append(session(**part, group=group, **last))
+        expected = self._torch_grouped(torch.from_numpy(prompt), torch.from_numpy(group))
+        worst = 0.0
+        for name in CACHES:
+            wanted = expected[name].float().numpy()
+            error = np.abs(_joined(found, name) - wanted).max() / wanted.std()
+            worst = max(worst, float(error))
+        return worst, LOGITS_EXACT
+
+    def _torch_grouped(self, prompt: Tensor, group: Tensor) -> dict[str, Tensor]:
+        spec = self.model.decoder.spec
+        frame_of = tuple(spec.frame_of(i) for i in range(spec.n_layers))
+        caller = TorchCaller(self.model)
+        chains = Chains(caller, spec.n_layers, self.model.split, self.invocation, frame_of)
+        empty = torch.zeros(spec.n_layers, 1, spec.n_kv_heads, 0, spec.head_dim).half()
+        with torch.no_grad():
+            return chains.prefill_grouped(prompt, torch.tensor([0]), group, empty, empty)
+
     @property
     def model(self) -> AdaptedModel:
         if self._model is None:
@@ -259,6 +290,11 @@ class _Verifier:
         with torch.no_grad():
             lanes = self.model.lanes(torch.from_numpy(self.vector), active)
             return self.model.decoder(tokens, lanes)[:, 0]
+
+
+def _joined(parts: list[dict[str, NDArray[Any]]], name: str) -> NDArray[Any]:
+    """Caches (N, 1, kv, P, d) of consecutive parts of a prompt as one."""
+    return np.concatenate([part[name] for part in parts], 3)
 
 
 def _checked(stage: str, measured: float, tolerance: float) -> Check:

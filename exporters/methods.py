@@ -1,4 +1,4 @@
-"""The methods of a bundle, each a chain of parts: four, and two more where gradients are wanted.
+"""The methods of a bundle, each a chain of parts: four, and more where they are wanted.
 
 A chain is written once and run by a *caller*: torch executes each part (the reference), the ONNX
 backend emits a function call for it. `parts.py` has the parts; shapes are as in DESIGN: L lanes,
@@ -13,6 +13,10 @@ B examples, X shared prefix, P prompt, R response, T new tokens, D width, V voca
     decode    tokens (B, T), prefix, keys and values of all layers, lengths, adapter (1, n)
               → logits (B, V), new keys and values (layers, B, kv, T, d)
 
+    prefill_grouped   a part of one prompt (1, P), start (1), group (1), prefix
+                      → hidden (1, P, D), keys and values (layers, 1, kv, P, d), by shifted
+                      sparse attention; a group that is long enough makes it full
+
     pull_losses    as probe, and pull (L, B) → gradient (L, n) of Σ_b pull · losses
     pull_choices   as choose, and pull (L, B, C) → gradient (L, n) of Σ_bc pull · log_probs
 
@@ -25,10 +29,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-__all__ = ["GRADIENTS", "METHODS", "Caller", "Chains"]
+__all__ = ["GRADIENTS", "GROUPED", "METHODS", "Caller", "Chains"]
 
 METHODS = ("prefill", "probe", "choose", "decode")
 GRADIENTS = ("pull_losses", "pull_choices")
+GROUPED = ("prefill_grouped",)
 
 T = TypeVar("T")
 
@@ -44,8 +49,8 @@ class Caller(Protocol[T]):
         """Stack float32 values along a new first axis as float16: how caches are kept."""
         ...
 
-    def pick(self, value: T, index: int) -> T:
-        """Entry `index` of the first axis."""
+    def pick(self, value: T, index: int, after: T | None = None) -> T:
+        """Entry `index` of the first axis; not before `after` (L, B, T, D) is there."""
         ...
 
     def split(self, value: T, parts: int) -> list[T]:
@@ -80,7 +85,7 @@ class Chains(Generic[T]):
         x, *frames = call("prefill_inputs", None, prompt, response, lengths, prefix_keys)
         keys, values = [], []
         for layer in range(self.split):
-            cached = self._pick(layer, *prefix)
+            cached = self._pick(layer, x, *prefix)
             x, k, v = call("layer", layer, x, *self._frame(frames, layer), *cached)
             keys.append(call("trim", None, k, prompt)[0])
             values.append(call("trim", None, v, prompt)[0])
@@ -89,7 +94,7 @@ class Chains(Generic[T]):
         )
         last = self.n_layers - 1
         for layer in range(self.split, last):
-            cached = self._pick(layer, *prefix)
+            cached = self._pick(layer, x, *prefix)
             x, k, v = call("layer", layer, x, *self._frame(frames, layer), *cached)
             keys.append(k)
             values.append(v)
@@ -101,6 +106,28 @@ class Chains(Generic[T]):
             "keys": stack([*keys, k]),
             "values": stack([*values, v]),
             "pooled": pooled,
+        }
+
+    def prefill_grouped(
+        self, prompt: T, start: T, group: T, prefix_keys: T, prefix_values: T
+    ) -> dict[str, T]:
+        """Run the base over a part of a prompt that follows its last tokens so far."""
+        call, prefix = self.caller.call, (prefix_keys, prefix_values)
+        x, *frames = call("grouped_inputs", None, prompt, start, group, prefix_keys)
+        keys, values, states = [], [], [x]
+        last = self.n_layers - 1
+        for layer in range(last):
+            cached = self._pick(layer, x, *prefix)
+            x, k, v = call("layer_grouped", layer, x, *self._frame(frames, layer), *cached)
+            keys.append(k)
+            values.append(v)
+            states.append(x)
+        k, v = call("layer_keys", last, x, *self._frame(frames, last)[:2])
+        stack = self.caller.stack
+        return {
+            "hidden": self.caller.pick(states[self.split], 0),
+            "keys": stack([*keys, k]),
+            "values": stack([*values, v]),
         }
 
     def probe(
@@ -184,7 +211,7 @@ class Chains(Generic[T]):
         slots = self.caller.split(adapter, self.n_layers - self.split)
         new_keys, new_values = [], []
         for layer in range(self.n_layers):
-            cached = self._pick(layer, prefix_keys, prefix_values, keys, values)
+            cached = self._pick(layer, x, prefix_keys, prefix_values, keys, values)
             given = x, *self._frame(frames, layer), *cached
             if layer < self.split:
                 x, k, v = call("layer_cached", layer, *given)
@@ -211,7 +238,7 @@ class Chains(Generic[T]):
         steps = []
         for index in range(depth):
             frame = self._frame(frames, self.split + index)
-            steps.append((x, *frame, *self._pick(index, *caches), slots[index]))
+            steps.append((x, *frame, *self._pick(index, x, *caches), slots[index]))
             x = call("layer_adapted", self.split + index, *steps[-1])[0]
         (back,) = call(head, None, x, *given)
         changes: list[T] = []
@@ -229,16 +256,19 @@ class Chains(Generic[T]):
         last = self.n_layers - 1
         for layer in range(self.split, last):
             index = layer - self.split
-            given = x, *self._frame(frames, layer), *self._pick(index, *caches), slots[index]
+            given = x, *self._frame(frames, layer), *self._pick(index, x, *caches), slots[index]
             x = call("layer_adapted", layer, *given)[0]
-        frame, rest = self._frame(frames, last), (*self._pick(depth - 1, *caches), slots[-1])
+        frame, rest = self._frame(frames, last), (*self._pick(depth - 1, x, *caches), slots[-1])
         if self.invocation == 1:  # every row predicts a target
             return call("layer_adapted", last, x, *frame, *rest)[0]
         *asking, mask = call("asking", None, x, *frame)
         return call("layer_last", last, x, *frame[:2], *asking, mask, *rest)[0]
 
-    def _pick(self, index: int, *caches: T) -> tuple[T, ...]:
-        return tuple(self.caller.pick(cache, index) for cache in caches)
+    def _pick(self, index: int, x: T, *caches: T) -> tuple[T, ...]:
+        """A layer's part of caches of all, copied once the layer's own input is there: an engine
+        would otherwise copy those of all layers first (277 of 297 MB at 8,000 tokens).
+        """
+        return tuple(self.caller.pick(cache, index, x) for cache in caches)
 
     def _frame(self, frames: list[T], layer: int) -> list[T]:
         start = 3 * self.frame_of[layer]

@@ -100,7 +100,7 @@ class TorchCaller:
         """Stack along a new first axis as float16."""
         return torch.stack(values).half()
 
-    def pick(self, value: Tensor, index: int) -> Tensor:
+    def pick(self, value: Tensor, index: int, after: Tensor | None = None) -> Tensor:
         """Entry of the first axis."""
         return value[index]
 

@@ -25,12 +25,16 @@ class _Whole(nn.Module):
         self.invocation = invocation
 
 
-class PrefillInputs(_Whole):
-    """Tokens → hidden states at the bottom, and one frame for each kind of layer."""
+class _Bottom(_Whole):
+    """A part that starts from tokens."""
 
     def __init__(self, decoder: Decoder, invocation: int) -> None:
         super().__init__(decoder, invocation)
         self.embedding, self.frames = decoder.embedding, decoder.frames
+
+
+class PrefillInputs(_Bottom):
+    """Tokens → hidden states at the bottom, and one frame for each kind of layer."""
 
     def forward(
         self, prompt: Tensor, response: Tensor, lengths: Tensor, prefix: Tensor
@@ -51,6 +55,23 @@ class PrefillInputs(_Whole):
             * self.spec.embedding_scale
         )
         return (x, *_frames_after(prefix, self.frames, positions, positions, visible))
+
+
+class GroupedInputs(_Bottom):
+    """A part of one prompt → hidden states at the bottom, frames of shifted sparse attention."""
+
+    def forward(
+        self, prompt: Tensor, start: Tensor, group: Tensor, prefix: Tensor
+    ) -> tuple[Tensor, ...]:
+        """Tokens (1, P) after X of prefix → x (1, 1, P, D), frames with masks (2, 1, P, X + P).
+
+        start: (1), position of the first token of prefix; group: (1), tokens of a group.
+        """
+        size = prefix.shape[3]
+        keys = start + torch.arange(size + prompt.shape[1])
+        x = self.embedding(prompt).unsqueeze(0) * self.spec.embedding_scale
+        made = self.frames.grouped(keys[size:], keys, group)
+        return (x, *(tensor for frame in made for tensor in frame))
 
 
 class PrefillSplit(nn.Module):
@@ -91,12 +112,8 @@ class ResponseInputs(_Whole):
         return (x, *_cached_frames(self.frames, lengths, prefix, keys, hidden.shape[1]))
 
 
-class DecodeInputs(_Whole):
+class DecodeInputs(_Bottom):
     """New tokens on top of a cache → hidden states at the bottom and frames."""
-
-    def __init__(self, decoder: Decoder, invocation: int) -> None:
-        super().__init__(decoder, invocation)
-        self.embedding, self.frames = decoder.embedding, decoder.frames
 
     def forward(
         self, tokens: Tensor, lengths: Tensor, prefix: Tensor, keys: Tensor
@@ -255,6 +272,7 @@ def layer_parts(
     """
     parts = {
         "layer": BaseLayer(layer),
+        "layer_grouped": BaseLayer(layer),
         "layer_keys": LayerKeys(layer),
         "layer_cached": CachedLayer(layer),
     }
@@ -274,6 +292,7 @@ def model_parts(
     parts = {
         "prefill_inputs": PrefillInputs(decoder, invocation),
         "prefill_split": PrefillSplit(),
+        "grouped_inputs": GroupedInputs(decoder, invocation),
         "trim": Trim(),
         "response_inputs": ResponseInputs(decoder, invocation),
         "asking": Asking(decoder, invocation),

@@ -87,11 +87,12 @@ class Again(Personalizer):
         on_prefill: Callable[[int], object] | None = None,
         deadline: float | None = None,
         growth: int = 0,
+        group: int | None = None,
     ) -> Objective:
         kept: OrderedDict[object, Objective] = self.__dict__.setdefault("_kept", OrderedDict())
-        key = tuple(map(_key, encoded))
+        key = group, tuple(map(_key, encoded))
         if key not in kept:
-            kept[key] = super()._objective(encoded, budget, on_prefill, deadline, growth)
+            kept[key] = super()._objective(encoded, budget, on_prefill, deadline, growth, group)
         kept.move_to_end(key)
         while len(kept) > KEPT:
             kept.popitem(last=False)

@@ -1,7 +1,7 @@
 """Prompt caches: what the base makes of each prompt, computed once and reused by every probe.
 
 Prompts from one template often begin alike, with instructions or worked examples: the tokens that
-all of them share are run and kept once.
+all of them share are run and kept once. A prompt that memory cannot run whole is run part by part.
 
 Everything lies in one arena of bytes: in memory up to a bound, in a memory-mapped file beyond it.
 The file is unlinked as soon as it exists, so no prompt outlives the process; for a sealed store it
@@ -25,11 +25,12 @@ from numpy.typing import NDArray
 from dsa_edge.errors import BudgetError
 from dsa_edge.manifest import Manifest
 from dsa_edge.runtime._encode import Item
-from dsa_edge.runtime._engine import Context, Engine, Halves, Ints, Prefix
-from dsa_edge.runtime._plan import Chunks, spills
+from dsa_edge.runtime._engine import Context, Engine, Floats, Halves, Ints
+from dsa_edge.runtime._plan import LEAST, Chunks, spills
+from dsa_edge.runtime._prompts import no_prefix, run_prompt
 from dsa_edge.runtime._vault import PageCipher
 
-__all__ = ["PromptCache", "cache_size", "no_prefix"]
+__all__ = ["PromptCache", "cache_size", "largest_item"]
 
 GROUP = 32  # items cached between two looks at the clock
 SHARED_LEAST = 4  # shorter beginnings are not worth a run of their own
@@ -43,6 +44,7 @@ class PromptCache:
     chunks: what may stay in memory, more goes to an unlinked file in `folder`; and what a prefill
     may hold. deadline: `perf_counter` after which no further group of items is begun; the first
     one, of at least `least` items, is cached whenever that is. sealed: encrypt what goes to a file.
+    group: tokens of a group of shifted sparse attention for all prompts; None for full attention.
     ready: items that are cached, the first so many.
     Raises BudgetError when neither memory nor disk has room, or a prompt is too long for its bound.
     """
@@ -57,10 +59,15 @@ class PromptCache:
         deadline: float | None = None,
         least: int = 1,
         sealed: bool = False,
+        group: int | None = None,
     ) -> None:
-        self._shape = _Shape(engine.bundle.manifest)
+        self._shape, self._chunks, self.group = _Shape(engine.bundle.manifest), chunks, group
         shared = _shared(items)
-        self._prefix = _run_prefix(engine, items[0].prompt[:shared], chunks)
+        self._prefix = no_prefix(engine.bundle.manifest)
+        if shared:
+            start = items[0].prompt[:shared]
+            done, _ = run_prompt(engine, self._prefix, start, start[-1:], chunks, group)
+            self._prefix = done.prefix()
         self._items = [replace(item, prompt=item.prompt[shared:]) for item in items]
         sizes = [self._shape.item_bytes(item) for item in self._items]
         self._offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
@@ -74,12 +81,12 @@ class PromptCache:
         )
         self._cipher = PageCipher() if sealed and self.spilled else None
         self.ready = 0
-        for group in _groups(len(items), deadline, least):
-            for batch in _batches(self._items, group, chunks, shared):
+        for part in _groups(len(items), deadline, least):
+            for batch in self._batches(part):
                 self._prefill(engine, batch)
                 self._forget_pages()
                 on_item(len(batch))
-            self.ready = group.stop
+            self.ready = part.stop
 
     def context(self, indices: Ints) -> Context:
         """A padded batch of items by index (B,)."""
@@ -105,21 +112,60 @@ class PromptCache:
         own = max(1, prompt - self._prefix.length)
         return 2 * 2 * count * own * self._shape.layers * self._shape.kv * self._shape.dim
 
+    def _batches(self, part: range) -> list[list[int]]:
+        """Indices in batches of similar length, each within what a prefill may hold, or alone."""
+        by_length = sorted(part, key=lambda i: _tokens(self._items[i]))
+        batches: list[list[int]] = [[]]
+        for index in by_length:
+            length, room = _tokens(self._items[index]), self._room(self._items[index])
+            if (len(batches[-1]) + 1) * length > room or self.group is not None:
+                batches.append([])
+            batches[-1].append(index)
+        return [batch for batch in batches if batch]
+
+    def _room(self, item: Item) -> int:
+        """Tokens that a prefill may hold which sees as much as this item.
+
+        Raises BudgetError where the item would have to be run in too small parts.
+        """
+        length = _tokens(item)
+        room = self._chunks.prefill_tokens(self._prefix.length + length)
+        if self._chunks.strict and room < min(length, LEAST + len(item.tail)):
+            raise BudgetError(
+                f"an example has {length} tokens, and memory_mb has room for {room} at a time: "
+                "raise memory_mb or shorten the example."
+            )
+        return room
+
     def _prefill(self, engine: Engine, batch: list[int]) -> None:
         items = [self._items[i] for i in batch]
+        if self.group is not None or _tokens(items[0]) > self._room(items[0]):
+            self._prefill_parts(engine, batch[0])
+            return
         prompts, tails = _pad([i.prompt for i in items]), _pad([i.tail for i in items])
         lengths = np.array([len(item.prompt) for item in items], dtype=np.int64)
         result = engine.prefill(self._prefix, prompts, tails, lengths)
-        first = self._shape.first
         for at, index in enumerate(batch):
-            raw = np.empty(self._offsets[index + 1] - self._offsets[index], dtype=np.uint8)
-            states, keys, values = self._views(index, raw)
-            states[:] = result.hidden[at, : len(states)]
-            keys[:] = result.keys[first:, at, :, : keys.shape[2]]
-            values[:] = result.values[first:, at, :, : values.shape[2]]
-            if self._cipher is not None:
-                raw = self._cipher.apply(raw, index)
-            self._arena[self._offsets[index] : self._offsets[index + 1]] = raw
+            self._keep(index, result.hidden[at], result.keys[:, at], result.values[:, at])
+
+    def _prefill_parts(self, engine: Engine, index: int) -> None:
+        """One item, alone and as many of its tokens at a time as there is room for."""
+        item, own = self._items[index], slice(self._prefix.length, None)
+        cache, hidden = run_prompt(
+            engine, self._prefix, item.prompt, item.tail, self._chunks, self.group
+        )
+        self._keep(index, hidden[0], cache.keys[:, 0, :, own], cache.values[:, 0, :, own])
+
+    def _keep(self, index: int, hidden: Floats, all_keys: Halves, all_values: Halves) -> None:
+        """Store what an item needs of hidden (R, D), keys and values (N, kv, P, d): no padding."""
+        place, first = slice(*self._offsets[index : index + 2]), self._shape.first
+        raw = self._arena[place] if self._cipher is None else np.empty_like(self._arena[place])
+        states, keys, values = self._views(index, raw)
+        states[:] = hidden[: len(states)]
+        keys[:] = all_keys[first:, :, : keys.shape[2]]
+        values[:] = all_values[first:, :, : values.shape[2]]
+        if self._cipher is not None:
+            self._arena[place] = self._cipher.apply(raw, index)
 
     def _read(self, index: int) -> NDArray[np.uint8]:
         """The bytes of one item."""
@@ -169,11 +215,10 @@ def cache_size(manifest: Manifest, items: Sequence[Item]) -> tuple[int, int]:
     return sum(map(shape.item_bytes, own)), tokens
 
 
-def no_prefix(manifest: Manifest) -> Prefix:
-    """A prefix of no tokens."""
-    shape = _Shape(manifest)
-    empty = np.zeros((manifest.n_layers, 1, shape.kv, 0, shape.dim), dtype=np.float16)
-    return Prefix(empty, empty)
+def largest_item(manifest: Manifest, items: Sequence[Item]) -> int:
+    """Bytes of the largest item of a cache: those that a file's pages hold while it is written."""
+    shape, shared = _Shape(manifest), _shared(items)
+    return max(shape.item_bytes(replace(item, prompt=item.prompt[shared:])) for item in items)
 
 
 def _shared(items: Sequence[Item]) -> int:
@@ -184,20 +229,6 @@ def _shared(items: Sequence[Item]) -> int:
         differing = np.flatnonzero(item.prompt[:shared] != first[:shared])
         shared = int(differing[0]) if differing.size else shared
     return shared if len(items) > 1 and shared >= SHARED_LEAST else 0
-
-
-def _run_prefix(engine: Engine, tokens: Ints, chunks: Chunks) -> Prefix:
-    """Keys and values of the shared tokens (X,), each part on top of the ones before."""
-    done = no_prefix(engine.bundle.manifest)
-    size = max(SHARED_LEAST, chunks.prefill_tokens(len(tokens)) - 1)
-    for start in range(0, len(tokens), size):
-        part = tokens[start : start + size]
-        # A prefill wants a response; any token does, for what precedes it does not depend on it.
-        new = engine.prefill(done, part[None], part[None, -1:], np.array([len(part)]))
-        done = Prefix(
-            np.concatenate([done.keys, new.keys], 3), np.concatenate([done.values, new.values], 3)
-        )
-    return done
 
 
 def _reserved_file(size: int, folder: Path | None) -> mmap.mmap:
@@ -229,22 +260,9 @@ def _groups(count: int, deadline: float | None, least: int) -> Iterator[range]:
             yield range(start, min(start + size, count))
 
 
-def _batches(items: Sequence[Item], group: range, chunks: Chunks, shared: int) -> list[list[int]]:
-    """Indices in batches of similar length, each within what a prefill may hold."""
-    by_length = sorted(group, key=lambda i: len(items[i].prompt) + len(items[i].tail))
-    batches: list[list[int]] = [[]]
-    for index in by_length:
-        length = len(items[index].prompt) + len(items[index].tail)
-        tokens = chunks.prefill_tokens(shared + length)
-        if length > tokens and chunks.strict:
-            raise BudgetError(
-                f"an example has {length} tokens, and memory_mb has room for {tokens} at a time: "
-                "raise memory_mb or shorten the example."
-            )
-        if batches[-1] and (len(batches[-1]) + 1) * length > tokens:
-            batches.append([])
-        batches[-1].append(index)
-    return [batch for batch in batches if batch]
+def _tokens(item: Item) -> int:
+    """Of an item's own, that a prefill runs."""
+    return len(item.prompt) + len(item.tail)
 
 
 def _pad(rows: Sequence[Ints]) -> Ints:

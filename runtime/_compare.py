@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from dsa_edge.errors import VerifyError
-from dsa_edge.runtime._cache import no_prefix
 from dsa_edge.runtime._engine import Context, Engine, Floats
+from dsa_edge.runtime._prompts import no_prefix
 
 __all__ = ["Comparison", "compare_engines"]
 

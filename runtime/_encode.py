@@ -13,7 +13,7 @@ from dsa_edge.manifest import Manifest
 from dsa_edge.runtime._engine import Floats, Ints
 from dsa_edge.tokenizer import Tokenizer
 
-__all__ = ["Encoded", "Encoder", "Item", "learnable"]
+__all__ = ["Encoded", "Encoder", "Item", "learnable", "longest"]
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,11 @@ class Encoder:
         weights = np.zeros(len(tail), dtype=np.float32)
         weights[self._invocation - 1 :] = 1
         return Item(_ints(prompt[:split]), _ints(tail), _ints(targets), weights)
+
+
+def longest(encoded: Sequence[Encoded]) -> int:
+    """Tokens of the longest prompt."""
+    return max(len(item.prompt) for example in encoded for item in example.items)
 
 
 def _ints(ids: list[int]) -> Ints:

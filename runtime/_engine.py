@@ -31,7 +31,7 @@ class Prefilled:
     hidden: Floats
     keys: Halves
     values: Halves
-    pooled: Floats
+    pooled: Floats | None = None  # of whole prompts alone
 
 
 @dataclass(frozen=True)
@@ -87,10 +87,19 @@ class Engine(Protocol):
     loaded_mb: float  # memory of the largest method, once loaded
     from_storage: int  # layers that are loaded anew each time, as memory does not hold them
     gradients: bool  # whether it has `pull_losses` and `pull_choices`
+    grouped: bool  # whether it has `prefill_grouped`
     kernels: str  # what runs the adapter: an instruction set of our kernels, or a fallback
 
     def prefill(self, prefix: Prefix, prompt: Ints, response: Ints, lengths: Ints) -> Prefilled:
         """Run the base over prompt (B, P), of which `lengths` are valid, and response (B, R)."""
+        ...
+
+    def prefill_grouped(self, prefix: Prefix, start: int, prompt: Ints, group: int) -> Prefilled:
+        """Run the base over the next part (1, P) of a prompt by shifted sparse attention.
+
+        prefix: the tokens before it, from position `start` on; group: tokens of a group, even.
+        Returns the part's hidden states (1, P, D), keys and values. Only where `grouped` says so.
+        """
         ...
 
     def probe(self, context: Context, adapter: Floats, targets: Ints, weights: Floats) -> Floats:

@@ -26,6 +26,10 @@ from dsa_edge.runtime._memory import release_freed
 __all__ = ["ExecutorchEngine"]
 
 
+NO_GROUPS = (
+    "shifted sparse attention runs on ONNX Runtime alone: open the bundle with backend 'onnx', or "
+    "learn with full attention."
+)
 NO_GRADIENTS = (
     "exact gradients run on ONNX Runtime alone: open the bundle with backend 'onnx', or use "
     "another estimator than exact."
@@ -44,6 +48,7 @@ class ExecutorchEngine:
 
     name = "executorch"
     gradients = False
+    grouped = False
 
     def __init__(
         self, bundle: Bundle, threads: int | None = None, layers_kept: int | None = None
@@ -79,8 +84,12 @@ class ExecutorchEngine:
             np.concatenate([part.hidden for part in parts]),
             np.concatenate([part.keys for part in parts], 1),
             np.concatenate([part.values for part in parts], 1),
-            np.concatenate([part.pooled for part in parts]),
+            np.concatenate([part.pooled for part in parts if part.pooled is not None]),
         )
+
+    def prefill_grouped(self, prefix: Prefix, start: int, prompt: Ints, group: int) -> Prefilled:
+        """See `Engine`."""
+        raise EngineError(NO_GROUPS)
 
     def _prefill(self, prefix: Prefix, prompt: Ints, response: Ints, lengths: Ints) -> Prefilled:
         x, hidden = self._ends.embed(prompt)[None], self._ends.embed(response)[None]

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from dsa_edge.errors import EngineError, UsageError
-from dsa_edge.runtime._cache import no_prefix
-from dsa_edge.runtime._engine import Engine, Floats, Halves, Ints
+from dsa_edge.manifest import Manifest
+from dsa_edge.runtime._engine import Engine, Floats, Ints
+from dsa_edge.runtime._plan import Budget, Chunks, plan_chunks
+from dsa_edge.runtime._prompts import GROW, no_prefix, run_prompt
 
 __all__ = ["NOT_NUMBERS", "Sampling", "generate_ids"]
 
@@ -17,7 +19,6 @@ NOT_NUMBERS = (
     "with the adapter in use the model's output is not a number: go back to an earlier version, or "
     "load another adapter."
 )
-GROW = 64  # positions by which a full cache grows
 
 
 @dataclass(frozen=True)
@@ -60,22 +61,6 @@ class Sampling:
         return int(order[random.choice(len(kept), p=kept)])
 
 
-class _Cache:
-    """Keys and values of all layers with room to grow, so that decoding copies nothing."""
-
-    def __init__(self, keys: Halves, values: Halves, room: int) -> None:
-        self.length = keys.shape[3]
-        self.keys, self.values = _grown(keys, room), _grown(values, room)
-
-    def append(self, keys: Halves, values: Halves) -> None:
-        new = keys.shape[3]
-        if self.length + new > self.keys.shape[3]:
-            self.keys, self.values = _grown(self.keys, GROW), _grown(self.values, GROW)
-        self.keys[:, :, :, self.length : self.length + new] = keys
-        self.values[:, :, :, self.length : self.length + new] = values
-        self.length += new
-
-
 def generate_ids(
     engine: Engine,
     prompt: Ints,
@@ -84,14 +69,18 @@ def generate_ids(
     sampling: Sampling,
     max_tokens: int,
     stop: tuple[int, ...],
+    chunks: Chunks | None = None,
 ) -> Iterator[int]:
     """Yield token ids until one of `stop`, or `max_tokens`.
 
     prompt: (P,) cached with the base; invocation: the rest of the prompt; adapter: (n,).
+    chunks: what a run of the engine may hold; None leaves it to the defaults.
     """
-    prefix = no_prefix(engine.bundle.manifest)
-    prefilled = engine.prefill(prefix, prompt[None], invocation[None], np.array([len(prompt)]))
-    cache = _Cache(prefilled.keys, prefilled.values, GROW)
+    manifest: Manifest = engine.bundle.manifest
+    prefix, chunks = no_prefix(manifest), chunks or plan_chunks(manifest, Budget(), True)
+    cache, _ = run_prompt(engine, prefix, prompt, invocation, chunks, room=GROW)
+    if chunks.strict:  # both methods at once would hold the base twice
+        engine.release("prefill")
     random = np.random.default_rng(sampling.seed)
     tokens = invocation
     for _ in range(max_tokens):
@@ -109,9 +98,3 @@ def generate_ids(
             return
         yield token
         tokens = np.array([token])
-
-
-def _grown(cache: Halves, room: int) -> Halves:
-    padding = [(0, 0)] * 5
-    padding[3] = (0, room)
-    return np.pad(cache, padding)

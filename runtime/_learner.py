@@ -6,19 +6,26 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 
 from dsa_edge.adapter import Adapter
 from dsa_edge.errors import UsageError
 from dsa_edge.examples import Example
 from dsa_edge.runtime._allocation import check_budget
-from dsa_edge.runtime._cache import cache_size
+from dsa_edge.runtime._cache import cache_size, largest_item
 from dsa_edge.runtime._conditions import Conditions, Device, Gate, LinuxDevice, never_met
 from dsa_edge.runtime._course import Course, OpenCourse, PrivateCourse
 from dsa_edge.runtime._defaults import of_curve, settled, usual_steps
 from dsa_edge.runtime._encode import Encoded, learnable
 from dsa_edge.runtime._measured import Measured
-from dsa_edge.runtime._memory import peak_mb, reset_peak, steady_peaks
-from dsa_edge.runtime._notes import late, of_allocation, of_circumstances, of_method
+from dsa_edge.runtime._memory import peak_mb
+from dsa_edge.runtime._notes import (
+    late,
+    of_allocation,
+    of_attention,
+    of_circumstances,
+    of_method,
+)
 from dsa_edge.runtime._objective import Objective, items_of
 from dsa_edge.runtime._optimizer import Hyperparameters
 from dsa_edge.runtime._pace import Pace
@@ -27,7 +34,6 @@ from dsa_edge.runtime._plan import (
     Budget,
     Chunks,
     check_disk,
-    room_for_base,
     spills,
     store_growth,
 )
@@ -135,7 +141,7 @@ class Learner(Measured):
         hyper = settled(self.bundle.manifest, choices, hyperparameters)
         steps = budget.steps or usual_steps(self.bundle.manifest, choices, hyperparameters)
         bound = self._growth(steps, hyper, len(encoded))
-        chunks = self._chunks(encoded, budget, bound)
+        chunks = self._chunks(encoded, budget, bound, self._group(encoded))
         size, tokens = cache_size(self.bundle.manifest, items_of(encoded))
         spilled = size if spills(size, chunks) else 0
         check_disk(self._store.folder, spilled)
@@ -143,7 +149,9 @@ class Learner(Measured):
         timing = Timing(trial, len(encoded), tokens, steps, steps, seed)
         if budget.seconds is not None:
             timing = timing.within(budget.seconds, PROMPT_SHARE)
-        held = 0 if spilled else size * timing.examples // len(encoded)
+        held = size * timing.examples // len(encoded)
+        if spilled:
+            held = largest_item(self.bundle.manifest, items_of(encoded))
         return Plan(
             peak_mb=trial.peak + held / MB,
             disk_mb=(spilled + self._likely_growth(timing.steps, hyper, encoded, bound)) / MB,
@@ -164,12 +172,10 @@ class Learner(Measured):
     ) -> Trial:
         """What some of the examples take, cached in memory: the store's folder stays as it is."""
         some = trial_set(encoded, seed, self.bundle.manifest, chunks.cache)
-        in_memory = replace(chunks, cache=sys.maxsize)
+        kept = replace(chunks, cache=sys.maxsize)
+        cached = partial(self._within, chunks=kept, group=self._group(encoded))
         try:
-            return Trial.run(
-                some, len(encoded), lambda part: self._within(part, in_memory), self._engine,
-                self.adapter.vector, hyper,
-            )  # fmt: skip
+            return Trial.run(some, len(encoded), cached, self._engine, self.adapter.vector, hyper)
         finally:
             self._engine.release("prefill", "probe", "choose", "pull_losses", "pull_choices")
 
@@ -233,18 +239,12 @@ class Learner(Measured):
         alone = len(course.held_out) == len(objective)
         return (
             *of_method(course.hyper),
+            *of_attention(objective.group, self._wanted(objective.longest), self._engine.name),
             *of_allocation(course.hyper, outcome.adapter, self.bundle.manifest.slots),
             *course.notes,
             *late(given, len(objective)),
             *of_circumstances(alone, self._engine.from_storage),
         )
-
-    def _prepare(self, budget: Budget) -> None:
-        """Free what a fit does not need, and measure from here on."""
-        steady_peaks()
-        self._engine.release("probe", "choose", "decode")
-        self._engine.keep_within(room_for_base(budget.memory_mb))
-        reset_peak()
 
     def _known(self, examples: Sequence[Example], wish: _Wish) -> list[tuple[str, Example]]:
         """Examples and their ids, in the order to cache them: the new ones and some of the old."""
@@ -273,7 +273,9 @@ class Learner(Measured):
         growth = self._growth(pace.steps, hyper, len(encoded), content)
         pace.pause()
         deadline = pace.deadline(PROMPT_SHARE)
-        objective = self._objective(encoded, wish.budget, on_prefill, deadline, growth)
+        objective = self._objective(
+            encoded, wish.budget, on_prefill, deadline, growth, self._group(encoded)
+        )
         self._engine.release("prefill")
         return objective
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,11 +10,13 @@ import numpy as np
 from dsa_edge.adapter import Adapter
 from dsa_edge.errors import ExampleError
 from dsa_edge.examples import Example, Labels, Row
-from dsa_edge.runtime._cache import PromptCache
-from dsa_edge.runtime._encode import Encoded, Encoder
+from dsa_edge.runtime._cache import PromptCache, cache_size
+from dsa_edge.runtime._encode import Encoded, Encoder, longest
 from dsa_edge.runtime._engine import Engine, Floats, Ints
-from dsa_edge.runtime._objective import Objective, items_of
-from dsa_edge.runtime._plan import Budget, Chunks, plan_chunks
+from dsa_edge.runtime._memory import reset_peak, steady_peaks
+from dsa_edge.runtime._objective import Objective, Scores, items_of
+from dsa_edge.runtime._plan import MB, Budget, Chunks, plan_chunks, room_for_base
+from dsa_edge.runtime._prompts import group_of
 from dsa_edge.runtime._report import Evaluation
 from dsa_edge.runtime._shots import pick_shots
 from dsa_edge.runtime._store import Store
@@ -25,10 +27,17 @@ from dsa_edge.tokenizer import Tokenizer
 __all__ = ["Measured"]
 
 EVALUATED = 128  # examples whose prompts are cached at a time while evaluating
+EVALUATED_BYTES = 256 * MB  # of such caches at most, but for one example's
 
 
 class Measured(Versions):
-    """The adapters of one user, and the engine that runs them."""
+    """The adapters of one user, and the engine that runs them.
+
+    sparse: while learning, run prompts that are longer than the bundle's attention group by shifted
+        sparse attention, where the engine can; all else is by full attention.
+    """
+
+    sparse = True
 
     def __init__(self, engine: Engine, store: Store) -> None:
         super().__init__(engine.bundle, store)
@@ -68,32 +77,68 @@ class Measured(Versions):
         examples: Sequence[Example],
         versions: Sequence[int | Adapter] | None = None,
         on_example: Callable[[int], object] | None = None,
+        budget: Budget | None = None,
     ) -> list[Evaluation]:
         """Loss and accuracy of versions or adapters on examples, by default of the one in use.
 
         All of them share the cached prompts: comparing two costs little more than one.
         on_example: called with the number of examples just done.
+        budget: of it, `memory_mb` alone counts.
+        Raises ExampleError without examples, and BudgetError where memory is too little.
         """
         if not examples:
             raise ExampleError("there are no examples to evaluate on: give at least one.")
         chosen = [self.version] if versions is None else versions
         adapters = [a if isinstance(a, Adapter) else self._version(a) for a in chosen]
-        lanes = np.stack([adapter.vector for adapter in adapters])
         encoded = self._encoder.encode_all(examples)
         losses, right = [], []
         by_length = sorted(range(len(encoded)), key=lambda i: len(encoded[i].items[0].prompt))
-        for start in range(0, len(by_length), EVALUATED):
-            part = [encoded[i] for i in by_length[start : start + EVALUATED]]
-            objective = self._objective(part, Budget())
-            if objective.choices:
-                objective.bias = np.stack([a.bias(objective.choices) for a in adapters])
-            scores = objective(np.arange(len(part)), lanes)
+        for part in self._evaluated([encoded[i] for i in by_length]):
+            scores = self._scored(part, adapters, budget)
             losses.append(scores.losses)
             right.append(scores.right)
             if on_example:
                 on_example(len(part))
         pairs = zip(np.concatenate(losses, 1), np.concatenate(right, 1), strict=True)
         return [evaluation(*pair) for pair in pairs]
+
+    def _scored(
+        self, part: Sequence[Encoded], adapters: Sequence[Adapter], budget: Budget | None
+    ) -> Scores:
+        """Losses of adapters on examples, whose prompts are forgotten afterwards."""
+        objective = self._bounded(part, budget)
+        if objective.choices:
+            objective.bias = np.stack([a.bias(objective.choices) for a in adapters])
+        return objective(np.arange(len(part)), np.stack([a.vector for a in adapters]))
+
+    def _evaluated(self, encoded: Sequence[Encoded]) -> Iterator[Sequence[Encoded]]:
+        """Examples to evaluate at a time: as many as their caches allow, one at least."""
+        start = 0
+        while start < len(encoded):
+            part = encoded[start : start + EVALUATED]
+            while len(part) > 1 and self._cache_bytes(part) > EVALUATED_BYTES:
+                part = part[: len(part) // 2]
+            yield part
+            start += len(part)
+
+    def _cache_bytes(self, encoded: Sequence[Encoded]) -> int:
+        return cache_size(self.bundle.manifest, items_of(encoded))[0]
+
+    def _bounded(self, encoded: Sequence[Encoded], budget: Budget | None) -> Objective:
+        """`_objective` that holds the base once at a time, where memory has a bound."""
+        if budget is None or budget.memory_mb is None:
+            return self._objective(encoded, budget or Budget())
+        self._prepare(budget)
+        objective = self._objective(encoded, budget)
+        self._engine.release("prefill")
+        return objective
+
+    def _prepare(self, budget: Budget) -> None:
+        """Free what caching prompts does not need, and measure from here on."""
+        steady_peaks()
+        self._engine.release("probe", "choose", "decode")
+        self._engine.keep_within(room_for_base(budget.memory_mb))
+        reset_peak()
 
     def _objective(
         self,
@@ -102,9 +147,11 @@ class Measured(Versions):
         on_prefill: Callable[[int], object] | None = None,
         deadline: float | None = None,
         growth: int = 0,
+        group: int | None = None,
     ) -> Objective:
         """The loss over examples whose prompts are now cached, fewer of them after a deadline."""
-        return self._within(encoded, self._chunks(encoded, budget, growth), on_prefill, deadline)
+        chunks = self._chunks(encoded, budget, growth, group)
+        return self._within(encoded, chunks, on_prefill, deadline, group)
 
     def _within(
         self,
@@ -112,18 +159,38 @@ class Measured(Versions):
         chunks: Chunks,
         on_prefill: Callable[[int], object] | None = None,
         deadline: float | None = None,
+        group: int | None = None,
     ) -> Objective:
         """`_objective` within bounds that are settled already."""
         counts = [len(example.items) for example in encoded]
         cache = PromptCache(
             self._engine, items_of(encoded), chunks, self._store.folder,
             on_prefill or (lambda _: None), deadline, max(counts), self._store.sealed,
+            group,
         )  # fmt: skip
         ends = np.cumsum(counts)
         return Objective(self._engine, encoded[: int((ends <= cache.ready).sum())], cache, chunks)
 
-    def _chunks(self, encoded: Sequence[Encoded], budget: Budget, growth: int) -> Chunks:
+    def _group(self, encoded: Sequence[Encoded]) -> int | None:
+        """Tokens of a group of sparse attention to learn from these examples by; None for full."""
+        wanted = self._wanted(longest(encoded))
+        return wanted if self._engine.grouped else None
+
+    def _wanted(self, tokens: int) -> int | None:
+        """The same for a longest prompt of so many tokens, whatever the engine can."""
+        group = group_of(self.bundle.manifest) if self.sparse else None
+        return group if group is not None and tokens > group else None
+
+    def _chunks(
+        self,
+        encoded: Sequence[Encoded],
+        budget: Budget,
+        growth: int = 0,
+        group: int | None = None,
+    ) -> Chunks:
         """What one run of the engine, and the prompt cache, may hold."""
         full_head = any(example.tokens is None for example in encoded)
-        loaded = self._engine.loaded_mb
-        return plan_chunks(self.bundle.manifest, budget, full_head, loaded, growth)
+        return plan_chunks(
+            self.bundle.manifest, budget, full_head, self._engine.loaded_mb, growth,
+            longest(encoded), group,
+        )  # fmt: skip

@@ -10,7 +10,7 @@ from dsa_edge.adapter import Slot
 from dsa_edge.runtime._engine import Floats
 from dsa_edge.runtime._hyperparameters import Hyperparameters
 
-__all__ = ["late", "of_allocation", "of_circumstances", "of_method"]
+__all__ = ["late", "of_allocation", "of_attention", "of_circumstances", "of_method"]
 
 
 def of_method(hyper: Hyperparameters) -> tuple[str, ...]:
@@ -18,6 +18,16 @@ def of_method(hyper: Hyperparameters) -> tuple[str, ...]:
     usual = (hyper.estimator, hyper.optimizer) == ("antithetic", "adam")
     method = f"estimator {hyper.estimator}, optimizer {hyper.optimizer}"
     return (method,) * (not usual)
+
+
+def of_attention(group: int | None, wanted: int | None, engine: str) -> tuple[str, ...]:
+    """By what prompts were run, if not by full attention, or not as the bundle provides."""
+    sparse = f"prompts were run by shifted sparse attention in groups of {group} tokens"
+    lacking = (
+        f"prompts are longer than the attention group of {wanted} tokens, and {engine} has full "
+        "attention alone: learning from them on onnx is faster"
+    )
+    return (*(sparse,) * (group is not None), *(lacking,) * (wanted is not None and group is None))
 
 
 def of_allocation(

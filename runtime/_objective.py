@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsa_edge.runtime._cache import PromptCache
-from dsa_edge.runtime._encode import Encoded, Item
+from dsa_edge.runtime._encode import Encoded, Item, longest
 from dsa_edge.runtime._engine import Context, Engine, Floats, Ints
 from dsa_edge.runtime._plan import Chunks
 from dsa_edge.runtime.estimators import Shapes, slot_shapes
@@ -132,6 +132,16 @@ class Objective:
     def shapes(self) -> Shapes:
         """Of the adapter's slots, one after the other."""
         return slot_shapes(self._engine.bundle.manifest)
+
+    @property
+    def group(self) -> int | None:
+        """Tokens of a group of the sparse attention that prompts were run by; None for full."""
+        return self._cache.group
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest prompt."""
+        return longest(self._examples)
 
     @property
     def memory(self) -> int:

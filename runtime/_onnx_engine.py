@@ -6,6 +6,8 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from dsa_edge.bundle import Bundle
 from dsa_edge.errors import EngineError, MissingDependencyError
 from dsa_edge.kernels.library import STANDARD, instruction_set, library, library_path
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     import onnxruntime
 
 __all__ = ["OnnxEngine", "run_options", "session_options"]
+
+PREFILLS = ("prefill", "prefill_grouped")
 
 
 class OnnxEngine:
@@ -35,6 +39,7 @@ class OnnxEngine:
         self._runtime = _import()
         self._options = run_options(self._runtime)
         self.gradients = "pull_losses" in bundle.manifest.methods
+        self.grouped = "prefill_grouped" in bundle.manifest.methods
         self.kernels = kernels_in_use()
         # Weights as mapped, and again as packed for the kernels.
         files = bundle.manifest.files.items()
@@ -44,6 +49,11 @@ class OnnxEngine:
         """See `Engine`."""
         feeds = {"prompt": prompt, "response": response, "lengths": lengths}
         return Prefilled(*self._run("prefill", **feeds, **_named(prefix)))
+
+    def prefill_grouped(self, prefix: Prefix, start: int, prompt: Ints, group: int) -> Prefilled:
+        """See `Engine`."""
+        feeds = {"prompt": prompt, "start": np.array([start]), "group": np.array([group])}
+        return Prefilled(*self._run("prefill_grouped", **feeds, **_named(prefix)))
 
     def probe(self, context: Context, adapter: Floats, targets: Ints, weights: Floats) -> Floats:
         """See `Engine`."""
@@ -90,7 +100,8 @@ class OnnxEngine:
 
     def release(self, *methods: str) -> None:
         """See `Engine`."""
-        loaded = [method for method in methods if method in self._sessions]
+        also = PREFILLS if "prefill" in methods else ()
+        loaded = [method for method in {*methods, *also} if method in self._sessions]
         for method in loaded:
             del self._sessions[method]
         if loaded:
@@ -111,6 +122,8 @@ class OnnxEngine:
 
     def _load(self, method: str) -> onnxruntime.InferenceSession:
         file = self.bundle.method_file(method)
+        if method in PREFILLS:  # one of them at a time: each holds the base
+            self.release(*PREFILLS)
         options = session_options(self._runtime, self._threads)
         try:
             session = self._runtime.InferenceSession(

@@ -16,7 +16,7 @@ from dsa_edge.runtime._backend import BACKENDS, open_engine
 from dsa_edge.runtime._generate import NOT_NUMBERS, Sampling, generate_ids
 from dsa_edge.runtime._keys import KeyProvider
 from dsa_edge.runtime._learner import Learner
-from dsa_edge.runtime._plan import Budget
+from dsa_edge.runtime._plan import Budget, Chunks, plan_chunks
 from dsa_edge.runtime._store import Store
 
 __all__ = ["BACKENDS", "Choice", "Personalizer"]
@@ -76,12 +76,21 @@ class Personalizer(Learner):
         """Render a chat as a prompt with the base's own template; messages stay text."""
         return self._tokenizer.chat(messages, generate)
 
-    def choose(self, prompt: str, choices: Sequence[str], version: int | None = None) -> Choice:
-        """The likeliest of several continuations of a prompt, of one token or more each."""
+    def choose(
+        self,
+        prompt: str,
+        choices: Sequence[str],
+        version: int | None = None,
+        budget: Budget | None = None,
+    ) -> Choice:
+        """The likeliest of several continuations of a prompt, of one token or more each.
+
+        budget: of it, `memory_mb` alone counts; BudgetError where that is too little.
+        """
         if len(choices) < 2 or len(set(choices)) != len(choices):
             raise UsageError(f"choices are {list(choices)}, expected at least two distinct ones.")
         encoded = [self._encoder.encode(Example(prompt, choices[0], tuple(choices)))]
-        objective = self._objective(encoded, Budget())
+        objective = self._bounded(encoded, budget)
         adapter = self.adapter if version is None else self._version(version)
         objective.bias = adapter.bias(objective.choices)
         log_probs = objective.log_probs(0, adapter.vector)
@@ -96,9 +105,10 @@ class Personalizer(Learner):
         max_tokens: int = 40,
         sampling: Sampling | None = None,
         version: int | None = None,
+        budget: Budget | None = None,
     ) -> str:
-        """Continue a prompt; greedy unless `sampling` says otherwise."""
-        return "".join(self.stream(prompt, max_tokens, sampling, version))
+        """Continue a prompt; greedy unless `sampling` says otherwise. Raises as `stream`."""
+        return "".join(self.stream(prompt, max_tokens, sampling, version, budget))
 
     def stream(
         self,
@@ -106,8 +116,14 @@ class Personalizer(Learner):
         max_tokens: int = 40,
         sampling: Sampling | None = None,
         version: int | None = None,
+        budget: Budget | None = None,
     ) -> Iterator[str]:
-        """Continue a prompt, yielding text as soon as it is certain."""
+        """Continue a prompt, yielding text as soon as it is certain.
+
+        budget: of it, `memory_mb` alone counts.
+        Raises UsageError for no tokens, ExampleError for a prompt as long as the context, and
+        BudgetError where memory is too little.
+        """
         if max_tokens < 1:
             raise UsageError(f"max_tokens is {max_tokens}, expected at least 1.")
         cached, invocation = self._encoder.split_prompt(prompt)
@@ -118,11 +134,20 @@ class Personalizer(Learner):
                 f"the prompt has {limit - room} tokens, this base takes {limit}: shorten it."
             )
         adapter = self.adapter if version is None else self._version(version)
+        chunks = self._generating(limit - room, budget or Budget())
         tokens = generate_ids(
             self._engine, cached, invocation, adapter.vector, sampling or Sampling(),
-            min(max_tokens, room), self.bundle.manifest.tokenizer.eos_ids,
+            min(max_tokens, room), self.bundle.manifest.tokenizer.eos_ids, chunks,
         )  # fmt: skip
         return self._tokenizer.stream(tokens)
+
+    def _generating(self, tokens: int, budget: Budget) -> Chunks:
+        """What a run of the engine may hold while it continues a prompt of so many tokens."""
+        if budget.memory_mb is not None:
+            self._prepare(budget)
+        return plan_chunks(
+            self.bundle.manifest, budget, True, self._engine.loaded_mb, longest=tokens
+        )
 
     @property
     def engine(self) -> dict[str, str]:

@@ -12,6 +12,7 @@ from dsa_edge.manifest import Manifest
 from dsa_edge.runtime._memory import resident_mb
 
 __all__ = [
+    "LEAST",
     "MB",
     "Budget",
     "Chunks",
@@ -34,6 +35,8 @@ TOUCHED = 12  # pages that the journal of one step may change, its own aside
 RESERVE_MB = 12  # for Python's own objects and SQLite
 _SIZES = ("ffn_width", "head_dim", "n_heads", "n_kv_heads", "vocab_size", "width")
 SHORT = 64  # keys: what every budget must allow a row to attend to
+COPIES = 2  # of a long prompt's keys and values: those that are kept, and those that a run reads
+LEAST = 16  # tokens of a part of a long prompt; smaller ones would take all their time on reading
 
 
 @dataclass(frozen=True)
@@ -135,14 +138,21 @@ def check_disk(folder: Path | None, size: int) -> None:
 
 
 def plan_chunks(
-    manifest: Manifest, budget: Budget, full_head: bool, loaded_mb: float = 0, growth: int = 0
+    manifest: Manifest,
+    budget: Budget,
+    full_head: bool,
+    loaded_mb: float = 0,
+    growth: int = 0,
+    longest: int = 0,
+    group: int | None = None,
 ) -> Chunks:
     """Split the memory left over between activations, what they read, and the prompt cache.
 
     growth: bytes that the store will take of the disk allowed.
     loaded_mb: what the engine will hold besides, once its largest method is loaded.
     full_head: probes compute logits over the whole vocabulary.
-    Raises BudgetError when not even one row fits.
+    longest: tokens of the longest prompt. group: of the sparse attention that it is run by, if any.
+    Raises BudgetError when not even one row fits, or the longest prompt does not in small parts.
     """
     memory_mb, disk = budget.memory_mb, _disk(budget, growth)
     if memory_mb is None:
@@ -150,16 +160,37 @@ def plan_chunks(
         return Chunks(*bytes_, *_costs(manifest, full_head), disk=disk)
     needed = resident_mb() + loaded_mb + RESERVE_MB
     spare = (memory_mb - needed) * MB
-    # The rest is for the engine's arena, which grows by doubling.
-    shares = (int(spare * ACTIVATIONS), int(spare * 0.1), int(spare * 0.15))
-    chunks = Chunks(*shares, *_costs(manifest, full_head), strict=True, disk=disk)
+    chunks = _shared_out(spare, manifest, full_head, disk)
     if chunks.probe_rows(SHORT) < 2 or chunks.prefill_tokens(SHORT) < SHORT:
         least = SHORT * (chunks.prefilled + SHORT * chunks.key) / ACTIVATIONS / MB
         raise BudgetError(
             f"memory_mb is {memory_mb:.0f}, but this model needs about {needed + least:.0f} MB "
             "before it can learn: raise memory_mb or export a smaller model."
         )
+    if longest <= chunks.prefill_tokens(longest):
+        return chunks
+    seen = min(longest, group or longest)
+    held = longest * _token_bytes(manifest) * (COPIES if group is None else 1)
+    chunks = _shared_out(spare - held, manifest, full_head, disk)
+    if chunks.prefill_tokens(seen) < LEAST:
+        least = LEAST * (chunks.prefilled + seen * chunks.key) / ACTIVATIONS
+        raise BudgetError(
+            f"memory_mb is {memory_mb:.0f}, but a prompt of {longest} tokens needs about "
+            f"{needed + (held + least) / MB:.0f} MB: raise memory_mb or shorten the prompt."
+        )
     return chunks
+
+
+def _shared_out(spare: float, manifest: Manifest, full_head: bool, disk: int | None) -> Chunks:
+    """Bytes shared out; the rest is for the engine's arena, which grows by doubling."""
+    shares = (int(spare * ACTIVATIONS), int(spare * 0.1), int(spare * 0.15))
+    return Chunks(*shares, *_costs(manifest, full_head), strict=True, disk=disk)
+
+
+def _token_bytes(manifest: Manifest) -> int:
+    """Of the keys and values of all layers in float16, for a token."""
+    d = manifest.decoder
+    return 4 * manifest.n_layers * int(d["n_kv_heads"]) * int(d["head_dim"])
 
 
 def _disk(budget: Budget, growth: int) -> int | None:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dsa_edge.cli._common import add_store, emit, open_personalizer, parser, table
+from dsa_edge.cli._common import (
+    add_memory,
+    add_store,
+    emit,
+    memory_of,
+    open_personalizer,
+    parser,
+    table,
+)
 
 __all__ = ["main"]
 
@@ -19,10 +27,11 @@ def main(argv: Sequence[str]) -> int:
     add_store(made)
     made.add_argument("--prompt", required=True, help="text before the answer")
     made.add_argument("--choices", required=True, metavar="A,B", help="answers, spaces included")
+    add_memory(made)
     arguments = made.parse_args(argv)
     choices = [choice for choice in arguments.choices.split(",") if choice]
     with open_personalizer(arguments) as me:
-        choice = me.choose(arguments.prompt, choices)
+        choice = me.choose(arguments.prompt, choices, budget=memory_of(arguments))
         version, engine = me.version, me.engine
     probabilities = dict(zip(choices, choice.probabilities, strict=True))
     data = {"choice": choice.text, "probabilities": probabilities, "version": version, **engine}

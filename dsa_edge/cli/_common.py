@@ -18,12 +18,13 @@ from dsa_edge.errors import DsaEdgeError, TamperError, UsageError
 
 if TYPE_CHECKING:
     from dsa_edge.examples import Example, Labels
-    from dsa_edge.runtime import Personalizer
+    from dsa_edge.runtime import Budget, Personalizer
     from dsa_edge.runtime._versions import Versions
 
 __all__ = [
     "add_examples",
     "add_labels",
+    "add_memory",
     "add_store",
     "add_user",
     "comma_list",
@@ -31,6 +32,7 @@ __all__ = [
     "guarded",
     "labels_of",
     "load_examples",
+    "memory_of",
     "open_personalizer",
     "open_versions",
     "parser",
@@ -84,6 +86,20 @@ def add_labels(made: argparse._ActionsContainer) -> None:
     made.add_argument("--labels", metavar="A,B", help="label words, in the order of their indices")
 
 
+def add_memory(made: argparse.ArgumentParser) -> None:
+    """The bound of verbs that run prompts and learn nothing."""
+    made.add_argument(
+        "--memory-mb", type=float, metavar="M", help="peak memory; long prompts then run in parts"
+    )
+
+
+def memory_of(arguments: argparse.Namespace) -> Budget:
+    """The bound of --memory-mb."""
+    from dsa_edge.runtime import Budget
+
+    return Budget(memory_mb=arguments.memory_mb)
+
+
 def comma_list(text: str) -> tuple[str, ...]:
     """Words between commas; spaces around them are kept only when escaped by quotes."""
     return tuple(word.strip() for word in text.split(",") if word.strip())
@@ -132,6 +148,7 @@ def open_personalizer(arguments: argparse.Namespace) -> Personalizer:
         arguments.bundle, arguments.store, arguments.backend, arguments.threads,
         layers_kept=arguments.layers_kept, key=key_of(arguments.key, arguments.store),
     )  # fmt: skip
+    me.sparse = not getattr(arguments, "full_attention", False)
     try:
         _warn(me)
     except BaseException:

@@ -7,9 +7,11 @@ from dataclasses import asdict
 
 from dsa_edge.cli._common import (
     add_examples,
+    add_memory,
     add_store,
     emit,
     load_examples,
+    memory_of,
     open_personalizer,
     parser,
     progress,
@@ -29,12 +31,13 @@ def main(argv: Sequence[str]) -> int:
     made = parser("evaluate", "Compare the base with the version in use on examples.", EXAMPLES)
     add_store(made)
     add_examples(made)
+    add_memory(made)
     arguments = made.parse_args(argv)
     with open_personalizer(arguments) as me:
         examples = load_examples(arguments, me)
         active = me.version
         with progress(len(examples), "examples", "example") as bar:
-            base, now = me.evaluate(examples, (0, active), bar.update)
+            base, now = me.evaluate(examples, (0, active), bar.update, memory_of(arguments))
         engine = me.engine
     data = {**asdict(now), **engine, "version": active, "base": asdict(base)}
     rows: list[tuple[str, object]] = [

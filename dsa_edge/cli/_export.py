@@ -67,6 +67,8 @@ def main(argv: Sequence[str]) -> int:
             on_stage=on_stage,
             calibration=arguments.calibrate,
             weak_columns=arguments.weak_columns,
+            context=arguments.context,
+            attention_group=arguments.attention_group,
         )
     emit(arguments, asdict(report), table(_rows(report)))
     return 0
@@ -140,6 +142,18 @@ def _parser() -> argparse.ArgumentParser:
         help="write exact gradients as graphs too, for `personalize --estimator exact`",
     )
     add_pruning(made)
+    made.add_argument(
+        "--context",
+        type=int,
+        metavar="N",
+        help="tokens of prompt and response, if more than the checkpoint was trained on",
+    )
+    made.add_argument(
+        "--attention-group",
+        type=int,
+        metavar="G",
+        help="learn from prompts of more than G tokens by shifted sparse attention (ONNX Runtime)",
+    )
     made.add_argument("--force", action="store_true", help="replace an existing bundle")
     made.add_argument("--no-verify", action="store_true", help="skip the check at the end")
     return made

@@ -57,6 +57,9 @@ def add_budget(made: argparse.ArgumentParser) -> None:
     made.add_argument("--steps", type=int, metavar="N", help="zeroth-order steps at most")
     made.add_argument("--seconds", type=float, metavar="S", help="time at most, without pauses")
     made.add_argument("--memory-mb", type=float, metavar="M", help="peak memory of the process")
+    made.add_argument(
+        "--full-attention", action="store_true", help="also for prompts of more than a group"
+    )
     made.add_argument("--disk-mb", type=float, metavar="M", help="what it may add on disk")
     made.add_argument("--seed", type=int, default=0, help="of perturbations and order (default: 0)")
     made.add_argument("--rate", type=float, help="learning rate")

@@ -5,7 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from dsa_edge.cli._common import add_store, emit, open_personalizer, parser
+from dsa_edge.cli._common import (
+    add_memory,
+    add_store,
+    emit,
+    memory_of,
+    open_personalizer,
+    parser,
+)
 
 __all__ = ["main"]
 
@@ -28,6 +35,7 @@ def main(argv: Sequence[str]) -> int:
     made.add_argument("--temperature", type=float, default=0.0, help="0 is greedy (default: 0)")
     made.add_argument("--top-p", type=float, default=1.0, help="probability mass kept (default: 1)")
     made.add_argument("--seed", type=int, default=0, help="of the draws (default: 0)")
+    add_memory(made)
     arguments = made.parse_args(argv)
     from dsa_edge.runtime import Sampling
 
@@ -38,7 +46,8 @@ def main(argv: Sequence[str]) -> int:
         if arguments.chat:
             prompt = me.chat([{"role": "user", "content": prompt}])
         started = time.perf_counter()
-        for piece in me.stream(prompt, arguments.max_tokens, sampling):
+        budget = memory_of(arguments)
+        for piece in me.stream(prompt, arguments.max_tokens, sampling, budget=budget):
             pieces.append(piece)
             if not arguments.json:
                 print(piece, end="", flush=True)

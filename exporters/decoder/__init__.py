@@ -9,6 +9,7 @@ from dsa_edge.exporters.decoder._build import (
     build_layer,
     build_table,
 )
+from dsa_edge.exporters.decoder._context import with_context, with_group
 from dsa_edge.exporters.decoder._decoder import Decoder, Frame, Frames, Top
 from dsa_edge.exporters.decoder._layer import ACTIVATE, Layer, Norm
 from dsa_edge.exporters.decoder._linear import Embedding, Linear
@@ -36,4 +37,6 @@ __all__ = [
     "build_layer",
     "build_table",
     "quantize",
+    "with_context",
+    "with_group",
 ]

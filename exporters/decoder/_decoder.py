@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dsa_edge.exporters.adapters import Lanes
+from dsa_edge.exporters.decoder._grouped import grouped_masks
 from dsa_edge.exporters.decoder._layer import Layer, Norm
 from dsa_edge.exporters.decoder._linear import Embedding
 from dsa_edge.exporters.decoder._rope import inverse_frequencies
@@ -52,6 +53,17 @@ class Frames(nn.Module):
             mask = torch.where(near, 0.0, MASKED)
             frames.append((angles.cos() * factor, angles.sin() * factor, mask))
         return frames
+
+    def grouped(self, positions: Tensor, keys: Tensor, group: Tensor) -> list[Frame]:
+        """The same for one text, with a mask (2, 1, T, K) for each half of the heads.
+
+        positions: (T) and keys: (K) int64 from the start of the text; group: (1) int64 tokens.
+        """
+        given = positions.unsqueeze(0), keys.unsqueeze(0)
+        return [
+            (cos, sin, grouped_masks(mask, positions, keys, group, MASKED))
+            for cos, sin, mask in self(*given, torch.ones_like(given[1], dtype=torch.bool))
+        ]
 
 
 class Top(nn.Module):

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from dsa_edge.exporters.adapters import Lanes
 from dsa_edge.exporters.decoder._attention import Segment, attend
+from dsa_edge.exporters.decoder._grouped import attend_grouped
 from dsa_edge.exporters.decoder._linear import Linear
 from dsa_edge.exporters.decoder._rope import rotate
 from dsa_edge.exporters.decoder._spec import DecoderSpec
@@ -65,7 +66,8 @@ class Layer(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Run the layer over T new tokens.
 
-        x: (L, B, T, width); cos, sin: (B, T, rotated); mask: (B, T, P + T), additive.
+        x: (L, B, T, width); cos, sin: (B, T, rotated); mask: (B, T, P + T), additive, or
+            one for each half of the heads, (2, B, T, P + T): see `attend_grouped`.
         cached: keys and values (B or 1, kv, P, head_dim) of earlier tokens, shared by all lanes.
         lanes: this layer's adapter in L perturbed copies, or None for the base alone.
         asking: x, cos, sin and adapter of the U rows to compute, out of the T, where the others
@@ -78,10 +80,11 @@ class Layer(nn.Module):
             x, cos, sin, lanes = asking
             h = self._norm("attention", x, lanes)
         q = rotate(self._heads("q", h, self.spec.n_heads, lanes), cos, sin)
-        mixed = attend(q, k, v, mask, cached, self.spec.scale, self.spec.attention_softcap)
-        attention = self._after("attention_out", self._linear("o", mixed, lanes))
-        attention = _added("attention", h, attention, lanes)
-        x = x + attention * self.spec.residual_scale
+        attention = attend if mask.dim() == 3 else attend_grouped
+        mixed = attention(q, k, v, mask, cached, self.spec.scale, self.spec.attention_softcap)
+        mixed = self._after("attention_out", self._linear("o", mixed, lanes))
+        mixed = _added("attention", h, mixed, lanes)
+        x = x + mixed * self.spec.residual_scale
         return x + self._mlp(x, lanes) * self.spec.residual_scale, k, v
 
     def keys(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:

@@ -48,6 +48,8 @@ class DecoderSpec:
     local_rope: rotary embedding of the layers with a window; None means the common one.
     sandwich_norms: norms after attention and after the feed-forward as well (Gemma 2, 3).
     attention_scale: factor on q·k, by default head_dim ** -0.5.
+    interpolated_from: the checkpoint's own context, where positions were squeezed into it.
+    attention_group: tokens of a group of shifted sparse attention while learning; None for none.
     """
 
     family: str
@@ -76,6 +78,8 @@ class DecoderSpec:
     rope: RopeSpec = field(default_factory=RopeSpec)
     local_rope: RopeSpec | None = None
     windows: tuple[int | None, ...] = ()
+    attention_group: int | None = None
+    interpolated_from: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse contradictions between the numbers."""

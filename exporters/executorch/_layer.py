@@ -124,7 +124,8 @@ class LayerProgram(nn.Module):
     @property
     def form(self) -> dict[str, Any]:
         """What decides the program besides the weights' shapes; the same at every depth."""
-        same = {"n_layers": None, "windows": None, "window": self.window}
+        none = ("n_layers", "windows", "attention_group", "interpolated_from")
+        same = {**dict.fromkeys(none), "window": self.window}
         blocks = self._blocks[0]
         return {**asdict(self.spec), **same, "adapter": blocks and blocks.form}
 

@@ -106,6 +106,7 @@ class _OnnxCaller:
         self.nodes: list[ir.Node] = []
         self.used: dict[str, Part] = {}
         self.initializers: dict[str, ir.Value] = {}
+        self._zeros: dict[ir.Value, ir.Value] = {}
 
     def call(self, part: str, layer: int | None, *values: ir.Value) -> tuple[ir.Value, ...]:
         traced, module = self.builder.part(part, layer)
@@ -119,9 +120,20 @@ class _OnnxCaller:
         joined = self._node("", "Concat", rows, attributes={"axis": 0})[0]
         return self._node("", "Cast", [joined], attributes={"to": int(ir.DataType.FLOAT16)})[0]
 
-    def pick(self, value: ir.Value, index: int) -> ir.Value:
+    def pick(self, value: ir.Value, index: int, after: ir.Value | None = None) -> ir.Value:
         at = self._constant(f"index_{index}", np.array(index))
+        if after is not None:
+            at = self._node("", "Add", [at, self._zero(after)])[0]
         return self._node("", "Gather", [value, at], attributes={"axis": 0})[0]
+
+    def _zero(self, after: ir.Value) -> ir.Value:
+        """Zero as an integer that takes a value (L, B, T, D) to be known: its length, at most 0."""
+        if after not in self._zeros:
+            length = self._node("", "Shape", [after], attributes={"start": 2, "end": 3})[0]
+            scalar = self._node("", "ReduceMin", [length], attributes={"keepdims": 0})[0]
+            nothing = self._constant("index_0", np.array(0))
+            self._zeros[after] = self._node("", "Min", [scalar, nothing])[0]
+        return self._zeros[after]
 
     def split(self, value: ir.Value, parts: int) -> list[ir.Value]:
         attributes = {"axis": 1, "num_outputs": parts}

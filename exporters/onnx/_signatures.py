@@ -22,6 +22,7 @@ _PREFIX = ("1 kv X d:f2", "1 kv X d:f2")
 _CACHE = ("B kv P d:f2", "B kv P d:f2")
 _PARTS: dict[str, tuple[str, ...]] = {
     "prefill_inputs": ("B P:i8", "B R:i8", "B:i8", "N 1 kv X d:f2"),
+    "grouped_inputs": ("1 S:i8", "1:i8", "1:i8", "N 1 kv X d:f2"),
     "prefill_split": ("1 B S D", "B P:i8", "B:i8", "N 1 kv X d:f2", "frames S K"),
     "trim": ("B kv S d", "B P:i8"),
     "response_inputs": ("B R D", "B:i8", "N 1 kv X d:f2", "N B kv P d:f2", "L n"),
@@ -31,6 +32,7 @@ _PARTS: dict[str, tuple[str, ...]] = {
     "choice_head": ("L B U D", "C:i8"),
     "token_head": ("1 B T D",),
     "layer": ("1 B S D", "frame S K", *_PREFIX),
+    "layer_grouped": ("1 1 S D", "1 S rot", "1 S rot", "2 1 S K", *_PREFIX),
     "layer_keys": ("1 B S D", "B S rot", "B S rot"),
     "layer_cached": ("1 B T D", "frame T K", *_PREFIX, *_CACHE),
     "layer_adapted": ("L B T D", "frame T K", *_PREFIX, *_CACHE, "L m"),
@@ -52,6 +54,10 @@ METHOD_INPUTS = {
         "prompt": "B P:i8", "response": "B R:i8", "lengths": "B:i8",
         "prefix_keys": "N 1 kv X d:f2", "prefix_values": "N 1 kv X d:f2",
     },
+    "prefill_grouped": {
+        "prompt": "1 P:i8", "start": "1:i8", "group": "1:i8",
+        "prefix_keys": "N 1 kv X d:f2", "prefix_values": "N 1 kv X d:f2",
+    },
     "probe": {**_CONTEXT, "targets": "B R:i8", "weights": "B R"},
     "choose": {**_CONTEXT, "candidates": "C:i8"},
     "pull_losses": {**_CONTEXT, "targets": "B R:i8", "weights": "B R", "pull": "L B"},
@@ -65,6 +71,9 @@ METHOD_INPUTS = {
 METHOD_OUTPUTS = {
     "prefill": {
         "hidden": "B R D", "keys": "N B kv P d:f2", "values": "N B kv P d:f2", "pooled": "B D"
+    },
+    "prefill_grouped": {
+        "hidden": "1 P D", "keys": "N 1 kv P d:f2", "values": "N 1 kv P d:f2"
     },
     "probe": {"losses": "L B"},
     "choose": {"log_probs": "L B C"},
@@ -86,6 +95,7 @@ def fixed_axes(spec: DecoderSpec, adapter_size: int, split: int) -> dict[str, in
         "m": adapter_size // (spec.n_layers - split),
         "A": spec.n_layers - split,
         "1": 1,
+        "2": 2,
     }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
-from dsa_edge.exporters.methods import GRADIENTS, METHODS
+from dsa_edge.exporters.methods import GRADIENTS, GROUPED, METHODS
 from dsa_edge.exporters.model import AdaptedModel
 from dsa_edge.exporters.onnx._data import ExternalData
 from dsa_edge.exporters.onnx._graphs import GraphBuilder
@@ -35,7 +35,8 @@ def write_graphs(
     target.mkdir()
     builder = GraphBuilder(model, ExternalData(target / DATA_FILE, model), accuracy_level, on_part)
     methods = {}
-    for method in (*METHODS, *(GRADIENTS if model.turned else ())):
+    grouped = GROUPED if model.decoder.spec.attention_group else ()
+    for method in (*METHODS, *grouped, *(GRADIENTS if model.turned else ())):
         graph = builder.build(method)
         ir.save(graph, target / f"{method}.onnx")
         onnx.checker.check_model(str(target / f"{method}.onnx"))

@@ -14,6 +14,7 @@ from stub import COMMON, EXAMPLES, fixed_chunks
 
 from dsa_edge.adapter import AdapterSpec
 from dsa_edge.bundle import Bundle
+from dsa_edge.errors import UsageError
 from dsa_edge.kernels.torch_adapter import gated_lowrank
 from dsa_edge.kinds import KINDS
 from dsa_edge.runtime import Budget, Example
@@ -86,6 +87,26 @@ def test_a_kind_that_was_not_exported_learns(bundle: Path, kind: str, estimator:
     start, end = me.replay([0, 3])
     assert (start.vector != end.vector).any()
     assert len(me.evaluate(EXAMPLES, [0, end])) == 2
+
+
+@pytest.mark.parametrize(
+    "norms", [("attention_norm",), ("mlp_norm",), ("attention_norm", "mlp_norm")]
+)
+def test_norms_learn_alone_and_together(bundle: Path, norms: tuple[str, ...]) -> None:
+    spec = AdapterSpec("bias", targets=norms)
+    me = Sweeper(engine(bundle, spec=spec), {})
+    decoder = me.bundle.manifest.decoder
+    adapted_layers = me.bundle.manifest.n_layers - me.bundle.manifest.split_layer
+    assert me.bundle.manifest.adapter_size == len(norms) * adapted_layers * decoder["width"]
+    me.fit(EXAMPLES * 4, Budget(steps=6))
+    before, after = me.evaluate(EXAMPLES, [0, me.replay([6])[0]])
+    assert after.loss < before.loss
+
+
+@pytest.mark.parametrize("kind", ["bias", "core"])
+def test_an_embedding_is_no_target(kind: str) -> None:
+    with pytest.raises(UsageError, match=r"\['embedding'\] must be .*out of .*correct --targets"):
+        AdapterSpec(kind, targets=("embedding",))
 
 
 @pytest.mark.parametrize("examples", [EXAMPLES, FREE], ids=["choose", "probe"])

@@ -33,6 +33,7 @@ class StubEngine:
     """Stands in for an engine; `broken` makes every loss NaN."""
 
     name, kernels, loaded_mb, from_storage, gradients = "stub", "none", 0.0, 0, False
+    grouped = False
 
     def __init__(self, bundle: Path, broken: bool = False) -> None:
         self.bundle = Bundle.open(bundle, check_hashes=False)

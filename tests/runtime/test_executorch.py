@@ -20,9 +20,9 @@ from dsa_edge.adapter import Adapter, AdapterSpec, save_adapter
 from dsa_edge.bundle import Bundle
 from dsa_edge.errors import BundleError, EngineError, UsageError, VerifyError
 from dsa_edge.kernels.library import library_path
-from dsa_edge.runtime import Budget, Example, Personalizer, _learner
+from dsa_edge.runtime import Budget, Example, Personalizer, _measured
 from dsa_edge.runtime._backend import open_engines
-from dsa_edge.runtime._cache import PromptCache, no_prefix
+from dsa_edge.runtime._cache import PromptCache
 from dsa_edge.runtime._check_engine import check_engine
 from dsa_edge.runtime._compare import compare_engines
 from dsa_edge.runtime._encode import Encoder
@@ -31,6 +31,7 @@ from dsa_edge.runtime._executorch_engine import ExecutorchEngine
 from dsa_edge.runtime._objective import items_of
 from dsa_edge.runtime._onnx_engine import OnnxEngine
 from dsa_edge.runtime._plan import plan_chunks
+from dsa_edge.runtime._prompts import no_prefix
 
 pytest.importorskip("executorch", reason="ExecuTorch is not installed")
 pytestmark = pytest.mark.skipif(
@@ -157,7 +158,7 @@ def test_a_memory_bound_takes_layers_from_storage(
         assert engine.loaded_mb == pytest.approx(head + kept * layer)
     vectors, reports = [], []
     for room in (None, head):
-        monkeypatch.setattr(_learner, "room_for_base", lambda mb, room=room: room)
+        monkeypatch.setattr(_measured, "room_for_base", lambda mb, room=room: room)
         with Personalizer.open(llama, backend="executorch") as me:
             reports.append(me.fit(EXAMPLES, Budget(steps=2)))
             vectors.append(me.replay([2])[0].vector)

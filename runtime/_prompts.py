@@ -1,0 +1,129 @@
+"""Long prompts, part by part: as many tokens at a time as memory allows, on top of those before.
+
+Attention is full, or, while learning on an engine that can, shifted and sparse (LongLoRA,
+2309.12307): then a part needs the keys of the last group alone, so that time grows with the length
+and not with its square. What follows a prompt looks at all of it in either case, as at inference.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dsa_edge.errors import BundleError
+from dsa_edge.manifest import Manifest
+from dsa_edge.runtime._engine import Engine, Floats, Halves, Ints, Prefix
+from dsa_edge.runtime._plan import Chunks
+
+__all__ = ["Cache", "group_of", "no_prefix", "run_prompt"]
+
+GROW = 64  # positions by which a full cache grows
+LEAST_PART = 4  # tokens that are run at a time whatever memory says; a budget refuses before that
+FULL = 2**40  # a group as long as this is full attention
+
+
+class Cache:
+    """Keys and values (N, 1, kv, room, d) of one text, with room to grow: appending copies nothing.
+
+    length: tokens that are in it.
+    """
+
+    def __init__(self, done: Prefix, room: int) -> None:
+        self.length = done.length
+        self.keys, self.values = _grown(done.keys, room), _grown(done.values, room)
+
+    def append(self, keys: Halves, values: Halves) -> None:
+        """Take in the keys and values (N, 1, kv, T, d) of the next tokens."""
+        new = keys.shape[3]
+        missing = self.length + new - self.keys.shape[3]
+        if missing > 0:
+            self.keys = _grown(self.keys, max(missing, GROW))
+            self.values = _grown(self.values, max(missing, GROW))
+        self.keys[:, :, :, self.length : self.length + new] = keys
+        self.values[:, :, :, self.length : self.length + new] = values
+        self.length += new
+
+    def prefix(self, first: int = 0) -> Prefix:
+        """The tokens from `first` on, as an engine takes them: a copy, but for all there is."""
+        part = slice(first, self.length)
+        return Prefix(
+            np.ascontiguousarray(self.keys[:, :, :, part]),
+            np.ascontiguousarray(self.values[:, :, :, part]),
+        )
+
+
+def no_prefix(manifest: Manifest) -> Prefix:
+    """A prefix of no tokens."""
+    d = manifest.decoder
+    shape = manifest.n_layers, 1, int(d["n_kv_heads"]), 0, int(d["head_dim"])
+    empty = np.zeros(shape, dtype=np.float16)
+    return Prefix(empty, empty)
+
+
+def group_of(manifest: Manifest) -> int | None:
+    """Tokens of a group of shifted sparse attention that a bundle was exported with, or None.
+
+    Raises BundleError for a number that no export writes.
+    """
+    group = manifest.decoder.get("attention_group")
+    if group is not None and (type(group) is not int or group < 2 or group % 2):
+        raise BundleError(
+            f"the bundle's attention group is {group!r}, expected an even number of tokens: "
+            "export the bundle again."
+        )
+    return group
+
+
+def run_prompt(
+    engine: Engine,
+    done: Prefix,
+    tokens: Ints,
+    tail: Ints,
+    chunks: Chunks,
+    group: int | None = None,
+    room: int = 0,
+) -> tuple[Cache, Floats]:
+    """Run the base over a prompt's tokens (P) after those that are done, at least one of them.
+
+    tail: (R) what follows. group: of shifted sparse attention for the prompt; None for full.
+    room: positions that the cache has to spare.
+    Returns the cache of X + P tokens, and the tail's hidden states (1, R, D) at the split layer.
+    """
+    cache = Cache(done, len(tokens) + room)
+    if group is None:
+        return cache, _full(engine, cache, tokens, tail, chunks)
+    half, end = group // 2, cache.length + len(tokens)
+    while cache.length < end:
+        at = cache.length
+        first = max(0, at // half - 1) * half  # further back no half of the heads sees
+        size = min(_part(chunks, at - first), half - at % half)
+        part = tokens[len(tokens) - (end - at) :][:size]
+        new = engine.prefill_grouped(cache.prefix(first), first, part[None], group)
+        cache.append(new.keys, new.values)
+    return cache, engine.prefill_grouped(cache.prefix(), 0, tail[None], FULL).hidden
+
+
+def _full(engine: Engine, cache: Cache, tokens: Ints, tail: Ints, chunks: Chunks) -> Floats:
+    at, hidden = 0, np.empty(0, dtype=np.float32)
+    while at < len(tokens):
+        left = len(tokens) - at
+        size = _part(chunks, cache.length)
+        last = left + len(tail) <= size or left == 1
+        part = tokens[at : at + (left if last else min(size - 1, left - 1))]
+        # A prefill wants a response; any token does, for what precedes it does not depend on it.
+        follows = tail if last else part[-1:]
+        new = engine.prefill(cache.prefix(), part[None], follows[None], np.array([len(part)]))
+        cache.append(new.keys, new.values)
+        at, hidden = at + len(part), new.hidden
+    return hidden
+
+
+def _part(chunks: Chunks, before: int) -> int:
+    """Tokens to run at once on top of so many."""
+    most = max(LEAST_PART, chunks.prefill_tokens(before))
+    return max(LEAST_PART, chunks.prefill_tokens(before + most))
+
+
+def _grown(cache: Halves, room: int) -> Halves:
+    padding = [(0, 0)] * 5
+    padding[3] = (0, room)
+    return np.pad(cache, padding) if room else cache
