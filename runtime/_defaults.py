@@ -11,9 +11,9 @@ from dsa_edge.manifest import Manifest
 from dsa_edge.runtime._data_gate import DataGate
 from dsa_edge.runtime._hyperparameters import Hyperparameters
 
-__all__ = ["DEFAULT_STEPS", "of_curve", "proposed", "save_defaults", "settled", "usual_steps"]
+__all__ = ["of_curve", "proposed", "save_defaults", "settled", "usual_steps"]
 
-DEFAULT_STEPS = 100
+PRIVATE_QUERIES = 16  # what the figures of docs/reliability.md were measured with
 
 
 def proposed(manifest: Manifest, choices: bool) -> Defaults:
@@ -21,16 +21,27 @@ def proposed(manifest: Manifest, choices: bool) -> Defaults:
     return manifest.defaults.get(sort_of(choices), Defaults())
 
 
-def settled(manifest: Manifest, choices: bool, given: Hyperparameters | None) -> Hyperparameters:
-    """The hyper-parameters of a fit: those given, or the suited ones with the bundle's own."""
+def settled(
+    manifest: Manifest, choices: bool, given: Hyperparameters | None, private: bool = False
+) -> Hyperparameters:
+    """The hyper-parameters of a fit: those given, or the suited ones with the bundle's own.
+
+    private: the fit must keep a guarantee, for which the bundle's settings were not searched.
+    """
+    if given:
+        return given
     suited = Hyperparameters.suited(choices)
-    return given or replace(suited, **proposed(manifest, choices).settings)
+    if private:
+        return replace(suited, queries=PRIVATE_QUERIES)
+    return replace(suited, **proposed(manifest, choices).settings)
 
 
-def usual_steps(manifest: Manifest, choices: bool, given: Hyperparameters | None) -> int:
+def usual_steps(
+    manifest: Manifest, choices: bool, given: Hyperparameters | None, private: bool = False
+) -> int:
     """Steps of a fit without a number of its own; the bundle's belong to its own settings."""
-    own = None if given else proposed(manifest, choices).steps
-    return own or DEFAULT_STEPS
+    own = None if given or private else proposed(manifest, choices).steps
+    return own or settled(manifest, choices, given, private).usual_steps
 
 
 def of_curve(manifest: Manifest, choices: bool, examples: int) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -17,13 +17,16 @@ ESTIMATORS = ("antithetic", "axes", "exact", "lowrank", "mezo", "one-sided", "qu
 OPTIMIZERS = ("adam", "momentum", "normalized", "sgd")
 # What runs did before a journal said so.
 ALWAYS = {"estimator": "antithetic", "optimizer": "adam"}
+USUAL_LANES = 3200  # of a fit that is told no number of steps, whatever a step costs
+USUAL_GRADIENTS = 100  # steps of one by exact gradients, each worth more than its lanes
+KEPT = 0.2, 0.7  # shares of such a fit between which numbers are taken away
 
 
 @dataclass(frozen=True)
 class Hyperparameters:
     """What a run is made of, besides its seed and its examples; the defaults suit choices.
 
-    queries: directions a step, q; most estimators run 2q lanes.
+    queries: directions a step, q; most estimators run 2q lanes, one-sided q + 1.
     batch: examples a step. epsilon: radius of the perturbation. rate: the learning rate.
     smoothing: share of each choice's target that all choices share (1512.00567, section 7); a few
     hundred examples otherwise make the adapter overconfident long before it is accurate.
@@ -40,7 +43,7 @@ class Hyperparameters:
     from step `keep_from` to `keep_until` they become fewer, at every `keep_every`th.
     """
 
-    queries: int = 16
+    queries: int = 8
     batch: int = 16
     epsilon: float = 0.1
     rate: float = 0.01
@@ -56,8 +59,8 @@ class Hyperparameters:
     refresh: int = 50
     grid: float = 2**-7
     keep: float = 1.0
-    keep_from: int = 20
-    keep_until: int = 70
+    keep_from: int = 40
+    keep_until: int = 140
     keep_every: int = 10
 
     def __post_init__(self) -> None:
@@ -111,21 +114,41 @@ class Hyperparameters:
     def suited(
         cls, choices: bool, estimator: str = "antithetic", optimizer: str = "adam"
     ) -> Hyperparameters:
-        """Defaults for examples with choices, or for free responses, which want smaller steps.
+        """Defaults for examples with choices, or for free responses, which want smaller radii.
 
         docs/decisions.md tells where the numbers for each estimator and optimizer come from.
         """
-        epsilon, rate, smoothing = (0.1, 0.01, 0.2) if choices else (0.03, 3e-3, 0.0)
         _check_name("estimator", estimator, ESTIMATORS)
         _check_name("optimizer", optimizer, OPTIMIZERS)
-        return cls(
+        epsilon, rate = (0.1, 0.01) if choices else _free(estimator, optimizer)
+        made = cls(
             queries=QUERIES.get(estimator, 16),
             epsilon=epsilon * RADII.get(estimator, 1.0),
             rate=rate * RATES.get((estimator, optimizer), RATES["any", optimizer]),
-            smoothing=smoothing,
+            smoothing=0.2 if choices else 0.0,
             estimator=estimator,
             optimizer=optimizer,
         )
+        return made.within(made.usual_steps)
+
+    def within(self, steps: int) -> Hyperparameters:
+        """The same, taking numbers away over the same part of a run of so many steps."""
+        first, last = (round(share * steps) for share in KEPT)
+        return replace(self, keep_from=first, keep_until=max(last, first + 1))
+
+    @property
+    def lanes(self) -> int:
+        """Lanes that a step costs, where the adapter has as many numbers as there are queries."""
+        if self.estimator == "exact":
+            return 4
+        return self.queries + 1 if self.estimator == "one-sided" else 2 * self.queries
+
+    @property
+    def usual_steps(self) -> int:
+        """Steps of a fit that is told no number of them."""
+        if self.estimator == "exact":
+            return USUAL_GRADIENTS
+        return max(1, round(USUAL_LANES / self.lanes))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Value]) -> Hyperparameters:
@@ -141,8 +164,17 @@ class Hyperparameters:
 
 
 # What suits an estimator, as factors of what suits antithetic and adam.
-QUERIES = {"axes": 64}
+QUERIES = {"antithetic": 8, "axes": 64}
 RADII = {"axes": 5.0}
+# Radius and rate under adam for free responses, before the factors (docs/results/methods.md).
+FREE = {
+    "antithetic": (0.03, 9e-3),
+    "axes": (0.03, 3e-3),
+    "exact": (0.03, 0.02),
+    "mezo": (9e-3, 9e-3),
+    "sparse": (0.03, 3e-3),
+}
+FREE_OTHERS = 9e-3, 3e-3
 RATES = {
     ("any", "adam"): 1.0,
     ("any", "momentum"): 10.0,
@@ -159,6 +191,11 @@ RATES = {
     ("sparse", "normalized"): 12.0,
     ("sparse", "sgd"): 30.0,
 }
+
+
+def _free(estimator: str, optimizer: str) -> tuple[float, float]:
+    epsilon, rate = FREE.get(estimator, FREE_OTHERS)
+    return epsilon, rate if optimizer == "adam" else 3e-3
 
 
 def _check_name(what: str, name: str, known: tuple[str, ...]) -> None:

@@ -11,6 +11,7 @@ from functools import partial
 from dsa_edge.adapter import Adapter
 from dsa_edge.errors import UsageError
 from dsa_edge.examples import Example
+from dsa_edge.manifest import Manifest
 from dsa_edge.runtime._allocation import check_budget
 from dsa_edge.runtime._cache import cache_size, largest_item
 from dsa_edge.runtime._conditions import Conditions, Device, Gate, LinuxDevice, never_met
@@ -19,24 +20,11 @@ from dsa_edge.runtime._defaults import of_curve, settled, usual_steps
 from dsa_edge.runtime._encode import Encoded, learnable
 from dsa_edge.runtime._measured import Measured
 from dsa_edge.runtime._memory import peak_mb
-from dsa_edge.runtime._notes import (
-    late,
-    of_allocation,
-    of_attention,
-    of_circumstances,
-    of_method,
-)
+from dsa_edge.runtime._notes import late, of_allocation, of_attention, of_circumstances, of_method
 from dsa_edge.runtime._objective import Objective, items_of
 from dsa_edge.runtime._optimizer import Hyperparameters
 from dsa_edge.runtime._pace import Pace
-from dsa_edge.runtime._plan import (
-    MB,
-    Budget,
-    Chunks,
-    check_disk,
-    spills,
-    store_growth,
-)
+from dsa_edge.runtime._plan import MB, Budget, Chunks, check_disk, spills, store_growth
 from dsa_edge.runtime._planner import Plan, Timing, Trial, trial_set
 from dsa_edge.runtime._privacy import Privacy, Spent, check_covered
 from dsa_edge.runtime._random import order
@@ -63,6 +51,10 @@ class _Wish:
     remember: bool
     replay: int
     privacy: Privacy | None
+
+    def settled(self, manifest: Manifest, choices: bool) -> Hyperparameters:
+        """How the fit will step."""
+        return settled(manifest, choices, self.hyperparameters, self.privacy is not None)
 
 
 class Learner(Measured):
@@ -119,8 +111,8 @@ class Learner(Measured):
         wait = self._waiting(conditions, on_pause or _ignore)
         with self._store.writing():
             choices = all(example.choices for example in examples)
-            usual = usual_steps(self.bundle.manifest, choices, hyperparameters)
-            pace = Pace(wish.budget.steps or usual, wish.budget, wait)
+            known = self.bundle.manifest, choices, hyperparameters, privacy is not None
+            pace = Pace(wish.budget.steps or usual_steps(*known), wish.budget, wait)
             return self._fit(examples, wish, pace)
 
     def plan(
@@ -268,7 +260,7 @@ class Learner(Measured):
 
         encoded = self._encoder.encode_all(examples)
         choices = all(e.choices for e in encoded)
-        hyper = settled(self.bundle.manifest, choices, wish.hyperparameters)
+        hyper = wish.settled(self.bundle.manifest, choices)
         content = sum(map(_kept_bytes, examples)) if wish.remember else 0
         growth = self._growth(pace.steps, hyper, len(encoded), content)
         pace.pause()
@@ -304,7 +296,7 @@ class Learner(Measured):
     def _course(
         self, objective: Objective, old: Adapter, ids: Sequence[str], wish: _Wish, steps: int
     ) -> Course:
-        hyper = settled(self.bundle.manifest, objective.all_choices, wish.hyperparameters)
+        hyper = wish.settled(self.bundle.manifest, objective.all_choices)
         if wish.privacy is None:
             return OpenCourse(objective, old.vector, hyper, wish.seed)
         return PrivateCourse(objective, ids, hyper, wish.seed, wish.privacy, steps, self.fits())

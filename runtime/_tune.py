@@ -167,8 +167,9 @@ class _Search:
 
     def _made(self, rate: float, epsilon: float, queries: int, batch: int) -> Defaults:
         """Settings with as many steps as run the forward tokens of a fit as it is now."""
-        usual = self._steps * self._start.queries * self._start.batch
-        steps = max(LEAST_STEPS, round(usual / (queries * batch)))
+        usual = self._steps * self._start.lanes * self._start.batch
+        lanes = replace(self._start, queries=queries).lanes
+        steps = max(LEAST_STEPS, round(usual / (lanes * batch)))
         return Defaults(float(rate), float(epsilon), int(queries), int(batch), steps)
 
     def _tell(self, _: Any, trial: Any) -> None:

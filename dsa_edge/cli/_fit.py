@@ -34,6 +34,10 @@ __all__ = [
     "pick_with_progress",
 ]
 
+OTHERS = (
+    "beta1", "beta2", "cooldown", "grid", "keep_every", "keep_from", "keep_until", "mask", "rank",
+    "refresh", "share", "smoothing",
+)  # fmt: skip
 WHEN = ("charging", "battery", "celsius", "idle")
 METHODS = """\
 estimators, how gradients come of losses:
@@ -69,6 +73,9 @@ def add_budget(made: argparse.ArgumentParser) -> None:
     method = made.add_argument_group("method", METHODS)
     method.add_argument("--estimator", metavar="NAME", help="default: antithetic")
     method.add_argument("--optimizer", metavar="NAME", help="default: adam")
+    method.add_argument(
+        "--set", action="append", metavar="NAME=VALUE", help=f"also {', '.join(OTHERS)}"
+    )
     method.add_argument(
         "--keep", type=float, metavar="SHARE", help="of the numbers, those that matter (AdaLoRA)"
     )
@@ -109,12 +116,36 @@ def hyperparameters_of(
         return {n: getattr(arguments, n) for n in names if getattr(arguments, n, None) is not None}
 
     method = given("estimator", "optimizer")
-    numbers = given("rate", "epsilon", "queries", "batch", "keep")
+    numbers = {**given("rate", "epsilon", "queries", "batch", "keep"), **_others(arguments)}
     if not method and not numbers:
         return None  # a fit then takes the bundle's own
     choices = all(example.choices for example in examples)
-    suited = Hyperparameters.suited(choices, **method)
-    return replace(suited if method else settled(manifest, choices, None), **numbers)
+    private = getattr(arguments, "privacy", None) is not None
+    suited = settled(manifest, choices, None, private)
+    if method:
+        suited = Hyperparameters.suited(choices, **method)
+    wanted = replace(suited, **{n: v for n, v in numbers.items() if n in ("queries", "batch")})
+    return replace(wanted.within(arguments.steps or wanted.usual_steps), **numbers)
+
+
+def _others(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What --set names, each as its own type."""
+    from dsa_edge.runtime import Hyperparameters
+
+    found: dict[str, Any] = {}
+    for text in getattr(arguments, "set", None) or ():
+        name, _, value = text.partition("=")
+        kind = type(getattr(Hyperparameters, name)) if name in OTHERS else None
+        try:
+            found[name] = kind(value) if kind else None
+        except ValueError:
+            found[name] = None
+        if found[name] is None:
+            raise UsageError(
+                f"--set has {text!r}, expected NAME=VALUE with a number (mask: hex digits) and one "
+                f"of {', '.join(OTHERS)}."
+            )
+    return found
 
 
 def privacy_of(arguments: argparse.Namespace) -> Privacy | None:

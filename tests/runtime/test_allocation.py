@@ -58,7 +58,7 @@ def test_a_fit_keeps_its_share_replays_and_says_where(bundle: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"keep": 0.0}, {"keep": 1.5}, {"keep_from": 70}, {"keep_every": 0}]
+    "wrong", [{"keep": 0.0}, {"keep": 1.5}, {"keep_from": 140}, {"keep_every": 0}]
 )
 def test_budgets_that_make_no_sense_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(UsageError, match="expected"):
@@ -69,6 +69,6 @@ def test_a_budget_below_one_number_is_refused_before_anything_is_cached(bundle: 
     with personalizer(bundle, None) as me:
         with pytest.raises(UsageError, match=r"keep is 1e-09 of an adapter of \d+ numbers"):
             me.fit(examples(), hyperparameters=Hyperparameters(keep=1e-9))
-        with pytest.raises(UsageError, match="until step 70 of at most 50: allow more steps"):
+        with pytest.raises(UsageError, match="until step 140 of at most 50: allow more steps"):
             me.fit(examples(), Budget(steps=50), hyperparameters=Hyperparameters(keep=0.5))
         assert me.fits() == []

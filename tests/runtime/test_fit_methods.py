@@ -12,14 +12,16 @@ import pytest
 from stub import StubEngine
 
 from dsa_edge.bundle import Bundle
-from dsa_edge.cli._fit import add_budget, hyperparameters_of
+from dsa_edge.cli._fit import add_budget, add_trust, hyperparameters_of
+from dsa_edge.defaults import Defaults
 from dsa_edge.errors import DamagedError, PrivacyError, UsageError
 from dsa_edge.runtime import Budget, Example, Hyperparameters, Personalizer, Privacy
+from dsa_edge.runtime._defaults import settled, usual_steps
 from dsa_edge.runtime._engine import Context, Floats, Ints
 from dsa_edge.runtime._hyperparameters import ESTIMATORS, OPTIMIZERS
 from dsa_edge.runtime._optimizer import State, Step, replay, update
 from dsa_edge.runtime._store import Store
-from dsa_edge.runtime.estimators import mask_of
+from dsa_edge.runtime.estimators import Space, make_estimator, mask_of
 
 PROBING = [name for name in ESTIMATORS if name != "exact"]  # which needs graphs of gradients
 
@@ -235,6 +237,61 @@ def test_privacy_takes_any_optimizer(bundle: Path, optimizer: str) -> None:
     report = me.fit(many, Budget(steps=3), hyperparameters=hyper, privacy=Privacy(8.0, 1e-3))
     assert report.steps == 3
     assert report.hyperparameters["optimizer"] == optimizer
+
+
+def test_a_guarantee_keeps_the_settings_that_it_was_measured_with(bundle: Path) -> None:
+    """Whatever the bundle proposes to other fits."""
+    manifest = Bundle.open(bundle).manifest
+    proposing = replace(manifest, defaults={"choices": Defaults(queries=4, steps=7)})
+    private = settled(proposing, True, None, private=True)
+    assert private.queries == 16
+    assert usual_steps(proposing, True, None, private=True) == 100
+    made = argparse.ArgumentParser()
+    add_budget(made)
+    add_trust(made)
+    given = made.parse_args(["--privacy", "8", "--rate", "0.5"])
+    told = hyperparameters_of(given, EXAMPLES, proposing)
+    assert told is not None
+    assert (told.queries, told.rate) == (16, 0.5)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_a_fit_costs_the_same_lanes_whatever_a_step_costs(estimator: str) -> None:
+    hyper = replace(suited(estimator, "adam"), queries=6)
+    space = Space(np.zeros(64, np.float32), ((8, 8),))
+    assert make_estimator(hyper, 0, space).lanes == hyper.lanes
+    if estimator != "exact":
+        assert abs(hyper.usual_steps * hyper.lanes / 3200 - 1) < 0.01
+
+
+def test_the_command_line_sets_what_a_method_has_besides(bundle: Path) -> None:
+    made = argparse.ArgumentParser()
+    add_budget(made)
+    manifest = Bundle.open(bundle).manifest
+
+    def told(*words: str) -> Hyperparameters | None:
+        return hyperparameters_of(made.parse_args(words), EXAMPLES, manifest)
+
+    words = "--estimator", "lowrank", "--set", "rank=2", "--set", "refresh=9"
+    assert told(*words) == replace(suited("lowrank", "adam"), rank=2, refresh=9)
+    masked = told("--estimator", "sparse", "--set", "mask=ff")
+    assert masked is not None
+    assert masked.mask == "ff"
+    for wrong in ("rank", "rank=two", "rank=1.5", "ranks=2", "queries=4", "grid="):
+        with pytest.raises(UsageError, match=f"--set has '{wrong}', expected NAME=VALUE"):
+            told("--set", wrong)
+    with pytest.raises(UsageError, match="grid is 0.01, expected a power of two"):
+        told("--estimator", "quzo", "--set", "grid=0.01")
+
+
+def test_what_is_taken_away_is_taken_within_the_steps_there_are(bundle: Path) -> None:
+    made = argparse.ArgumentParser()
+    add_budget(made)
+    manifest = Bundle.open(bundle).manifest
+    for words, until in ((("--steps", "50"), 35), ((), 140), (("--queries", "32"), 35)):
+        given = hyperparameters_of(made.parse_args(["--keep", "0.5", *words]), EXAMPLES, manifest)
+        assert given is not None
+        assert given.keep_until == until
 
 
 def test_journals_from_before_there_was_a_choice_still_replay() -> None:

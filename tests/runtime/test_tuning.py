@@ -114,9 +114,9 @@ def test_what_choices_learn_best_with_is_not_for_free_responses(bundle_copy: Pat
     save_defaults(Bundle.open(bundle_copy), True, FOUND)
     manifest = Bundle.open(bundle_copy).manifest
     assert settled(manifest, False, None) == Hyperparameters.suited(False)
-    assert usual_steps(manifest, False, None) == 100
+    assert usual_steps(manifest, False, None) == 200
     assert usual_steps(manifest, True, None) == 7
-    assert usual_steps(manifest, True, Hyperparameters()) == 100
+    assert usual_steps(manifest, True, Hyperparameters()) == 200
 
 
 # ---- the search
@@ -128,13 +128,13 @@ def test_a_search_finds_settings_and_confirms_them(again: Again) -> None:
     assert [t.number for t in tuned.trials] == list(range(8))
     assert told == list(tuned.trials)
     first = tuned.trials[0]
-    assert first.settings == Defaults(0.01, 0.1, 16, 16, 24)  # what fits do now
+    assert first.settings == Defaults(0.01, 0.1, 8, 16, 24)  # what fits do now
     assert first.percent == 100
     assert any(t.percent < 100 for t in tuned.trials)  # given up early
     assert all(20 <= t.percent <= 100 for t in tuned.trials)
     for t in tuned.trials:
         queries, batch, steps = (getattr(t.settings, n) for n in ("queries", "batch", "steps"))
-        assert steps == 10 or abs(queries * batch * steps / (16 * 16 * 24) - 1) < 0.1
+        assert steps == 10 or abs(queries * batch * steps / (8 * 16 * 24) - 1) < 0.1
     assert tuned.better == (tuned.found < tuned.present)
     assert tuned.present < tuned.base.loss
     best = min((t for t in tuned.trials if t.percent == 100), key=lambda t: t.loss)
