@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,13 +57,15 @@ def _run(job: dict[str, Any]) -> dict[str, float]:
 
 def _ours(job: dict[str, Any]) -> dict[str, float]:
     """A short fit of the exported bundle; memory is that of the whole fit."""
+    from _methods_rows import QUERIES
     from _tasks import load_task
 
     from dsa_edge.runtime import Budget, Personalizer
     from dsa_edge.runtime._hyperparameters import Hyperparameters
 
     estimator = "antithetic" if job["side"] == "default" else job["side"]
-    hyper = Hyperparameters.suited(True, estimator)
+    suited = Hyperparameters.suited(True, estimator)
+    hyper = replace(suited, queries=QUERIES.get(estimator, suited.queries))
     with (
         tempfile.TemporaryDirectory() as store,
         Personalizer.open(job["bundle"], store, threads=1) as me,

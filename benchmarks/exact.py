@@ -1,6 +1,7 @@
 """Exact gradients as forward graphs against antithetic probes: same examples, base and steps.
 
     python benchmarks/exact.py --json [--tasks reviews,posts] [--learn 256] [--test 200] [--seeds 3]
+    python benchmarks/exact.py --parts --tasks reviews      # the last block alone, and mixed
 
 Each fit has a process of its own. Forward tokens count all layers' rows of one lane as one, and a
 step back as two; prompts are counted apart. Losses are nats a token for free responses, nats an
@@ -14,12 +15,14 @@ import argparse
 import json
 import subprocess
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from _common import parser
+from _mixed import PARTS, exact_in_part
 from _tasks import TASKS, load_task
 from tqdm import tqdm
 
@@ -37,7 +40,9 @@ def main() -> None:
     made.add_argument("--tasks", default=",".join(TASKS), help="by comma (default: all four)")
     made.add_argument("--learn", type=int, default=256, help="examples to learn from")
     made.add_argument("--test", type=int, default=200, help="held-out examples")
-    made.add_argument("--steps", type=int, default=100)
+    made.add_argument("--steps", type=int, help="of both (default: what a fit takes)")
+    made.add_argument("--rate", type=float, help="of exact gradients, whole or in part")
+    made.add_argument("--parts", action="store_true", help="exact gradients of the last block too")
     made.add_argument("--seeds", type=int, default=1)
     made.add_argument("--one", nargs=3, metavar=("TASK", "ESTIMATOR", "SEED"), help="this fit")
     arguments = made.parse_args()
@@ -49,7 +54,7 @@ def main() -> None:
         (task, estimator, seed)
         for task in arguments.tasks.split(",")
         for seed in range(arguments.seeds)
-        for estimator in ESTIMATORS
+        for estimator in (*ESTIMATORS, *(PARTS if arguments.parts else ()))
     ]
     rows = [child(each) for each in tqdm(wanted, unit="fit", disable=arguments.json)]
     print(json.dumps(rows) if arguments.json else text(rows))
@@ -80,12 +85,20 @@ def fit(path: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     task = load_task(name, Tokenizer.of(opened))
     examples, held = task.learn(int(seed))[: arguments.learn], list(task.held_out[: arguments.test])
     with Personalizer.open(path, check_hashes=False) as me:
-        hyper = replace(Hyperparameters.suited(task.choices, estimator), batch=16)
-        report = me.fit(examples, Budget(steps=arguments.steps), None, hyper, int(seed))
+        usual = "exact" if estimator in PARTS else estimator
+        hyper = replace(Hyperparameters.suited(task.choices, usual), batch=16)
+        if arguments.rate and usual == "exact":
+            hyper = replace(hyper, rate=arguments.rate)
+        part: AbstractContextManager[None] = nullcontext()
+        if estimator in PARTS:
+            part = exact_in_part(me.bundle.manifest, PARTS[estimator], int(seed))
+        with part:
+            report = me.fit(examples, Budget(steps=arguments.steps), None, hyper, int(seed))
         before, after = me.evaluate(held, [0, me.version])
     return {
         "task": name,
         "estimator": estimator,
+        "rate": hyper.rate,
         "seed": int(seed),
         "verdict": report.verdict,
         "accuracy_before": before.accuracy,
@@ -99,14 +112,14 @@ def fit(path: Path, arguments: argparse.Namespace) -> dict[str, Any]:
 def text(rows: list[dict[str, Any]]) -> str:
     """Medians over the seeds."""
     lines = [
-        f"{'task':10}{'estimator':13}{'accuracy':>16}{'nats':>16}{'tokens':>9}{'s a step':>10}"
+        f"{'task':10}{'estimator':39}{'accuracy':>16}{'nats':>16}{'tokens':>9}{'s a step':>10}"
     ]
     for task in dict.fromkeys(row["task"] for row in rows):
-        for estimator in ESTIMATORS:
+        for estimator in dict.fromkeys(row["estimator"] for row in rows):
             own = [r for r in rows if (r["task"], r["estimator"]) == (task, estimator)]
             accuracy = "" if own[0]["accuracy"] is None else _change(own, "accuracy")
             lines.append(
-                f"{task:10}{estimator:13}{accuracy:>16}{_change(own, 'loss'):>16}"
+                f"{task:10}{estimator:39}{accuracy:>16}{_change(own, 'loss'):>16}"
                 f"{median(r['tokens'] for r in own):>9.0f}"
                 f"{median(r['step_seconds'] for r in own):>10.2f}"
             )

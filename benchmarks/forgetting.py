@@ -27,7 +27,7 @@ def main() -> None:
     made = parser(__doc__)
     made.add_argument("--train", type=int, default=512, help="examples of each task")
     made.add_argument("--test", type=int, default=500, help="held-out examples of each task")
-    made.add_argument("--steps", type=int, default=100, help="of each fit")
+    made.add_argument("--steps", type=int, help="of each fit (default: what one takes)")
     made.add_argument("--replay", type=int, default=128, help="remembered examples to mix in")
     arguments = made.parse_args()
     bundle = demo_bundle(Path(arguments.folder))
@@ -58,7 +58,7 @@ def run(me: Personalizer, arguments: Any) -> dict[str, Any]:
     }
 
 
-def fit(me: Personalizer, examples: list[Example], steps: int, replay: int) -> int:
+def fit(me: Personalizer, examples: list[Example], steps: int | None, replay: int) -> int:
     """Learn and remember; returns the version then in use."""
     report: Report = me.fit(examples, Budget(steps=steps), remember=True, replay=replay)
     return report.version

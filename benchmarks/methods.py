@@ -57,7 +57,7 @@ def _arguments() -> argparse.Namespace:
     made.add_argument("--kinds", default=",".join(KINDS))
     made.add_argument("--estimators", default=",".join(ESTIMATORS))
     made.add_argument("--seeds", type=int, default=3)
-    made.add_argument("--steps", type=int, default=100, help="of the default; others by lanes")
+    made.add_argument("--steps", type=int, default=100, help="of 32 lanes; others by theirs")
     made.add_argument("--tune-steps", type=int, default=40, help="of a trial, likewise")
     made.add_argument("--activations", default="group", help="int8 in groups, row, or float32")
     made.add_argument("--tf32", default="", help="tasks whose products are in TF32, on a GPU")

@@ -31,7 +31,7 @@ def main() -> None:
     made = parser(__doc__)
     made.add_argument("--train", type=int, default=512, help="sentences to learn from")
     made.add_argument("--test", type=int, default=1000, help="held-out sentences")
-    made.add_argument("--steps", type=int, default=100)
+    made.add_argument("--steps", type=int, help="of each fit (default: what one takes)")
     made.add_argument("--epsilons", default="8,4,2,1", help="by comma")
     made.add_argument("--delta", type=float, default=1e-4)
     made.add_argument("--canaries", type=int, default=16)

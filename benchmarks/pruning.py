@@ -41,7 +41,7 @@ def main() -> None:
     made = parser(__doc__)
     made.add_argument("--train", type=int, default=512, help="sentences to learn from")
     made.add_argument("--test", type=int, default=1000, help="held-out sentences")
-    made.add_argument("--steps", type=int, default=100, help="of a fit")
+    made.add_argument("--steps", type=int, help="of a fit (default: what one takes)")
     made.add_argument("--mask-steps", type=int, default=60)
     made.add_argument("--seeds", type=int, default=3)
     made.add_argument("--repeats", type=int, default=7, help="pairs of timings, or 0")
