@@ -32,7 +32,7 @@ from dsa_edge.runtime._onnx_engine import OnnxEngine
 from dsa_edge.runtime._plan import plan_chunks
 from dsa_edge.runtime._prompts import no_prefix, run_prompt
 
-LANES = 16  # of a step: 8 directions and their opposites
+LANES = 32  # of 16 directions and their opposites
 CHOICES = (" negative", " positive")
 # `carry`: worked examples that all prompts share, and the examples behind them.
 SHOTS, LEARN, JUDGE, STEPS = 7, 64, 100, 80
