@@ -14,7 +14,7 @@ demo: $(VENV)/demo.stamp
 	$(BIN)/dsa-edge demo
 
 test: $(VENV)/dev.stamp lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
