@@ -29,8 +29,9 @@ ROWS = 4
 CANDIDATES = np.array([3, 9, 50])
 # A batch's products sum a row's terms in another order than the row alone does.
 SAME = 2e-5
-# Activations in int8: one that falls to the other side of a level changes what follows.
-ROUNDED = 0.01
+# Activations in int8: one that falls to the other side of a level changes what follows. XNNPACK's
+# have one scale a row, which makes a level of a random model's outputs coarse.
+ROUNDED, COARSE = 0.01, 0.1
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -94,10 +95,10 @@ def test_on_executorch(kind: str, tiny_checkpoint: Callable[[str], Path], tmp_pa
     path, spec = tmp_path / "b.dsa", AdapterSpec(kind, 4)
     export(tiny_checkpoint("llama"), path, ("executorch",), adapter=spec, check=False)
     engine = ExecutorchEngine(Bundle.open(path))
-    whole = assert_rows_are_their_own(engine, ROUNDED)
+    whole = assert_rows_are_their_own(engine, COARSE)
     object.__setattr__(engine.info, "rows", 5)  # two rows of a batch at a time
-    parts = assert_rows_are_their_own(engine, ROUNDED)
-    np.testing.assert_allclose(parts, whole, atol=ROUNDED)
+    parts = assert_rows_are_their_own(engine, COARSE)
+    np.testing.assert_allclose(parts, whole, atol=COARSE)
 
 
 def assert_rows_are_their_own(engine: Engine, tolerance: float) -> Floats:
@@ -105,7 +106,7 @@ def assert_rows_are_their_own(engine: Engine, tolerance: float) -> Floats:
     assert engine.mixes
     context, decoding = prompts(engine)
     size, random = engine.bundle.manifest.adapter_size, np.random.default_rng(1)
-    scale = 0.3 / engine.bundle.manifest.slots[0].size ** 0.5
+    scale = (0.3 if tolerance == ROUNDED else 1.5) / engine.bundle.manifest.slots[0].size ** 0.5
     adapters = (random.standard_normal((ROWS, size)) * scale).astype(np.float32)
     rows = context.hidden.shape[:2]
     targets, weights = random.integers(0, 200, rows), np.zeros(rows, np.float32)
