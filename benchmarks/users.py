@@ -18,6 +18,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -115,17 +116,21 @@ def prompts() -> list[str]:
 
 
 def switches(base: SharedBase, stores: Path, count: int) -> dict[str, Any]:
-    """ms until another user's adapter is there: from its closed store, and again."""
+    """ms until another user's adapter is there: from its closed store, and again.
+
+    cold_cpu_ms: of the processor, which other programs on a busy machine do not lengthen.
+    """
     users = [base.user(stores / str(number)) for number in range(count)]
     order = np.random.default_rng(1).permutation(count)
-    cold, warm = [], []
+    cold, warm, busy = [], [], []
     for number in order:
-        user = users[number]
+        user, began = users[number], time.thread_time()
         cold.append(1e3 * seconds(lambda user=user: user.adapter))
+        busy.append(1e3 * (time.thread_time() - began))
         warm.append(1e3 * seconds(lambda user=user: user.adapter))
     for user in users:
         user.close()
-    return {"cold_ms": spread(cold), "warm_ms": spread(warm)}
+    return {"cold_ms": spread(cold), "cold_cpu_ms": spread(busy), "warm_ms": spread(warm)}
 
 
 def spread(values: list[float]) -> dict[str, float]:

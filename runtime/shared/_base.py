@@ -28,8 +28,8 @@ from dsa_edge.runtime._generate import NOT_NUMBERS, Sampling
 from dsa_edge.runtime._keys import KeyProvider
 from dsa_edge.runtime._personalizer import Choice, Personalizer
 from dsa_edge.runtime._store import Store
-from dsa_edge.runtime.shared._choices import MOST_ROWS, in_parts, log_probs
-from dsa_edge.runtime.shared._decoding import Continued, generate_rows
+from dsa_edge.runtime.shared._choices import in_parts, log_probs
+from dsa_edge.runtime.shared._decoding import Continued, generate_rows, rows_together
 from dsa_edge.runtime.shared._engine import one_at_a_time
 from dsa_edge.runtime.shared._recent import Recent
 from dsa_edge.runtime.shared._stores import Pool, PooledDatabase
@@ -146,18 +146,12 @@ class SharedBase:
         """
         if max_tokens < 1:
             raise UsageError(f"max_tokens is {max_tokens}, expected at least 1.")
-        texts: list[str] = []
-        for start in range(0, len(rows), MOST_ROWS):
-            part = slice(start, min(start + MOST_ROWS, len(rows)))
-            adapters = self._adapters(rows, part)
-            made = [
-                self._continued(number, rows[number], max_tokens, adapter)
-                for number, adapter in enumerate(adapters, start=start)
-            ]
-            stop = self.bundle.manifest.tokenizer.eos_ids
-            generate_rows(self._engine, made, sampling or Sampling(), stop)
-            texts += ["".join(self._tokenizer.stream(row.made)) for row in made]
-        return texts
+        made = [self._continued(number, row, max_tokens) for number, row in enumerate(rows)]
+        stop = self.bundle.manifest.tokenizer.eos_ids
+        for part in rows_together(self.bundle.manifest, made):
+            vectors = [adapter.vector for adapter in self._adapters(rows, part)]
+            generate_rows(self._engine, made[part], vectors, sampling or Sampling(), stop)
+        return ["".join(self._tokenizer.stream(row.made)) for row in made]
 
     @property
     def engine(self) -> dict[str, str]:
@@ -199,7 +193,7 @@ class SharedBase:
         with _naming(number, user):
             return self._of_here(user).encoded(Example(prompt, choices[0], tuple(choices)))
 
-    def _continued(self, number: int, row: Row, max_tokens: int, adapter: Adapter) -> Continued:
+    def _continued(self, number: int, row: Row, max_tokens: int) -> Continued:
         user, prompt = row
         with _naming(number, user):
             cached, invocation = self._of_here(user).split(prompt)
@@ -209,8 +203,7 @@ class SharedBase:
                 raise ExampleError(
                     f"the prompt has {limit - room} tokens, this base takes {limit}: shorten it."
                 )
-        who = _name(number, user)
-        return Continued(cached, invocation, adapter.vector, min(max_tokens, room), who)
+        return Continued(cached, invocation, min(max_tokens, room), _name(number, user))
 
     def _adapters(self, rows: Sequence[Row], part: slice) -> list[Adapter]:
         """The adapters in use of some rows' users, each user's read once."""

@@ -2,44 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from dsa_edge.errors import EngineError
+from dsa_edge.manifest import Manifest
 from dsa_edge.runtime._engine import Decoded, Engine, Floats, Halves, Ints
 from dsa_edge.runtime._generate import Sampling
-from dsa_edge.runtime._plan import Budget, plan_chunks
+from dsa_edge.runtime._plan import MB, Budget, plan_chunks
 from dsa_edge.runtime._prompts import GROW, no_prefix, run_prompt
+from dsa_edge.runtime.shared._choices import MOST_ROWS
 
-__all__ = ["Continued", "generate_rows"]
+__all__ = ["Continued", "generate_rows", "rows_together"]
+
+CACHES = 128 * MB  # of keys and values of all rows, but for a single row's
 
 
 @dataclass
 class Continued:
     """A prompt that is being continued.
 
-    prompt: (P,) cached with the base; invocation: (R,) the rest of it; adapter: (n,); room: most
-    tokens to make. who: whose row it is, for errors. made: tokens so far.
+    prompt: (P,) cached with the base; invocation: (R,) the rest of it; room: most tokens to make.
+    who: whose row it is, for errors. made: tokens so far.
     """
 
     prompt: Ints
     invocation: Ints
-    adapter: Floats
     room: int
     who: str
     made: list[int] = field(default_factory=list)
 
 
+def rows_together(manifest: Manifest, rows: Sequence[Continued]) -> Iterator[slice]:
+    """Rows to continue at a time: at most `MOST_ROWS`, and as many as `CACHES` has room for."""
+    d = manifest.decoder
+    token = 4 * manifest.n_layers * int(d["n_kv_heads"]) * int(d["head_dim"])  # bytes
+    start = 0
+    while start < len(rows):
+        part = rows[start : start + MOST_ROWS]
+        while len(part) > 1 and len(part) * max(map(_most_tokens, part)) * token > CACHES:
+            part = part[: len(part) // 2]
+        yield slice(start, start + len(part))
+        start += len(part)
+
+
 def generate_rows(
-    engine: Engine, rows: Sequence[Continued], sampling: Sampling, stop: tuple[int, ...]
+    engine: Engine,
+    rows: Sequence[Continued],
+    adapters: Sequence[Floats],
+    sampling: Sampling,
+    stop: tuple[int, ...],
 ) -> None:
     """Continue every row until one of `stop` or its room; tokens are added to `made`.
 
-    Each row draws as if it were alone. Raises EngineError naming whose logits are not numbers.
+    adapters: (n,) of each row. A row draws as if it were alone. Raises EngineError naming whose
+    logits are not numbers.
     """
-    batch = _Batch(engine, rows)
+    batch = _Batch(engine, rows, adapters)
     random = [np.random.default_rng(sampling.seed) for _ in rows]
     left = list(range(len(rows)))
     tokens = np.stack([row.invocation for row in rows])
@@ -64,13 +85,19 @@ def generate_rows(
         tokens = np.array(drawn, dtype=np.int64)[:, None]
 
 
+def _most_tokens(row: Continued) -> int:
+    return len(row.prompt) + len(row.invocation) + row.room
+
+
 class _Batch:
     """Keys and values (N, B, kv, room, d) of the rows so far, and each row's adapter (n,)."""
 
-    def __init__(self, engine: Engine, rows: Sequence[Continued]) -> None:
+    def __init__(
+        self, engine: Engine, rows: Sequence[Continued], adapters: Sequence[Floats]
+    ) -> None:
         self._engine = engine
         self._prefix = no_prefix(engine.bundle.manifest)
-        self._adapters = np.stack([row.adapter for row in rows])
+        self._adapters = np.stack(adapters)
         self._lengths = np.array([len(row.prompt) for row in rows], dtype=np.int64)
         self._keys, self._values = self._prefilled(rows)
 

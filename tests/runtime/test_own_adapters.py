@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from dsa_edge.adapter import AdapterSpec
+from dsa_edge.adapter import Adapter, AdapterSpec
 from dsa_edge.bundle import Bundle
 from dsa_edge.exporters import export
 from dsa_edge.exporters.checkpoint import open_checkpoint
@@ -20,7 +20,7 @@ from dsa_edge.exporters.methods import Chains
 from dsa_edge.exporters.model import AdaptedModel, TorchCaller
 from dsa_edge.kernels.library import library_path
 from dsa_edge.kinds import KINDS
-from dsa_edge.runtime import _onnx_engine
+from dsa_edge.runtime import SharedBase, _onnx_engine
 from dsa_edge.runtime._engine import Context, Engine, Floats
 from dsa_edge.runtime._onnx_engine import OnnxEngine
 from dsa_edge.runtime._prompts import no_prefix
@@ -99,6 +99,21 @@ def test_on_executorch(kind: str, tiny_checkpoint: Callable[[str], Path], tmp_pa
     object.__setattr__(engine.info, "rows", 5)  # two rows of a batch at a time
     parts = assert_rows_are_their_own(engine, COARSE)
     np.testing.assert_allclose(parts, whole, atol=COARSE)
+    with SharedBase.open(path, backend="executorch", check_hashes=False) as base:
+        rows = [(base.user(tmp_path / str(number)), "The quiet") for number in range(3)]
+        for number, (user, _) in enumerate(rows):
+            user.use_adapter(random_adapter(engine, number))
+        texts, found = base.generate(rows, 4), base.choose(rows, (" a", " b"))
+        for row, text, choice in zip(rows, texts, found, strict=True):
+            assert base.generate([row], 4) == [text]
+            shares = base.choose([row], (" a", " b"))[0].probabilities
+            np.testing.assert_allclose(choice.probabilities, shares, atol=COARSE)
+
+
+def random_adapter(engine: Engine, seed: int) -> Adapter:
+    size = engine.bundle.manifest.adapter_size
+    numbers = np.random.default_rng(seed).standard_normal(size) * 0.05
+    return Adapter(numbers.astype(np.float32))
 
 
 def assert_rows_are_their_own(engine: Engine, tolerance: float) -> Floats:

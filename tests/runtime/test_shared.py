@@ -68,13 +68,13 @@ def test_rows_that_end_early_leave_the_others_as_they_are(
 def test_many_rows_run_in_parts_with_the_same_answers(
     stores: list[Path], base: SharedBase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dsa_edge.runtime.shared import _base, _choices
+    from dsa_edge.runtime.shared import _choices, _decoding
 
     users = [base.user(store) for store in stores]
     rows = [(users[i % 5], PROMPTS[i % 4]) for i in range(11)]
     whole, texts = base.choose(rows, SINGLE), base.generate(rows, 4)
     monkeypatch.setattr(_choices, "MOST_ROWS", 3)
-    monkeypatch.setattr(_base, "MOST_ROWS", 3)
+    monkeypatch.setattr(_decoding, "CACHES", 3000)  # bytes: one or two rows
     for found, expected in zip(base.choose(rows, SINGLE), whole, strict=True):
         assert_same(found, expected)
     assert base.generate(rows, 4) == texts
