@@ -176,7 +176,9 @@ class TorchEngine:
     """
 
     name, kernels, loaded_mb, from_storage, gradients = "torch", "torch", 0.0, 0, True
+    mixes = False
     grouped = True
+    mixes = False
 
     def __init__(self, bundle: Bundle, model: AdaptedModel, start: Floats) -> None:
         self.bundle, self.model, self.start = bundle, model, start
@@ -247,11 +249,15 @@ class TorchEngine:
     def losses(self, *given: Tensor) -> Tensor:
         """`probe` on tensors: a context, adapter (L, n), targets, weights → (L, B)."""
         with self.device:
+            *context, adapter, targets, weights = given
+            given = *context, adapter[:, 0], adapter, targets, weights  # a lane an adapter
             return self._chains.probe(*given)["losses"]
 
     def log_probs(self, *given: Tensor) -> Tensor:
         """`choose` on tensors: a context, adapter (L, n), candidates → (L, B, C)."""
         with self.device:
+            *context, adapter, candidates = given
+            given = *context, adapter[:, 0], adapter, candidates
             return self._chains.choose(*given)["log_probs"]
 
     def context(self, context: Context) -> list[Tensor]:

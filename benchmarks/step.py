@@ -109,6 +109,7 @@ def feeds(context: Context, candidates: np.ndarray, count: int, size: int) -> di
         "keys": context.keys,
         "values": context.values,
         "lengths": context.lengths,
+        "lanes": np.zeros(count, np.float32),
         "adapter": np.zeros((count, size), np.float32),
         "candidates": candidates,
     }

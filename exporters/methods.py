@@ -6,12 +6,16 @@ B examples, X shared prefix, P prompt, R response, T new tokens, D width, V voca
 
     prefill   prompt (B, P), response (B, R), lengths (B), prefix
               → hidden (B, R, D), keys and values (layers, B, kv, P, d), pooled (B, D)
-    probe     hidden, prefix, keys and values of the adapted layers, lengths, adapter (L, n),
-              targets and weights (B, R) → losses (L, B), nats summed over the targets
-    choose    hidden, prefix, keys, values, lengths, adapter, candidates (C)
+    probe     hidden, prefix, keys and values of the adapted layers, lengths, lanes (L), adapter
+              (L, n), targets and weights (B, R) → losses (L, B), nats summed over the targets
+    choose    hidden, prefix, keys, values, lengths, lanes, adapter, candidates (C)
               → log_probs (L, B, C)
     decode    tokens (B, T), prefix, keys and values of all layers, lengths, adapter (1, n)
               → logits (B, V), new keys and values (layers, B, kv, T, d)
+
+The adapter has a row for each lane or, where every example has one of its own, for each lane and
+example: (L · B, n), one lane after the other; so rows of different users run as one batch. `lanes`
+tells the two apart: its length counts the lanes, and its content is not read.
 
     prefill_grouped   a part of one prompt (1, P), start (1), group (1), prefix
                       → hidden (1, P, D), keys and values (layers, 1, kv, P, d), by shifted
@@ -138,12 +142,13 @@ class Chains(Generic[T]):
         keys: T,
         values: T,
         lengths: T,
+        lanes: T,
         adapter: T,
         targets: T,
         weights: T,
     ) -> dict[str, T]:
         """Loss of every lane on every example."""
-        x = self._adapted(hidden, lengths, adapter, prefix_keys, prefix_values, keys, values)
+        x = self._adapted(hidden, lengths, lanes, adapter, prefix_keys, prefix_values, keys, values)
         return {"losses": self.caller.call("loss_head", None, x, targets, weights)[0]}
 
     def choose(
@@ -154,11 +159,12 @@ class Chains(Generic[T]):
         keys: T,
         values: T,
         lengths: T,
+        lanes: T,
         adapter: T,
         candidates: T,
     ) -> dict[str, T]:
         """Log-probabilities of the candidates at the last position."""
-        x = self._adapted(hidden, lengths, adapter, prefix_keys, prefix_values, keys, values)
+        x = self._adapted(hidden, lengths, lanes, adapter, prefix_keys, prefix_values, keys, values)
         return {"log_probs": self.caller.call("choice_head", None, x, candidates)[0]}
 
     def pull_losses(
@@ -169,6 +175,7 @@ class Chains(Generic[T]):
         keys: T,
         values: T,
         lengths: T,
+        lanes: T,
         adapter: T,
         targets: T,
         weights: T,
@@ -177,7 +184,7 @@ class Chains(Generic[T]):
         """The gradient of the losses' weighted sum."""
         caches = prefix_keys, prefix_values, keys, values
         given = targets, weights, pull
-        return self._gradient("loss_back", hidden, lengths, adapter, caches, given)
+        return self._gradient("loss_back", hidden, lengths, (lanes, adapter), caches, given)
 
     def pull_choices(
         self,
@@ -187,13 +194,15 @@ class Chains(Generic[T]):
         keys: T,
         values: T,
         lengths: T,
+        lanes: T,
         adapter: T,
         candidates: T,
         pull: T,
     ) -> dict[str, T]:
         """The gradient of the candidates' weighted log-probabilities."""
         caches = prefix_keys, prefix_values, keys, values
-        return self._gradient("choice_back", hidden, lengths, adapter, caches, (candidates, pull))
+        given = candidates, pull
+        return self._gradient("choice_back", hidden, lengths, (lanes, adapter), caches, given)
 
     def decode(
         self,
@@ -227,13 +236,14 @@ class Chains(Generic[T]):
         head: str,
         hidden: T,
         lengths: T,
-        adapter: T,
+        adapted: tuple[T, T],
         caches: tuple[T, ...],
         given: tuple[T, ...],
     ) -> dict[str, T]:
         """Forwards through the adapted layers, and back from the head."""
         call, depth = self.caller.call, self.n_layers - self.split
-        x, *frames = call("response_inputs", None, hidden, lengths, caches[0], caches[2], adapter)
+        lanes, adapter = adapted
+        x, *frames = call("response_inputs", None, hidden, lengths, caches[0], caches[2], lanes)
         slots = self.caller.split(adapter, depth)
         steps = []
         for index in range(depth):
@@ -247,11 +257,11 @@ class Chains(Generic[T]):
             changes.insert(0, change)
         return {"gradient": self.caller.join(changes)}
 
-    def _adapted(self, hidden: T, lengths: T, adapter: T, *caches: T) -> T:
+    def _adapted(self, hidden: T, lengths: T, lanes: T, adapter: T, *caches: T) -> T:
         """The adapted layers over the response rows; caches start at the split layer."""
         call, depth = self.caller.call, self.n_layers - self.split
         prefix_keys, _, keys, _ = caches
-        x, *frames = call("response_inputs", None, hidden, lengths, prefix_keys, keys, adapter)
+        x, *frames = call("response_inputs", None, hidden, lengths, prefix_keys, keys, lanes)
         slots = self.caller.split(adapter, depth)
         last = self.n_layers - 1
         for layer in range(self.split, last):

@@ -105,10 +105,10 @@ class ResponseInputs(_Whole):
         self.frames = decoder.frames
 
     def forward(
-        self, hidden: Tensor, lengths: Tensor, prefix: Tensor, keys: Tensor, adapter: Tensor
+        self, hidden: Tensor, lengths: Tensor, prefix: Tensor, keys: Tensor, lanes: Tensor
     ) -> tuple[Tensor, ...]:
-        """Hidden (B, R, D) → x (L, B, R, D), frames with masks (B, R, X + P + R)."""
-        x = hidden.unsqueeze(0).expand(adapter.shape[0], -1, -1, -1).clone()
+        """Hidden (B, R, D), lanes (L) → x (L, B, R, D), frames with masks (B, R, X + P + R)."""
+        x = hidden.unsqueeze(0).expand(lanes.shape[0], -1, -1, -1).clone()
         return (x, *_cached_frames(self.frames, lengths, prefix, keys, hidden.shape[1]))
 
 
@@ -219,7 +219,9 @@ class AdaptedLayer(nn.Module):
     def forward(
         self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor, *rest: Tensor
     ) -> tuple[Tensor, ...]:
-        """x (L, B, R, D), prefix, cache as in `CachedLayer`, adapter (L, n_layer) → x, new k, v.
+        """x (L, B, R, D), prefix, cache as in `CachedLayer`, adapter (E, n_layer) → x, new k, v.
+
+        E is L, or L · B where each example has its own.
 
         The new keys and values (B, kv, R, d) are those of the first lane: decoding has only one.
         """

@@ -17,18 +17,18 @@ __all__ = ["DOMAIN", "NAME", "gated_lowrank_function"]
 DOMAIN, NAME = "dsa", "gated_lowrank"
 
 _MIXED = {
-    # C (r, r) of every lane and block: rows times its transpose
+    # C (r, r) of every lane, or of every example in each, and block: rows times its transpose
     "core": """
-        by_block = Transpose <perm = [0, 2, 1, 3]> (scaled)
+        by_block = Transpose <perm = [0, 2, 1, 3]> (of_core)
         across = Transpose <perm = [0, 1, 3, 2]> (core)
         turned = MatMul (by_block, across)
         mixed = Transpose <perm = [0, 2, 1, 3]> (turned)
     """,
-    # the diagonal of every lane and block
+    # the diagonal of the same
     "diagonal": """
         one_1 = Constant <value_ints = [1]> ()
         diagonal = Unsqueeze (core, one_1)
-        mixed = Mul (scaled, diagonal)
+        mixed = Mul (of_core, diagonal)
     """,
 }
 
@@ -66,6 +66,9 @@ gated_lowrank (x, base, core, route_index, route_weight, u, v, active) => (y)
     apart = Concat <axis = 0> (zero_, blocks, rank)
     down_4 = Reshape (down, apart)
     scaled = Mul (down_4, gates)
+    cores = Shape <start = 0, end = 1> (core)
+    core_shape = Concat <axis = 0> (cores, rest, blocks, rank)
+    of_core = Reshape (scaled, core_shape)
     MIXED
     together = Constant <value_ints = [0, 0, -1]> ()
     mixed_3 = Reshape (mixed, together)

@@ -51,12 +51,18 @@ def _gated_lowrank(
     x: Tensor, base: Tensor, core: Tensor, route_index: Tensor, route_weight: Tensor, u: Tensor,
     v: Tensor, active: Tensor,
 ) -> Tensor:  # fmt: skip
-    rows = (core.shape[0], *active.shape)
+    rows = _rows(x, core, active)
     arrays = [t.numpy() for t in (core, route_index, route_weight, u, v, active)]
     y = _kernels(gated_reference).gated_lowrank(
         x.reshape(*rows, -1).numpy(), base.reshape(*rows, -1).numpy(), *arrays
     )
     return torch.from_numpy(y).view(base.shape)
+
+
+def _rows(x: Tensor, core: Tensor, active: Tensor) -> tuple[int, ...]:
+    """Lanes, examples and tokens of rows that may be flattened: see the module's docstring."""
+    per_lane = active.numel()
+    return (x.shape[:-1].numel() // per_lane if per_lane else core.shape[0], *active.shape)
 
 
 def _lane_linear(x: Tensor, weight: Tensor) -> Tensor:

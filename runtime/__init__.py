@@ -20,6 +20,7 @@ from dsa_edge.runtime._privacy import Privacy, Spent
 from dsa_edge.runtime._records import Run, Version
 from dsa_edge.runtime._report import Evaluation, Progress, Report
 from dsa_edge.runtime._versions import Forgotten
+from dsa_edge.runtime.shared import SharedBase
 
 __all__ = [
     "Adapter",
@@ -48,6 +49,7 @@ __all__ = [
     "Report",
     "Run",
     "Sampling",
+    "SharedBase",
     "Spent",
     "Version",
     "read_examples",

@@ -15,7 +15,7 @@ from typing import Any
 
 from dsa_edge.errors import DamagedError, DsaEdgeError, StoreError
 
-__all__ = ["Database", "Migration", "store_errors"]
+__all__ = ["FILE", "PRAGMAS", "Database", "Migration", "Opener", "store_errors"]
 
 FILE = "user.db"
 PRAGMAS = (
@@ -26,6 +26,8 @@ PRAGMAS = (
 _NOT_OURS = (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError)
 # Turns a database of one schema version into one of the next, inside a transaction.
 Migration = Callable[["Database"], None]
+# Makes the database of a folder, as `Database` itself does.
+Opener = Callable[["Path | None", Sequence[str], Sequence[Migration]], "Database"]
 
 
 class Database:
@@ -36,18 +38,28 @@ class Database:
     Raises StoreError when the file cannot be used, or a newer dsa-edge wrote it.
     """
 
+    pragmas: tuple[str, ...] = PRAGMAS
+    one_thread = True  # others may not use it, as SQLite's module has it
+
     def __init__(
         self, folder: Path | None, tables: Sequence[str], migrations: Sequence[Migration]
     ) -> None:
-        self.folder = folder
+        self.folder, self._tables, self._migrations = folder, tables, migrations
+        self._connect()
+
+    def _connect(self) -> None:
+        """Open the file, and make or migrate its tables."""
+        folder = self.folder
         with store_errors(folder):
             if folder is not None:
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
                 _private(folder / FILE)
             path = ":memory:" if folder is None else str(folder / FILE)
-            self._db = sqlite3.connect(path, isolation_level=None, timeout=2)
+            self._db = sqlite3.connect(
+                path, isolation_level=None, timeout=2, check_same_thread=self.one_thread
+            )
             try:
-                self._open(tables, migrations)
+                self._open(self._tables, self._migrations)
             except BaseException:
                 self._db.close()
                 raise
@@ -151,7 +163,7 @@ class Database:
         self._db.close()
 
     def _open(self, tables: Sequence[str], migrations: Sequence[Migration]) -> None:
-        for pragma in PRAGMAS:
+        for pragma in self.pragmas:
             self._db.execute(f"PRAGMA {pragma}")
         newest = 1 + len(migrations)
         version = self._version()

@@ -6,7 +6,7 @@ vocabulary, n adapter size; A adapted layers, N all layers. Caches: float16 (lay
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -61,6 +61,8 @@ class Context:
 
     prefix: of the adapted layers; hidden: (B, R, D); keys, values: (A, B, kv, P, d);
     lengths: (B,) valid prompt tokens after the prefix.
+    each: every example has an adapter of its own, one user's beside another's: adapter is then
+        (L · B, n), one lane after the other, and no longer (L, n).
     """
 
     prefix: Prefix
@@ -68,6 +70,18 @@ class Context:
     keys: Halves
     values: Halves
     lengths: Ints
+    each: bool = False
+
+    def lanes(self, adapter: Floats) -> int:
+        """Number of lanes L of an adapter (L, n), or of one for each example, (L · B, n)."""
+        return len(adapter) // len(self.lengths) if self.each else len(adapter)
+
+    def some(self, rows: slice) -> Context:
+        """A context of some of the examples."""
+        keys, values = self.keys[:, rows], self.values[:, rows]
+        return replace(
+            self, hidden=self.hidden[rows], keys=keys, values=values, lengths=self.lengths[rows]
+        )
 
 
 @dataclass(frozen=True)
@@ -88,6 +102,7 @@ class Engine(Protocol):
     from_storage: int  # layers that are loaded anew each time, as memory does not hold them
     gradients: bool  # whether it has `pull_losses` and `pull_choices`
     grouped: bool  # whether it has `prefill_grouped`
+    mixes: bool  # whether examples of one run may have adapters of their own
     kernels: str  # what runs the adapter: an instruction set of our kernels, or a fallback
 
     def prefill(self, prefix: Prefix, prompt: Ints, response: Ints, lengths: Ints) -> Prefilled:
@@ -134,7 +149,10 @@ class Engine(Protocol):
         lengths: Ints,
         adapter: Floats,
     ) -> Decoded:
-        """Run tokens (B, T) on top of a cache (N, B, kv, P, d) of `lengths` valid tokens."""
+        """Run tokens (B, T) on top of a cache (N, B, kv, P, d) of `lengths` valid tokens.
+
+        adapter: (1, n), or (B, n) where each row has its own; only where `mixes` says so.
+        """
         ...
 
     def release(self, *methods: str) -> None:

@@ -49,6 +49,7 @@ class ExecutorchEngine:
     name = "executorch"
     gradients = False
     grouped = False
+    mixes = True
 
     def __init__(
         self, bundle: Bundle, threads: int | None = None, layers_kept: int | None = None
@@ -108,10 +109,10 @@ class ExecutorchEngine:
 
     def probe(self, context: Context, adapter: Floats, targets: Ints, weights: Floats) -> Floats:
         """See `Engine`."""
-        losses = np.zeros((len(adapter), len(targets)), dtype=np.float32)
+        losses = np.zeros((context.lanes(adapter), len(targets)), dtype=np.float32)
         asked = np.argwhere(weights != 0)  # (example, row): only these need logits
-        for lanes, some in self._parts(context.hidden.shape, len(adapter)):
-            x = self._adapted(_some(context, some), adapter[lanes])
+        for lanes, some in self._parts(context.hidden.shape, len(losses)):
+            x = self._adapted(context.some(some), _own(context, adapter, lanes, some))
             for example, row in asked[(asked[:, 0] >= some.start) & (asked[:, 0] < some.stop)]:
                 logits = self._logits(x[:, example - some.start, row])  # (lanes, V)
                 nats = _log_sum_exp(logits) - logits[:, targets[example, row]]
@@ -120,10 +121,10 @@ class ExecutorchEngine:
 
     def choose(self, context: Context, adapter: Floats, candidates: Ints) -> Floats:
         """See `Engine`."""
-        shape = len(adapter), len(context.lengths), len(candidates)
+        shape = context.lanes(adapter), len(context.lengths), len(candidates)
         log_probs = np.empty(shape, dtype=np.float32)
-        for lanes, some in self._parts(context.hidden.shape, len(adapter)):
-            x = self._adapted(_some(context, some), adapter[lanes])
+        for lanes, some in self._parts(context.hidden.shape, len(log_probs)):
+            x = self._adapted(context.some(some), _own(context, adapter, lanes, some))
             logits = self._ends.candidate_logits(x[:, :, -1], candidates)
             log_probs[lanes, some] = logits - _log_sum_exp(logits)[..., None]
         return log_probs
@@ -211,7 +212,7 @@ class ExecutorchEngine:
 
     def _adapted(self, context: Context, adapter: Floats) -> Floats:
         """The adapted layers over a context's rows: (L, B, R, D)."""
-        x = np.broadcast_to(context.hidden, (len(adapter), *context.hidden.shape))
+        x = np.broadcast_to(context.hidden, (context.lanes(adapter), *context.hidden.shape))
         for index, slots in enumerate(np.split(adapter, len(context.keys), 1)):
             cached = context.keys[index], context.values[index]
             shared = context.prefix.layer(index)
@@ -229,7 +230,7 @@ class ExecutorchEngine:
     ) -> tuple[Floats, Floats, Floats]:
         """One layer over x (L, B, T, D) → x, and the new keys and values (L, B, T, kv, d).
 
-        slots: (L, n_layer) of the adapter; None for none.
+        slots: (L, n_layer) of the adapter, or (L · B, n_layer), each example's own; None for none.
         """
         lanes, batch, new, width = x.shape
         positions = prefix[0].shape[2] + lengths[:, None] + np.arange(new)
@@ -286,15 +287,12 @@ class ExecutorchEngine:
         return empty, empty
 
 
-def _some(context: Context, some: slice) -> Context:
-    """A context of some of the examples."""
-    return Context(
-        context.prefix,
-        context.hidden[some],
-        context.keys[:, some],
-        context.values[:, some],
-        context.lengths[some],
-    )
+def _own(context: Context, adapter: Floats, lanes: slice, some: slice) -> Floats:
+    """The adapters of some lanes and, where each example has its own, of some examples."""
+    if not context.each:
+        return adapter[lanes]
+    both = adapter.reshape(-1, len(context.lengths), adapter.shape[1])[lanes, some]
+    return both.reshape(-1, adapter.shape[1])
 
 
 def _cache(states: Floats) -> Halves:

@@ -35,14 +35,15 @@ class Measured(Versions):
 
     sparse: while learning, run prompts that are longer than the bundle's attention group by shifted
         sparse attention, where the engine can; all else is by full attention.
+    tokenizer: of the bundle, where several users share one; None reads it anew.
     """
 
     sparse = True
 
-    def __init__(self, engine: Engine, store: Store) -> None:
+    def __init__(self, engine: Engine, store: Store, tokenizer: Tokenizer | None = None) -> None:
         super().__init__(engine.bundle, store)
         self._engine = engine
-        self._tokenizer = Tokenizer.of(self.bundle)
+        self._tokenizer = tokenizer or Tokenizer.of(self.bundle)
         self._encoder = Encoder(self._tokenizer, self.bundle.manifest)
 
     def pick_shots(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from dsa_edge.bundle import Bundle
 from dsa_edge.errors import EngineError, MissingDependencyError
 from dsa_edge.kernels.library import STANDARD, instruction_set, library, library_path
+from dsa_edge.manifest import TensorInfo
 from dsa_edge.runtime._engine import Context, Decoded, Floats, Halves, Ints, Prefilled, Prefix
 from dsa_edge.runtime._memory import release_freed
 
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
 __all__ = ["OnnxEngine", "run_options", "session_options"]
 
 PREFILLS = ("prefill", "prefill_grouped")
+NO_MIX = (
+    "this bundle's graphs take one adapter for all rows, expected graphs whose rows may have their "
+    "own: export the bundle again, or run each user's rows alone."
+)
 
 
 class OnnxEngine:
@@ -40,6 +46,8 @@ class OnnxEngine:
         self._options = run_options(self._runtime)
         self.gradients = "pull_losses" in bundle.manifest.methods
         self.grouped = "prefill_grouped" in bundle.manifest.methods
+        self._lanes = {name for name, m in bundle.manifest.methods.items() if _takes_lanes(m[1])}
+        self.mixes = "choose" in self._lanes
         self.kernels = kernels_in_use()
         # Weights as mapped, and again as packed for the kernels.
         files = bundle.manifest.files.items()
@@ -58,13 +66,13 @@ class OnnxEngine:
     def probe(self, context: Context, adapter: Floats, targets: Ints, weights: Floats) -> Floats:
         """See `Engine`."""
         feeds = {"adapter": adapter, "targets": targets, "weights": weights}
-        losses: Floats = self._run("probe", **feeds, **_cached(context))[0]
+        losses: Floats = self._run_adapted("probe", context, feeds)
         return losses
 
     def choose(self, context: Context, adapter: Floats, candidates: Ints) -> Floats:
         """See `Engine`."""
         feeds = {"adapter": adapter, "candidates": candidates}
-        log_probs: Floats = self._run("choose", **feeds, **_cached(context))[0]
+        log_probs: Floats = self._run_adapted("choose", context, feeds)
         return log_probs
 
     def pull_losses(
@@ -72,18 +80,24 @@ class OnnxEngine:
     ) -> Floats:
         """See `Engine`."""
         feeds = {"adapter": adapter, "targets": targets, "weights": weights, "pull": pull}
-        return self._gradient("pull_losses", context, feeds)
+        return self._run_adapted("pull_losses", context, feeds)
 
     def pull_choices(
         self, context: Context, adapter: Floats, candidates: Ints, pull: Floats
     ) -> Floats:
         """See `Engine`."""
         feeds = {"adapter": adapter, "candidates": candidates, "pull": pull}
-        return self._gradient("pull_choices", context, feeds)
+        return self._run_adapted("pull_choices", context, feeds)
 
-    def _gradient(self, method: str, context: Context, feeds: dict[str, Any]) -> Floats:
-        gradient: Floats = self._run(method, **feeds, **_cached(context))[0]
-        return gradient
+    def _run_adapted(self, method: str, context: Context, feeds: dict[str, Any]) -> Floats:
+        """The only output of a method over cached prompts."""
+        if method in self._lanes:
+            lanes = np.zeros(context.lanes(feeds["adapter"]), dtype=np.float32)
+            feeds = {**feeds, "lanes": lanes}  # of which only the length is read
+        elif context.each:
+            raise EngineError(NO_MIX)
+        found: Floats = self._run(method, **feeds, **_cached(context))[0]
+        return found
 
     def decode(
         self,
@@ -95,6 +109,8 @@ class OnnxEngine:
         adapter: Floats,
     ) -> Decoded:
         """See `Engine`."""
+        if len(adapter) > 1 and not self.mixes:
+            raise EngineError(NO_MIX)
         feeds = {"tokens": tokens, "keys": keys, "values": values, "lengths": lengths}
         return Decoded(*self._run("decode", **feeds, **_named(prefix), adapter=adapter))
 
@@ -167,6 +183,11 @@ def run_options(runtime: Any) -> Any:
     options = runtime.RunOptions()
     options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
     return options
+
+
+def _takes_lanes(inputs: Sequence[TensorInfo]) -> bool:
+    """Graphs of before many users have no such input: a lane an adapter."""
+    return any(tensor.name == "lanes" for tensor in inputs)
 
 
 def _named(prefix: Prefix) -> dict[str, Halves]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from dsa_edge.adapter import Adapter
 from dsa_edge.errors import AdapterError, DamagedError, StoreError
-from dsa_edge.runtime._database import Database, store_errors
+from dsa_edge.runtime._database import Database, Opener, store_errors
 from dsa_edge.runtime._examples import Examples
 from dsa_edge.runtime._forgetting import learned_from
 from dsa_edge.runtime._journal import ID_BYTES
@@ -47,19 +47,28 @@ class Store(Examples):
     folder: created when missing; None keeps everything in memory.
     identity: of the bundle; a store belongs to one bundle for good.
     key: seals a new store, and opens one that is sealed.
+    opener: makes its database; that of one among many users is open while it is used.
     Raises StoreError when the file cannot be used, WrongKeyError when the key is another one or
     missing, AdapterError when the store is another bundle's.
     """
 
-    def __init__(self, folder: Path | None, identity: str, key: KeyProvider | None = None) -> None:
+    def __init__(
+        self, folder: Path | None, identity: str, key: KeyProvider | None = None,
+        opener: Opener = Database,
+    ) -> None:  # fmt: skip
         self.folder = folder
-        self._db = Database(folder, (*TABLES, *settings(identity)), MIGRATIONS)
+        self._db = opener(folder, (*TABLES, *settings(identity)), MIGRATIONS)
         try:
             self._check_bundle(identity)
             self._vault = open_vault(self._db, key)
         except BaseException:
             self._db.close()
             raise
+
+    @property
+    def database(self) -> Database:
+        """Where everything is kept."""
+        return self._db
 
     @property
     def sealed(self) -> bool:

@@ -38,19 +38,22 @@ class Session:
 
     def __call__(self, **feeds: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Run the method; returns its outputs by name."""
-        feeds = {**self._no_prefix(feeds), **feeds}
+        feeds = {**self._unsaid(feeds), **feeds}
         values = self._session.run(None, {k: np.ascontiguousarray(v) for k, v in feeds.items()})
         return dict(zip(self._outputs, values, strict=True))
 
-    def _no_prefix(self, feeds: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """An empty shared prefix where the method takes one and none was given."""
+    def _unsaid(self, feeds: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """What the method takes and was not given: an empty shared prefix, a lane an adapter."""
         missing = [i for i in self._session.get_inputs() if i.name not in feeds]
         shape = [[d if isinstance(d, int) else 0 for d in i.shape] for i in missing]
-        return {
+        found: dict[str, NDArray[Any]] = {
             i.name: np.zeros(s, np.float16)
             for i, s in zip(missing, shape, strict=True)
             if i.name.startswith("prefix_")
         }
+        if "lanes" in {i.name for i in missing}:
+            found["lanes"] = np.zeros(len(feeds["adapter"]), np.float32)
+        return found
 
 
 def _use_float(function: onnx.FunctionProto) -> None:

@@ -1,8 +1,9 @@
 """Shapes of what flows between parts, and of the methods' inputs and outputs.
 
-One letter an axis: L lanes, B examples, X prefix, P prompt, R response, T new tokens, U rows that
-ask, C candidates, N layers in a cache, A adapted layers, S = P + R, K = X + P + T keys that a row
-may see; everything else is a fixed number of the model. After a colon, the dtype if not float32.
+One letter an axis: L lanes, B examples, E adapters (L, or L · B where each example has its own), X
+prefix, P prompt, R response, T new tokens, U rows that ask, C candidates, N layers in a cache, A
+adapted layers, S = P + R, K = X + P + T keys that a row may see; everything else is a fixed number
+of the model. After a colon, the dtype if not float32.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _PARTS: dict[str, tuple[str, ...]] = {
     "grouped_inputs": ("1 S:i8", "1:i8", "1:i8", "N 1 kv X d:f2"),
     "prefill_split": ("1 B S D", "B P:i8", "B:i8", "N 1 kv X d:f2", "frames S K"),
     "trim": ("B kv S d", "B P:i8"),
-    "response_inputs": ("B R D", "B:i8", "N 1 kv X d:f2", "N B kv P d:f2", "L n"),
+    "response_inputs": ("B R D", "B:i8", "N 1 kv X d:f2", "N B kv P d:f2", "L"),
     "decode_inputs": ("B T:i8", "B:i8", "N 1 kv X d:f2", "N B kv P d:f2"),
     "asking": ("L B T D", "frame T K"),
     "loss_head": ("L B U D", "B R:i8", "B R"),
@@ -47,7 +48,8 @@ _PARTS: dict[str, tuple[str, ...]] = {
 
 _CONTEXT = {
     "hidden": "B R D", "prefix_keys": "A 1 kv X d:f2", "prefix_values": "A 1 kv X d:f2",
-    "keys": "A B kv P d:f2", "values": "A B kv P d:f2", "lengths": "B:i8", "adapter": "L n",
+    "keys": "A B kv P d:f2", "values": "A B kv P d:f2", "lengths": "B:i8", "lanes": "L",
+    "adapter": "E n",
 }  # fmt: skip
 METHOD_INPUTS = {
     "prefill": {
@@ -64,7 +66,7 @@ METHOD_INPUTS = {
     "pull_choices": {**_CONTEXT, "candidates": "C:i8", "pull": "L B C"},
     "decode": {
         "tokens": "B T:i8", "prefix_keys": "N 1 kv X d:f2", "prefix_values": "N 1 kv X d:f2",
-        "keys": "N B kv P d:f2", "values": "N B kv P d:f2", "lengths": "B:i8", "adapter": "1 n",
+        "keys": "N B kv P d:f2", "values": "N B kv P d:f2", "lengths": "B:i8", "adapter": "E n",
     },
 }  # fmt: skip
 
@@ -77,8 +79,8 @@ METHOD_OUTPUTS = {
     },
     "probe": {"losses": "L B"},
     "choose": {"log_probs": "L B C"},
-    "pull_losses": {"gradient": "L n"},
-    "pull_choices": {"gradient": "L n"},
+    "pull_losses": {"gradient": "E n"},
+    "pull_choices": {"gradient": "E n"},
     "decode": {"logits": "B V", "new_keys": "N B kv T d:f2", "new_values": "N B kv T d:f2"},
 }  # fmt: skip
 

@@ -60,14 +60,17 @@ void gated_lowrank(KernelRuntimeContext& context, Span<EValue*> stack) {
   Tensor out = stack[8]->toTensor();
   if (!same_shape(context, out, base)) return;
   dsa::GatedLowrank call{};
-  call.lanes = core.size(0), call.batch = active.size(0), call.length = active.size(1);
+  call.batch = active.size(0), call.length = active.size(1);
   call.n_in = last(x), call.n_out = last(base);
   call.blocks = v.size(0), call.rank = v.size(2), call.chosen = index.size(1);
   call.diagonal = core.dim() == 3;
   call.half = v.scalar_type() == ScalarType::Half;
-  const int64_t total = call.lanes * call.batch * call.length;
-  const int64_t core_size = call.lanes * call.blocks * call.rank * (call.diagonal ? 1 : call.rank);
-  if (rows(x, 1) != total || rows(base, 1) != total || core.numel() != core_size ||
+  const int64_t cores = core.size(0), per_lane = call.batch * call.length, total = rows(x, 1);
+  call.lanes = per_lane ? total / per_lane : cores;
+  call.each = cores != call.lanes;
+  const int64_t core_size = cores * call.blocks * call.rank * (call.diagonal ? 1 : call.rank);
+  if (total != call.lanes * per_lane || rows(base, 1) != total || core.numel() != core_size ||
+      (call.each && cores != call.lanes * call.batch) ||
       index.size(0) != call.batch || weight.numel() != index.numel() ||
       u.numel() != call.blocks * call.rank * call.n_out || v.size(1) != call.n_in)
     return refuse(context, "gated_lowrank", "the inputs' shapes do not belong together");

@@ -61,9 +61,12 @@ OrtStatus* describe(const Tensor (&in)[kInputs], dsa::GatedLowrank& call) {
   call.blocks = v.shape[0], call.rank = v.shape[2], call.chosen = in[kRouteIndex].shape[1];
   call.diagonal = core.dims == 3;
   const int64_t L = call.lanes, B = call.batch, T = call.length, N = call.blocks, r = call.rank;
-  const bool fits = has(base, {L, B, T, call.n_out}) && has(v, {N, call.n_in, r}) &&
+  const int64_t cores = core.shape[0];
+  call.each = cores != L;
+  const bool fits = (!call.each || cores == L * B) && has(base, {L, B, T, call.n_out}) &&
+                    has(v, {N, call.n_in, r}) &&
                     has(in[kU], {N, r, call.n_out}) &&
-                    (call.diagonal ? has(core, {L, N, r}) : has(core, {L, N, r, r})) &&
+                    (call.diagonal ? has(core, {cores, N, r}) : has(core, {cores, N, r, r})) &&
                     has(in[kRouteIndex], {B, call.chosen}) &&
                     has(in[kRouteWeight], {B, call.chosen}) && has(in[kActive], {B, T});
   if (!fits) return wrong("the inputs' shapes do not belong together: export the bundle anew.");

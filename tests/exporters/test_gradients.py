@@ -53,11 +53,13 @@ def test_gradients_are_those_of_finite_differences(
         caches = [c[model.split :] for c in (empty, empty, made["keys"], made["values"])]
         theta = model.start() + 0.03 * torch.randn(model.size, generator=random)
         given = (made["hidden"], *caches, lengths)
-        gradient = chains.pull_choices(*given, theta[None], candidates, pull)["gradient"][0]
+        gradient = chains.pull_choices(*given, torch.zeros(1), theta[None], candidates, pull)[
+            "gradient"
+        ][0]
         z = torch.sign(torch.randn(8, model.size, generator=random))
         h = 2e-3
         lanes = torch.cat([theta + h * z, theta - h * z])
-        scores = chains.choose(*given, lanes, candidates)["log_probs"]
+        scores = chains.choose(*given, torch.zeros(16), lanes, candidates)["log_probs"]
     values = (scores * pull).sum((1, 2)).double()
     slopes = (values[:8] - values[8:]) / (2 * h)
     found = z.double() @ gradient.double()

@@ -29,9 +29,11 @@ needs_kernels = pytest.mark.skipif(
 def inputs(
     lanes: int = 2, batch: int = 3, length: int = 4, n_in: int = 40, n_out: int = 24, rank: int = 8,
     blocks: int = 4, chosen: int = 2, diagonal: bool = False, dtype: type = np.float16,
+    each: bool = False,
 ) -> Inputs:  # fmt: skip
     random = np.random.default_rng(0)
-    shape = (lanes, blocks, rank) if diagonal else (lanes, blocks, rank, rank)
+    cores = lanes * batch if each else lanes
+    shape = (cores, blocks, rank) if diagonal else (cores, blocks, rank, rank)
 
     def normal(*shape: int) -> NDArray[np.float32]:
         return random.standard_normal(shape).astype(np.float32)
@@ -66,6 +68,9 @@ SHAPES: dict[str, dict[str, Any]] = {
     "no tokens": {"length": 0},
     "no lanes": {"lanes": 0},
     "float32 factors": {"dtype": np.float32},
+    "a core for each example": {"each": True},
+    "many rows, each with its core": {"each": True, "lanes": 1, "batch": 57, "length": 3},
+    "each its core, one block": {"each": True, "blocks": 1, "chosen": 1, "rank": 16, "n_in": 64},
 }
 sweep = pytest.mark.parametrize(
     ("name", "diagonal"), list(itertools.product(SHAPES, [False, True]))
@@ -76,11 +81,13 @@ def dense(given: Inputs) -> NDArray[np.float64]:
     """The formula, block by block as one dense matrix, in float64."""
     u, v, core = (given[k].astype(np.float64) for k in ("u", "v", "core"))
     y = given["base"].astype(np.float64)
+    each = len(core) != len(y)
     for lane, b, t in np.ndindex(y.shape[:3]):
         for i, weight in zip(given["route_index"][b], given["route_weight"][b], strict=True):
             if not len(u):
                 break
-            c = np.diag(core[lane, i]) if core.ndim == 3 else core[lane, i]
+            own = core[lane * y.shape[1] + b if each else lane, i]
+            c = np.diag(own) if core.ndim == 3 else own
             w = u[i].T @ c @ v[i].T
             y[lane, b, t] += given["active"][b, t] * weight * (w @ given["x"][lane, b, t])
     return y
@@ -152,8 +159,11 @@ def test_a_rank_beyond_the_scratch_is_refused() -> None:
 
 @pytest.mark.parametrize("diagonal", [False, True])
 @pytest.mark.parametrize("flat", [False, True])
-def test_the_torch_op_equals_the_reference_and_passes_opcheck(diagonal: bool, flat: bool) -> None:
-    given = inputs(diagonal=diagonal)
+@pytest.mark.parametrize("each", [False, True])
+def test_the_torch_op_equals_the_reference_and_passes_opcheck(
+    diagonal: bool, flat: bool, each: bool
+) -> None:
+    given = inputs(diagonal=diagonal, each=each)
     expected = gated_lowrank(**given)
     if flat:
         given |= {k: given[k].reshape(-1, given[k].shape[-1]) for k in ("x", "base")}

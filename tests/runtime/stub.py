@@ -34,6 +34,7 @@ class StubEngine:
 
     name, kernels, loaded_mb, from_storage, gradients = "stub", "none", 0.0, 0, False
     grouped = False
+    mixes = True
 
     def __init__(self, bundle: Path, broken: bool = False) -> None:
         self.bundle = Bundle.open(bundle, check_hashes=False)

@@ -231,7 +231,7 @@ def test_the_public_names_are_pinned() -> None:
         "Adapter", "Budget", "Choice", "Conditions", "DataGate", "Device", "DeviceState", "Engine",
             "Evaluation", "Example", "FileKey", "Forgotten", "Gain",
         "Hyperparameters", "KeyProvider", "KeyringKey", "Labels", "LinuxDevice", "PassphraseKey",
-        "Personalizer", "Plan", "Privacy", "Progress", "Report", "Run", "Sampling", "Spent",
-            "Version", "read_examples",
+        "Personalizer", "Plan", "Privacy", "Progress", "Report", "Run", "Sampling", "SharedBase",
+        "Spent", "Version", "read_examples",
     }  # fmt: skip
     assert dsa_edge.__all__ == ["__version__", "export"]

@@ -6,7 +6,7 @@
 
 namespace dsa {
 
-constexpr int64_t kAbi = 2;        // raised whenever a struct or a function of the C interface changes
+constexpr int64_t kAbi = 3;        // raised whenever a struct or a function of the C interface changes
 constexpr int64_t kMaxRank = 512;  // scratch of a tile lies on the stack
 
 // One call. Axes: L lanes, B examples, T rows, N blocks, K chosen blocks, r rank. Row-major.
@@ -15,6 +15,7 @@ struct GatedLowrank {
   int64_t lanes, batch, length, n_in, n_out, rank, blocks, chosen;
   bool diagonal;          // core holds (L, N, r) numbers instead of (L, N, r, r)
   bool half;              // u and v are float16 instead of float32
+  bool each;              // every lane has a core for each example: (L · B, N, …), not (L, N, …)
   const float* x;         // (L, B, T, n_in)
   int64_t x_strides[3];   // of L, B, T
   const float* base;      // (L, B, T, n_out)

@@ -121,18 +121,18 @@ void multiply_up(const float* const* from, float* const* to, const float* mixed,
   if (o < n_out) up_last<F, kRows>(from, to, o, mixed, stride, u, n_out, rank, n_out - o);
 }
 
-// The trained part between the factors: a lane's core, transposed where that is worth a copy.
+// The trained part between the factors: a row's core, transposed where that is worth a copy.
 class Mixer {
  public:
   Mixer(const GatedLowrank& call, int64_t block) : call_(call), block_(block) {}
 
-  void mix(int64_t lane, float weight, const float* down, float* mixed) {
+  void mix(int64_t index, float weight, const float* down, float* mixed) {
     const int64_t rank = call_.rank;
     if (call_.diagonal) {
-      const float* diagonal = core(lane);
+      const float* diagonal = core(index);
       for (int64_t c = 0; c < rank; ++c) mixed[c] = weight * diagonal[c] * down[c];
     } else if (rank <= kTransposedRank) {
-      transpose(lane);
+      transpose(index);
       for (int64_t c = 0; c < rank; c += kCols) {
         Vec sum[kVectors];
         for (Vec& each : sum) each = Vec::all(0);
@@ -146,22 +146,22 @@ class Mixer {
     } else {
       for (int64_t c = 0; c < rank; ++c) {
         float sum = 0;
-        for (int64_t d = 0; d < rank; ++d) sum += core(lane)[c * rank + d] * down[d];
+        for (int64_t d = 0; d < rank; ++d) sum += core(index)[c * rank + d] * down[d];
         mixed[c] = weight * sum;
       }
     }
   }
 
  private:
-  const float* core(int64_t lane) const {
+  const float* core(int64_t index) const {
     const int64_t size = call_.diagonal ? call_.rank : call_.rank * call_.rank;
-    return call_.core + (lane * call_.blocks + block_) * size;
+    return call_.core + (index * call_.blocks + block_) * size;
   }
 
-  void transpose(int64_t lane) {  // rows come lane by lane, so one copy serves several
-    if (lane == lane_) return;
-    lane_ = lane;
-    const float* from = core(lane);
+  void transpose(int64_t index) {  // rows come core by core, so one copy serves several
+    if (index == copied_) return;
+    copied_ = index;
+    const float* from = core(index);
     const int64_t rank = call_.rank;
     const int64_t padded = (rank + kCols - 1) / kCols * kCols;
     for (int64_t d = 0; d < rank; ++d)
@@ -170,7 +170,7 @@ class Mixer {
   }
 
   const GatedLowrank& call_;
-  int64_t block_, lane_ = -1;
+  int64_t block_, copied_ = -1;
   float transposed_[kTransposedRank * kTransposedRank];  // rows as wide as whole tiles
 };
 
@@ -182,7 +182,7 @@ void tile(const GatedLowrank& call, const Rows& rows, int64_t first, Mixer& mixe
   const int64_t stride = (call.rank + kCols - 1) / kCols * kCols;
   multiply_down<F, kRows>(rows.x + first, v, call.n_in, call.rank, stride, down);
   for (int m = 0; m < kRows; ++m)
-    mixer.mix(rows.lane[first + m], rows.weight[first + m], down + m * stride, mixed + m * stride);
+    mixer.mix(rows.core[first + m], rows.weight[first + m], down + m * stride, mixed + m * stride);
   multiply_up<F, kRows>(rows.from + first, rows.to + first, mixed, stride, u, call.n_out,
                         call.rank);
 }

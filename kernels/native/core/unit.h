@@ -15,13 +15,13 @@ using Half = uint16_t;  // float16 as stored
 constexpr int64_t kUnitRows = 96;  // at most; their pointers lie on the stack
 constexpr int64_t kUnits = 16;     // enough for the cores of a phone, where there are rows for them
 
-// Rows that one block acts on: where each is read, what it is added to, its lane and route weight.
+// Rows that one block acts on: where each is read, what it is added to, its core and route weight.
 struct Rows {
   int64_t count = 0;
   const float* x[kUnitRows];
   const float* from[kUnitRows];
   float* to[kUnitRows];
-  int64_t lane[kUnitRows];
+  int64_t core[kUnitRows];  // its lane, or where each example has its own, lane · B + example
   float weight[kUnitRows];
 };
 
@@ -65,7 +65,7 @@ class Unit {
       rows.x[rows.count] = at(call_.x, call_.x_strides, row);
       rows.from[rows.count] = earlier ? to(row) : from(row);
       rows.to[rows.count] = to(row);
-      rows.lane[rows.count] = row / per_lane_;
+      rows.core[rows.count] = row / (call_.each ? call_.length : per_lane_);
       rows.weight[rows.count++] = weight;
     }
     return rows;

@@ -12,6 +12,7 @@ namespace {
 struct Case {
   int64_t lanes, batch, length, n_in, n_out, rank, blocks, chosen;
   bool diagonal;
+  bool each = false;
 };
 
 // What the header's formula says, one row and one number at a time, in double precision.
@@ -32,7 +33,8 @@ std::vector<double> expected(const dsa::GatedLowrank& c, const float* u, const f
               down[d] += static_cast<double>(x[n]) * v[(i * c.n_in + n) * c.rank + d];
           for (int64_t r = 0; r < c.rank; ++r)
             for (int64_t d = 0; d < c.rank; ++d) {
-              const int64_t at = (l * c.blocks + i) * c.rank + r;
+              const int64_t core = c.each ? l * c.batch + b : l;
+              const int64_t at = (core * c.blocks + i) * c.rank + r;
               const double weight = c.diagonal ? (r == d ? c.core[at] : 0.0)
                                                : static_cast<double>(c.core[at * c.rank + d]);
               mixed[r] += weight * down[d];
@@ -52,7 +54,8 @@ int run(const Case& shape, dsa::Isa isa, const char* name) {
   const int64_t rows = shape.lanes * shape.batch * shape.length;
   const std::vector<float> x = randoms(rows * shape.n_in), base = randoms(rows * shape.n_out);
   const int64_t size = shape.diagonal ? shape.rank : shape.rank * shape.rank;
-  const std::vector<float> core = randoms(shape.lanes * shape.blocks * size);
+  const std::vector<float> core = randoms(
+      shape.lanes * (shape.each ? shape.batch : 1) * shape.blocks * size);
   const std::vector<float> u = randoms(shape.blocks * shape.rank * shape.n_out);
   const std::vector<float> v = randoms(shape.blocks * shape.n_in * shape.rank);
   std::vector<int64_t> route(shape.batch * shape.chosen);
@@ -66,6 +69,7 @@ int run(const Case& shape, dsa::Isa isa, const char* name) {
   call.lanes = shape.lanes, call.batch = shape.batch, call.length = shape.length;
   call.n_in = shape.n_in, call.n_out = shape.n_out, call.rank = shape.rank;
   call.blocks = shape.blocks, call.chosen = shape.chosen, call.diagonal = shape.diagonal;
+  call.each = shape.each;
   const int64_t strides[3] = {shape.batch * shape.length, shape.length, 1};
   for (int axis = 0; axis < 3; ++axis) {
     call.x_strides[axis] = strides[axis] * shape.n_in;
@@ -103,6 +107,8 @@ int main() {
       {2, 3, 4, 32, 48, 16, 3, 2, true},  {1, 60, 2, 16, 16, 4, 2, 1, false},
       {2, 2, 2, 16, 16, 8, 1, 0, false},  {0, 2, 2, 16, 16, 8, 1, 1, false},
       {5, 1, 0, 16, 16, 8, 1, 1, false},  {1, 2, 3, 31, 15, 33, 5, 3, true},
+      {1, 40, 1, 64, 48, 16, 1, 1, false, true}, {2, 5, 3, 33, 47, 16, 4, 2, false, true},
+      {2, 3, 2, 17, 19, 70, 2, 1, false, true},  {1, 7, 2, 32, 48, 16, 3, 2, true, true},
   };
   return run_all(cases, run);
 }
