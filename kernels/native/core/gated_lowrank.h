@@ -6,7 +6,7 @@
 
 namespace dsa {
 
-constexpr int64_t kAbi = 3;        // raised whenever a struct or a function of the C interface changes
+constexpr int64_t kAbi = 4;        // raised whenever a struct or a function of the C interface changes
 constexpr int64_t kMaxRank = 512;  // scratch of a tile lies on the stack
 
 // One call. Axes: L lanes, B examples, T rows, N blocks, K chosen blocks, r rank. Row-major.
