@@ -17,6 +17,9 @@ B examples, X shared prefix, P prompt, R response, T new tokens, D width, V voca
                       → hidden (1, P, D), keys and values (layers, 1, kv, P, d), by shifted
                       sparse attention; a group that is long enough makes it full
 
+Where the adapter has several blocks, probe, choose, decode and the pulls take the route last, index
+and weight (B, K) of the blocks that serve each example.
+
     pull_losses    as probe, and pull (L, B) → gradient (L, n) of Σ_b pull · losses
     pull_choices   as choose, and pull (L, B, C) → gradient (L, n) of Σ_bc pull · log_probs
 
@@ -141,9 +144,11 @@ class Chains(Generic[T]):
         adapter: T,
         targets: T,
         weights: T,
+        *route: T,
     ) -> dict[str, T]:
         """Loss of every lane on every example."""
-        x = self._adapted(hidden, lengths, adapter, prefix_keys, prefix_values, keys, values)
+        caches = prefix_keys, prefix_values, keys, values
+        x = self._adapted(hidden, lengths, adapter, route, *caches)
         return {"losses": self.caller.call("loss_head", None, x, targets, weights)[0]}
 
     def choose(
@@ -156,9 +161,11 @@ class Chains(Generic[T]):
         lengths: T,
         adapter: T,
         candidates: T,
+        *route: T,
     ) -> dict[str, T]:
         """Log-probabilities of the candidates at the last position."""
-        x = self._adapted(hidden, lengths, adapter, prefix_keys, prefix_values, keys, values)
+        caches = prefix_keys, prefix_values, keys, values
+        x = self._adapted(hidden, lengths, adapter, route, *caches)
         return {"log_probs": self.caller.call("choice_head", None, x, candidates)[0]}
 
     def pull_losses(
@@ -173,11 +180,12 @@ class Chains(Generic[T]):
         targets: T,
         weights: T,
         pull: T,
+        *route: T,
     ) -> dict[str, T]:
         """The gradient of the losses' weighted sum."""
         caches = prefix_keys, prefix_values, keys, values
         given = targets, weights, pull
-        return self._gradient("loss_back", hidden, lengths, adapter, caches, given)
+        return self._gradient("loss_back", hidden, lengths, adapter, route, caches, given)
 
     def pull_choices(
         self,
@@ -190,10 +198,12 @@ class Chains(Generic[T]):
         adapter: T,
         candidates: T,
         pull: T,
+        *route: T,
     ) -> dict[str, T]:
         """The gradient of the candidates' weighted log-probabilities."""
         caches = prefix_keys, prefix_values, keys, values
-        return self._gradient("choice_back", hidden, lengths, adapter, caches, (candidates, pull))
+        given = candidates, pull
+        return self._gradient("choice_back", hidden, lengths, adapter, route, caches, given)
 
     def decode(
         self,
@@ -204,6 +214,7 @@ class Chains(Generic[T]):
         values: T,
         lengths: T,
         adapter: T,
+        *route: T,
     ) -> dict[str, T]:
         """Next-token logits after T new tokens on top of a cache of all layers."""
         call = self.caller.call
@@ -216,7 +227,8 @@ class Chains(Generic[T]):
             if layer < self.split:
                 x, k, v = call("layer_cached", layer, *given)
             else:
-                x, k, v = call("layer_adapted", layer, *given, slots[layer - self.split])
+                own = slots[layer - self.split]
+                x, k, v = call("layer_adapted", layer, *given, own, *route)
             new_keys.append(k)
             new_values.append(v)
         logits, stack = call("token_head", None, x)[0], self.caller.stack
@@ -228,6 +240,7 @@ class Chains(Generic[T]):
         hidden: T,
         lengths: T,
         adapter: T,
+        route: tuple[T, ...],
         caches: tuple[T, ...],
         given: tuple[T, ...],
     ) -> dict[str, T]:
@@ -238,7 +251,7 @@ class Chains(Generic[T]):
         steps = []
         for index in range(depth):
             frame = self._frame(frames, self.split + index)
-            steps.append((x, *frame, *self._pick(index, x, *caches), slots[index]))
+            steps.append((x, *frame, *self._pick(index, x, *caches), slots[index], *route))
             x = call("layer_adapted", self.split + index, *steps[-1])[0]
         (back,) = call(head, None, x, *given)
         changes: list[T] = []
@@ -247,7 +260,7 @@ class Chains(Generic[T]):
             changes.insert(0, change)
         return {"gradient": self.caller.join(changes)}
 
-    def _adapted(self, hidden: T, lengths: T, adapter: T, *caches: T) -> T:
+    def _adapted(self, hidden: T, lengths: T, adapter: T, route: tuple[T, ...], *caches: T) -> T:
         """The adapted layers over the response rows; caches start at the split layer."""
         call, depth = self.caller.call, self.n_layers - self.split
         prefix_keys, _, keys, _ = caches
@@ -256,9 +269,10 @@ class Chains(Generic[T]):
         last = self.n_layers - 1
         for layer in range(self.split, last):
             index = layer - self.split
-            given = x, *self._frame(frames, layer), *self._pick(index, x, *caches), slots[index]
-            x = call("layer_adapted", layer, *given)[0]
-        frame, rest = self._frame(frames, last), (*self._pick(depth - 1, x, *caches), slots[-1])
+            given = x, *self._frame(frames, layer), *self._pick(index, x, *caches)
+            x = call("layer_adapted", layer, *given, slots[index], *route)[0]
+        frame = self._frame(frames, last)
+        rest = *self._pick(depth - 1, x, *caches), slots[-1], *route
         if self.invocation == 1:  # every row predicts a target
             return call("layer_adapted", last, x, *frame, *rest)[0]
         *asking, mask = call("asking", None, x, *frame)
