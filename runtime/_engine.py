@@ -13,8 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsa_edge.bundle import Bundle
+from dsa_edge.gate import Route
 
-__all__ = ["Context", "Decoded", "Engine", "Floats", "Halves", "Ints", "Prefilled", "Prefix"]
+__all__ = [
+    "Context", "Decoded", "Engine", "Floats", "Halves", "Ints", "Prefilled", "Prefix", "Route"
+]  # fmt: skip
 
 Floats = NDArray[np.float32]
 Halves = NDArray[np.float16]
@@ -36,10 +39,14 @@ class Prefilled:
 
 @dataclass(frozen=True)
 class Prefix:
-    """What all rows of a batch begin with: keys, values (layers, 1, kv, X, d); X may be 0."""
+    """What all rows of a batch begin with: keys, values (layers, 1, kv, X, d); X may be 0.
+
+    pooled: (D,) mean hidden state of its tokens at the split layer, where a gate will ask for it.
+    """
 
     keys: Halves
     values: Halves
+    pooled: Floats | None = None
 
     @property
     def length(self) -> int:
@@ -61,6 +68,7 @@ class Context:
 
     prefix: of the adapted layers; hidden: (B, R, D); keys, values: (A, B, kv, P, d);
     lengths: (B,) valid prompt tokens after the prefix.
+    route: blocks that serve each of them, where there are several; None leaves it to the engine.
     """
 
     prefix: Prefix
@@ -68,6 +76,7 @@ class Context:
     keys: Halves
     values: Halves
     lengths: Ints
+    route: Route | None = None
 
 
 @dataclass(frozen=True)
@@ -133,8 +142,12 @@ class Engine(Protocol):
         values: Halves,
         lengths: Ints,
         adapter: Floats,
+        route: Route | None = None,
     ) -> Decoded:
-        """Run tokens (B, T) on top of a cache (N, B, kv, P, d) of `lengths` valid tokens."""
+        """Run tokens (B, T) on top of a cache (N, B, kv, P, d) of `lengths` valid tokens.
+
+        route: blocks that serve them, where there are several; None takes the first.
+        """
         ...
 
     def release(self, *methods: str) -> None:

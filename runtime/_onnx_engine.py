@@ -11,7 +11,16 @@ import numpy as np
 from dsa_edge.bundle import Bundle
 from dsa_edge.errors import EngineError, MissingDependencyError
 from dsa_edge.kernels.library import STANDARD, instruction_set, library, library_path
-from dsa_edge.runtime._engine import Context, Decoded, Floats, Halves, Ints, Prefilled, Prefix
+from dsa_edge.runtime._engine import (
+    Context,
+    Decoded,
+    Floats,
+    Halves,
+    Ints,
+    Prefilled,
+    Prefix,
+    Route,
+)
 from dsa_edge.runtime._memory import release_freed
 
 if TYPE_CHECKING:
@@ -58,13 +67,13 @@ class OnnxEngine:
     def probe(self, context: Context, adapter: Floats, targets: Ints, weights: Floats) -> Floats:
         """See `Engine`."""
         feeds = {"adapter": adapter, "targets": targets, "weights": weights}
-        losses: Floats = self._run("probe", **feeds, **_cached(context))[0]
+        losses: Floats = self._run("probe", **feeds, **self._cached(context))[0]
         return losses
 
     def choose(self, context: Context, adapter: Floats, candidates: Ints) -> Floats:
         """See `Engine`."""
         feeds = {"adapter": adapter, "candidates": candidates}
-        log_probs: Floats = self._run("choose", **feeds, **_cached(context))[0]
+        log_probs: Floats = self._run("choose", **feeds, **self._cached(context))[0]
         return log_probs
 
     def pull_losses(
@@ -82,7 +91,7 @@ class OnnxEngine:
         return self._gradient("pull_choices", context, feeds)
 
     def _gradient(self, method: str, context: Context, feeds: dict[str, Any]) -> Floats:
-        gradient: Floats = self._run(method, **feeds, **_cached(context))[0]
+        gradient: Floats = self._run(method, **feeds, **self._cached(context))[0]
         return gradient
 
     def decode(
@@ -93,10 +102,12 @@ class OnnxEngine:
         values: Halves,
         lengths: Ints,
         adapter: Floats,
+        route: Route | None = None,
     ) -> Decoded:
         """See `Engine`."""
         feeds = {"tokens": tokens, "keys": keys, "values": values, "lengths": lengths}
-        return Decoded(*self._run("decode", **feeds, **_named(prefix), adapter=adapter))
+        feeds |= {"adapter": adapter, **self._routed(route, len(tokens))}
+        return Decoded(*self._run("decode", **feeds, **_named(prefix)))
 
     def release(self, *methods: str) -> None:
         """See `Engine`."""
@@ -109,6 +120,20 @@ class OnnxEngine:
 
     def keep_within(self, mb: float | None) -> None:
         """See `Engine`. A graph is held whole."""
+
+    def _cached(self, context: Context) -> dict[str, Any]:
+        """A context under the names of the graphs' inputs."""
+        own = {name: getattr(context, name) for name in ("hidden", "keys", "values", "lengths")}
+        routed = self._routed(context.route, len(context.lengths))
+        return {**own, **_named(context.prefix), **routed}
+
+    def _routed(self, route: Route | None, batch: int) -> dict[str, Any]:
+        """A route under the names of the graphs' inputs, none where there is one block."""
+        spec = self.bundle.manifest.adapter
+        if spec.blocks == 1:
+            return {}
+        given = route or Route.first(batch, spec.active)
+        return {"route_index": given.index, "route_weight": given.weight}
 
     def _run(self, method: str, **feeds: Any) -> list[Any]:
         session = self._sessions.get(method) or self._load(method)
@@ -171,12 +196,6 @@ def run_options(runtime: Any) -> Any:
 
 def _named(prefix: Prefix) -> dict[str, Halves]:
     return {"prefix_keys": prefix.keys, "prefix_values": prefix.values}
-
-
-def _cached(context: Context) -> dict[str, Any]:
-    """A context under the names of the graphs' inputs."""
-    own = {name: getattr(context, name) for name in ("hidden", "keys", "values", "lengths")}
-    return {**own, **_named(context.prefix)}
 
 
 def _import() -> Any:
