@@ -29,17 +29,9 @@ from dsa_edge.exporters._reload import _BundleWeights
 from dsa_edge.exporters.decoder import Decoder, Embedding, Linear, build_decoder
 from dsa_edge.exporters.methods import Chains
 from dsa_edge.exporters.model import AdaptedModel, TorchCaller
+from dsa_edge.gate import Route
 from dsa_edge.kernels import torch_adapter  # noqa: F401  registers the operators
-from dsa_edge.runtime._engine import (
-    Context,
-    Decoded,
-    Floats,
-    Halves,
-    Ints,
-    Prefilled,
-    Prefix,
-    Route,
-)
+from dsa_edge.runtime._engine import Context, Decoded, Floats, Halves, Ints, Prefilled, Prefix
 
 __all__ = ["ACTIVATIONS", "Replayed", "TorchEngine", "adapted", "dense_decoder"]
 
@@ -246,9 +238,8 @@ class TorchEngine:
     ) -> Decoded:  # fmt: skip
         with self.device:
             caches = prefix.keys, prefix.values, keys, values
-            given = self.tensors(
-                tokens, *caches, lengths, adapter, *self.routed(route, len(tokens))
-            )
+            routed = self.routed(route, len(tokens))
+            given = self.tensors(tokens, *caches, lengths, adapter, *routed)
             return Decoded(**_arrays(self._chains.decode(*given)))
 
     def release(self, *methods: str) -> None:

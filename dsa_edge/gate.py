@@ -12,7 +12,7 @@ alone. Equal scores go to the lower index, and every chosen block counts alike.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,8 +59,8 @@ class Gate:
     Raises UsageError for shapes that do not belong together, or numbers that are not finite.
     """
 
-    weight: Floats
-    bias: Floats
+    weight: Floats = field(repr=False)
+    bias: Floats = field(repr=False)
     served: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
