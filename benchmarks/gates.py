@@ -84,7 +84,7 @@ def run(name: str, arguments: Any) -> dict[str, Any]:
     blocks = 1 if name == "one block" else len(TASKS)
     with Personalizer.open(bundle_of(Path(arguments.folder), blocks)) as me:
         tasks = [load_task(task, me._tokenizer) for task in TASKS]
-        learn = [e for task in tasks for e in task.sample(arguments.train, 0)]
+        learn = [e for task in tasks for e in task.learn(0)[: arguments.train]]
         hyper = Hyperparameters(queries=arguments.queries, batch=24, epsilon=0.05, rate=0.01)
 
         def gate_of(pooled: Floats, count: int, seed: int) -> Gate:
