@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from stub import StubEngine, fixed_chunks
 
 from dsa_edge.adapter import Adapter, AdapterSpec
-from dsa_edge.bundle import Bundle
-from dsa_edge.errors import AdapterError, PrivacyError
+from dsa_edge.bundle import Bundle, hash_file
+from dsa_edge.errors import AdapterError, PrivacyError, VerifyError
+from dsa_edge.exporters import verify
 from dsa_edge.gate import Gate, Route
+from dsa_edge.manifest import FileEntry, Manifest
 from dsa_edge.runtime import Budget, Example, Personalizer, Privacy
 from dsa_edge.runtime._cache import PromptCache
 from dsa_edge.runtime._encode import Item
@@ -251,3 +255,26 @@ def test_a_prompt_has_the_same_route_alone_and_behind_a_shared_beginning(
     scale = np.abs(alone).mean()
     np.testing.assert_allclose(together.pooled, alone, atol=0.01 * scale, rtol=0.01)
     assert np.abs(alone[0] - alone[1]).mean() > 0.1 * scale
+
+
+@pytest.mark.parametrize(
+    ("method", "stage"), [("probe", "probe"), ("choose", "choose"), ("decode", "logits")]
+)
+def test_verify_finds_a_graph_that_does_not_follow_its_route(
+    gated: Path, tmp_path: Path, method: str, stage: str
+) -> None:
+    bundle = Path(shutil.copytree(gated, tmp_path / "copy.dsa"))
+    path = bundle / "onnx" / f"{method}.onnx"
+    model = onnx.load(path, load_external_data=False)
+    for node in model.graph.node:
+        node.input[:] = ["nowhere" if name == "route_index" else name for name in node.input]
+    zero = onnx.numpy_helper.from_array(np.array(0), "zero")
+    model.graph.initializer.append(zero)
+    first = onnx.helper.make_node("Mul", ["route_index", "zero"], ["nowhere"])
+    model.graph.node.insert(0, first)
+    path.write_bytes(model.SerializeToString())
+    manifest = Manifest.read(bundle / "manifest.json")
+    manifest.files[f"onnx/{method}.onnx"] = FileEntry(hash_file(path), path.stat().st_size)
+    manifest.write(bundle / "manifest.json")
+    with pytest.raises(VerifyError, match=f"stage '{stage}'"):
+        verify(bundle)
