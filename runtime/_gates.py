@@ -1,14 +1,15 @@
 """Gates that need no training: prompts that are alike share blocks.
 
-Findings: with three tasks mixed, clusters of the prompts' hidden states matched the tasks for 1,151
-of 1,152 prompts, and served them as well as the true tasks did. The clusters are found by k-means
-(Lloyd 1982, seeded as by Arthur and Vassilvitskii 2007) in the prompts' principal directions:
+Clusters of the prompts' hidden states are found by spherical k-means (Dhillon and Modha 2001, with
+the seeds of Arthur and Vassilvitskii 2007) in the prompts' principal directions V:
 
-    z = P (pooled − μ) / σ      score_i = −‖z − c_i‖² + ‖z‖² = 2 c_i · z − ‖c_i‖²
+    z = V (pooled − μ) / σ      score_i = c_i · z,  ‖c_i‖ = 1
 
-which is linear in the pooled states, as a gate's scores are. Each number is divided by its own
-deviation, for a few of a language model's are hundreds of times the others; and among hundreds of
-directions of noise, a cluster of a single odd prompt would look better than any.
+Of which blocks score best, the length of z says nothing, so the scores are linear in the pooled
+states. Three things that were measured on a language model's states (reviews, news and mails;
+`docs/decisions.md`): a few numbers are hundreds of times the others, so each is divided by its own
+deviation; means of short prompts vary more than those of long ones, so directions count and
+distances do not; and in all directions a cluster of one odd prompt looks better than half a task.
 """
 
 from __future__ import annotations
@@ -36,51 +37,48 @@ def clustered(pooled: Floats, blocks: int, seed: int) -> Gate:
     states = pooled.astype(np.float64)
     mean, spread = states.mean(0), states.std(0)
     scale = np.where(spread > 1e-6 * spread.max(), 1 / np.where(spread > 0, spread, 1), 0)
-    standard = (states - mean) * scale
-    directions = np.linalg.svd(standard, full_matrices=False)[2][:DIRECTIONS]  # (p, D)
-    centres = _k_means(standard @ directions.T, blocks, np.random.default_rng(seed))
-    weight = 2 * centres @ directions * scale
-    bias = -(centres**2).sum(1) - weight @ mean
+    units = _unit((states - mean) * scale)
+    directions = np.linalg.svd(units, full_matrices=False)[2][:DIRECTIONS]  # (p, D)
+    points = _unit(units @ directions.T)
+    weight = _k_means(points, blocks, np.random.default_rng(seed)) @ directions * scale
+    bias = -(weight @ mean)
     return Gate(weight.astype(np.float32), bias.astype(np.float32))
 
 
 def _k_means(points: Doubles, clusters: int, random: np.random.Generator) -> Doubles:
-    """Centres (N, p) of points (E, p), those of the largest clusters first."""
+    """Unit centres (N, p) of unit points (E, p), those of the largest clusters first."""
     found = [_lloyd(points, _spread_out(points, clusters, random)) for _ in range(STARTS)]
-    costs = [_distances(points, centres).min(1).sum() for centres in found]
-    centres = found[int(np.argmin(costs))]
-    sizes = np.bincount(_distances(points, centres).argmin(1), minlength=clusters)
+    centres = found[int(np.argmax([(points @ each.T).max(1).sum() for each in found]))]
+    sizes = np.bincount((points @ centres.T).argmax(1), minlength=clusters)
     return centres[np.argsort(-sizes, kind="stable")]
 
 
 def _spread_out(points: Doubles, clusters: int, random: np.random.Generator) -> Doubles:
-    """First centres: points drawn by their squared distance from those drawn before."""
+    """First centres: points drawn by their distance from those drawn before."""
     centres = points[random.integers(len(points))][None]
     while len(centres) < clusters:
-        away = _distances(points, centres).min(1)
+        away = np.maximum(0, 1 - (points @ centres.T).max(1))
         share = away / away.sum() if away.sum() > 0 else None  # all the same: any of them
         centres = np.concatenate([centres, points[random.choice(len(points), 1, p=share)]])
     return centres
 
 
 def _lloyd(points: Doubles, centres: Doubles) -> Doubles:
-    """Move each centre to the mean of the points nearest to it, until none moves."""
+    """Turn each centre to the mean of the points nearest to it, until none turns."""
     for _ in range(ROUNDS):
-        nearest = _distances(points, centres).argmin(1)
-        moved = np.stack([_mean(points[nearest == i], old) for i, old in enumerate(centres)])
-        if np.array_equal(moved, centres):
+        nearest = (points @ centres.T).argmax(1)
+        sums = [points[nearest == i].sum(0) for i in range(len(centres))]
+        turned = np.where(np.any(sums, 1, keepdims=True), _unit(np.stack(sums)), centres)
+        if np.array_equal(turned, centres):
             break
-        centres = moved
+        centres = turned
     return centres
 
 
-def _mean(points: Doubles, old: Doubles) -> Doubles:
-    return np.asarray(points.mean(0)) if len(points) else old
-
-
-def _distances(points: Doubles, centres: Doubles) -> Doubles:
-    """Squared distances (E, N)."""
-    return np.asarray(((points[:, None] - centres) ** 2).sum(-1))
+def _unit(rows: Doubles) -> Doubles:
+    """Rows of length 1; those of zeros stay."""
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(rows / np.where(length > 0, length, 1))
 
 
 def alike(prompts: list[Ints]) -> Ints:
