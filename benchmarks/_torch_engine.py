@@ -29,6 +29,7 @@ from dsa_edge.exporters._reload import _BundleWeights
 from dsa_edge.exporters.decoder import Decoder, Embedding, Linear, build_decoder
 from dsa_edge.exporters.methods import Chains
 from dsa_edge.exporters.model import AdaptedModel, TorchCaller
+from dsa_edge.gate import Route
 from dsa_edge.kernels import torch_adapter  # noqa: F401  registers the operators
 from dsa_edge.runtime._engine import Context, Decoded, Floats, Halves, Ints, Prefilled, Prefix
 
@@ -211,33 +212,36 @@ class TorchEngine:
 
     @torch.inference_mode()
     def probe(self, context: Context, adapter: Floats, targets: Ints, weights: Floats) -> Floats:
-        given = self.tensors(adapter, *_wide(context, targets, weights))
+        given = self.tensors(adapter, *_wide(context, targets, weights), *self.routes(context))
         return _array(self._losses(*self.context(context), *given))
 
     @torch.inference_mode()
     def choose(self, context: Context, adapter: Floats, candidates: Ints) -> Floats:
-        given = self.tensors(adapter, candidates)
+        given = self.tensors(adapter, candidates, *self.routes(context))
         return _array(self._log_probs(*self.context(context), *given))
 
     def pull_losses(
         self, context: Context, adapter: Floats, targets: Ints, weights: Floats, pull: Floats
     ) -> Floats:
-        given = self.tensors(adapter, *_wide(context, targets, weights), pull)
+        wide = _wide(context, targets, weights)
+        given = self.tensors(adapter, *wide, *self.routes(context), pull)
         return _array(self._pulled[self.losses](*self.context(context), *given))
 
     def pull_choices(
         self, context: Context, adapter: Floats, candidates: Ints, pull: Floats
     ) -> Floats:
-        given = self.tensors(adapter, candidates, pull)
+        given = self.tensors(adapter, candidates, *self.routes(context), pull)
         return _array(self._pulled[self.log_probs](*self.context(context), *given))
 
     @torch.inference_mode()
     def decode(
         self, tokens: Ints, prefix: Prefix, keys: Halves, values: Halves, lengths: Ints,
-        adapter: Floats,
+        adapter: Floats, route: Route | None = None,
     ) -> Decoded:  # fmt: skip
         with self.device:
-            given = self.tensors(tokens, prefix.keys, prefix.values, keys, values, lengths, adapter)
+            caches = prefix.keys, prefix.values, keys, values
+            routed = self.routed(route, len(tokens))
+            given = self.tensors(tokens, *caches, lengths, adapter, *routed)
             return Decoded(**_arrays(self._chains.decode(*given)))
 
     def release(self, *methods: str) -> None:
@@ -259,6 +263,18 @@ class TorchEngine:
             *context, adapter, candidates = given
             given = *context, adapter[:, 0], adapter, candidates
             return self._chains.choose(*given)["log_probs"]
+
+    def routes(self, context: Context) -> tuple[Any, ...]:
+        """A context's routes as the methods take them, none where there is one block."""
+        return self.routed(context.route, len(context.lengths))
+
+    def routed(self, route: Route | None, batch: int) -> tuple[Any, ...]:
+        """Index and weight (B, K) of each example's blocks."""
+        spec = self.model.adapter
+        if spec.blocks == 1:
+            return ()
+        given = route or Route.first(batch, spec.active)
+        return given.index, given.weight
 
     def context(self, context: Context) -> list[Tensor]:
         """A batch of cached prompts as `probe` and `choose` take it."""

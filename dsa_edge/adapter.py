@@ -1,27 +1,24 @@
-"""The adapter: what is trained, how it is laid out, and its file.
+"""The adapter: what was learned, and its file.
 
-An adapter is one flat float32 vector. Every trained part is a *slot*, a named range of it, in
-canonical order: layer by layer from the split layer up, and within a layer as it computes, q k v o
-gate up down. `kinds.py` has what each kind trains.
-Files are safetensors with the tensor `adapter` (n,) and the hash of the bundle they belong to.
+An adapter is one flat float32 vector; `layout.py` has what it consists of. Files are safetensors
+with the tensor `adapter` (n,), the gate of several blocks if there are such, and the hash of the
+bundle they belong to.
 """
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
-import math
-import os
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dsa_edge.atomic import write_atomic
 from dsa_edge.errors import AdapterError, UsageError
-from dsa_edge.kinds import KINDS, POINTS, Geometry
+from dsa_edge.gate import Gate, check_gate
+from dsa_edge.layout import GATES, AdapterSpec, Slot, make_slots
 from dsa_edge.pruned import Pruned, differs, told
 
 if TYPE_CHECKING:
@@ -43,108 +40,20 @@ __all__ = [
 
 FORMAT = "dsa-edge adapter 1"
 MAX_BYTES = 1 << 20  # of an adapter file beyond its numbers
-
-
-@dataclass(frozen=True)
-class AdapterSpec:
-    """What carries the adapter and where it acts.
-
-    kind: one of `KINDS`. rank: its size at a point, as each kind counts it: singular directions,
-        columns, width; 0 takes the kind's own. targets: points that carry a block, in any order;
-        none takes the kind's own.
-    split: first adapted layer as a share of the depth, 0 ≤ split < 1 (0.5: the upper half).
-    invocation: last prompt tokens on which the adapter already acts, ≥ 1.
-    """
-
-    kind: str = "core"
-    rank: int = 0
-    targets: tuple[str, ...] = ()
-    split: float = 0.5
-    invocation: int = 1
-
-    def __post_init__(self) -> None:
-        """Fill in what the kind decides, and refuse what no graph can express."""
-        if self.kind not in KINDS:
-            raise UsageError(
-                f"adapter kind {self.kind!r} is unknown: use one of {', '.join(KINDS)}."
-            )
-        kind = KINDS[self.kind]
-        object.__setattr__(self, "rank", self.rank or kind.rank)
-        object.__setattr__(self, "targets", self.targets or kind.default)
-        unknown = [t for t in self.targets if t not in kind.points]
-        if unknown or len(set(self.targets)) != len(self.targets):
-            raise UsageError(
-                f"adapter targets {list(self.targets)} must be distinct, and for {self.kind} be "
-                f"out of {', '.join(kind.points)}: correct --targets."
-            )
-        if not 0 <= self.split < 1:
-            raise UsageError(
-                f"split is {self.split}, expected 0 ≤ split < 1 (a share of the depth)."
-            )
-        if self.rank < 1 or self.invocation < 1:
-            raise UsageError(
-                f"rank is {self.rank} and invocation {self.invocation}, expected at least 1 each."
-            )
-
-    def split_layer(self, n_layers: int) -> int:
-        """Index of the first adapted layer."""
-        return min(math.floor(self.split * n_layers), n_layers - 1)
-
-    @property
-    def points(self) -> tuple[str, ...]:
-        """The targets in canonical order."""
-        return tuple(point for point in POINTS if point in self.targets)
-
-    def parts(self, geometry: Geometry, point: str) -> dict[str, tuple[int, ...]]:
-        """Shapes of what is trained at a point, by name."""
-        return KINDS[self.kind].parts(*geometry.shape(point), self.rank)
-
-    def check(self, geometry: Geometry) -> None:
-        """Refuse a rank that some target of a model is too small for; raises UsageError."""
-        for point in self.points:
-            why = KINDS[self.kind].limit(*geometry.shape(point), self.rank)
-            if why:
-                raise UsageError(
-                    f"rank is {self.rank} for {self.kind}, but {point} of this model {why}: change "
-                    "--rank."
-                )
-
-
-@dataclass(frozen=True)
-class Slot:
-    """A named range of the flat adapter: values [offset, offset + size) are `shape`."""
-
-    name: str  # "layers.15.q"
-    offset: int
-    shape: tuple[int, ...]
-
-    @property
-    def size(self) -> int:
-        """Numbers in this slot."""
-        return math.prod(self.shape)
-
-
-def make_slots(spec: AdapterSpec, geometry: Geometry) -> tuple[Slot, ...]:
-    """All slots in canonical order."""
-    slots, offset = [], 0
-    for layer in range(spec.split_layer(geometry.n_layers), geometry.n_layers):
-        for point in spec.points:
-            for part, shape in spec.parts(geometry, point).items():
-                name = f"layers.{layer}.{point}" + (f".{part}" if part else "")
-                slots.append(Slot(name, offset, shape))
-                offset += slots[-1].size
-    return tuple(slots)
+TENSORS = ("adapter", "gate")
 
 
 @dataclass(frozen=True)
 class Adapter:
-    """What was learned: the flat vector (n,), and label biases, choice → nats.
+    """What was learned: the flat vector (n,), label biases, choice → nats, and the gate.
 
     labels: added to the choices' log-probabilities where these choices are chosen among.
+    gate: of several blocks; None where there is one, or none was made yet.
     """
 
     vector: NDArray[np.float32]
     labels: dict[str, float] = field(default_factory=dict)
+    gate: Gate | None = None
 
     def bias(self, choices: Sequence[str]) -> NDArray[np.float32]:
         """The biases (K,) of these choices; zeros unless all of them are known."""
@@ -166,30 +75,36 @@ def save_adapter(
     metadata = {
         "format": FORMAT,
         "bundle": identity,
-        "spec": json.dumps(asdict(spec)),
+        "spec": json.dumps(spec.to_dict()),
         "labels": json.dumps(adapter.labels),
         **({"base": told(pruned)} if pruned else {}),
     }
-    vector = np.ascontiguousarray(adapter.vector, dtype=np.float32)
-    metadata["checksum"] = _checksum(metadata, vector)
-    write_atomic(Path(path), save({"adapter": vector}, metadata))
+    tensors = {"adapter": np.ascontiguousarray(adapter.vector, dtype=np.float32)}
+    if adapter.gate is not None:
+        tensors["gate"] = adapter.gate.table
+        metadata["served"] = json.dumps(adapter.gate.served)
+    metadata["checksum"] = _checksum(metadata, tensors)
+    write_atomic(Path(path), save(tensors, metadata))
 
 
 def load_adapter(
-    path: str | Path, identity: str, size: int, pruned: Pruned | None = None
-) -> Adapter:
+    path: str | Path, identity: str, size: int, pruned: Pruned | None = None,
+    gate: tuple[int, int] | None = None,
+) -> Adapter:  # fmt: skip
     """Read an adapter of `size` numbers that belongs to the bundle of that identity.
 
-    pruned: what was left out of the bundle's base.
+    pruned: what was left out of the bundle's base. gate: (N, D) of a gate, for several blocks.
 
     Raises AdapterError when the file is missing or damaged, or belongs to another bundle.
     """
     file = Path(path)
     if not file.is_file():
         raise AdapterError(f"no adapter file {file}: give one that `save_adapter` wrote.")
-    if file.stat().st_size > MAX_BYTES + 4 * size:
+    numbers = size + (gate[0] * (gate[1] + 1) if gate else 0)
+    if file.stat().st_size > MAX_BYTES + 4 * numbers:
         raise AdapterError(f"{file} is too large for an adapter of {size} numbers: wrong file?")
-    metadata, vector = _read(file)
+    metadata, tensors = _read(file)
+    vector = tensors.get("adapter")
     if metadata.get("format") != FORMAT or vector is None:
         raise AdapterError(
             f"{file} is not an adapter of dsa-edge: give one that `save_adapter` wrote."
@@ -208,7 +123,9 @@ def load_adapter(
             f"{file} holds {vector.dtype} {vector.shape}, expected {size} finite float32 numbers: "
             "the file is damaged; save the adapter again."
         )
-    return Adapter(vector, _labels(file, metadata.get("labels", "{}")))
+    made = _gate(file, tensors.get("gate"), metadata.get("served", "[]"))
+    check_gate(made, gate, bool(vector.any()), str(file))
+    return Adapter(vector, _labels(file, metadata.get("labels", "{}")), made)
 
 
 def compatibility(
@@ -223,6 +140,7 @@ def compatibility(
         reasons.append(f"it {why}")
     theirs, ours = info["spec"], json.loads(json.dumps(asdict(spec)))
     if isinstance(theirs, dict):
+        theirs = {**dict.fromkeys(GATES, 1), **theirs}  # which only gated ones tell
         for name, value in ours.items():
             if theirs.get(name) != value:
                 reasons.append(f"{name} is {theirs.get(name)}, this bundle's is {value}")
@@ -250,6 +168,20 @@ def _labels(file: Path, text: str) -> dict[str, float]:
         ) from error
 
 
+def _gate(file: Path, table: NDArray[Any] | None, served: str) -> Gate | None:
+    """The gate of a file, None where it has none."""
+    if table is None:
+        return None
+    try:
+        if table.ndim != 2 or table.dtype != np.float32:
+            raise ValueError(f"it is {table.dtype} {table.shape}")
+        return Gate.read(table, json.loads(served))
+    except (ValueError, TypeError, OverflowError, RecursionError, UsageError) as error:
+        raise AdapterError(
+            f"{file} has an unreadable gate ({error}): save the adapter again."
+        ) from error
+
+
 def _spec(file: Path, text: str) -> object:
     try:
         return json.loads(text)
@@ -264,12 +196,14 @@ def read_adapter_info(path: str | Path) -> dict[str, object]:
 
     Raises AdapterError when it is not one of ours.
     """
-    metadata, vector = _read(Path(path))
+    metadata, tensors = _read(Path(path))
+    vector = tensors.get("adapter")
     if metadata.get("format") != FORMAT or vector is None:
         raise AdapterError(
             f"{path} is not an adapter of dsa-edge: give one that `save_adapter` wrote."
         )
     norm = float(np.sqrt((vector.astype(np.float64) ** 2).sum()))
+    gate = _gate(Path(path), tensors.get("gate"), metadata.get("served", "[]"))
     return {
         "format": FORMAT,
         "bundle": metadata.get("bundle"),
@@ -278,58 +212,18 @@ def read_adapter_info(path: str | Path) -> dict[str, object]:
         "norm": norm,
         "labels": _labels(Path(path), metadata.get("labels", "{}")),
         "base": metadata.get("base"),
+        **({"gate": list(gate.weight.shape), "served": list(gate.served)} if gate else {}),
     }
 
 
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file so that a crash or a full disk leaves the old one in place.
-
-    What a crash left of an earlier write to the same place goes with it.
-    Raises AdapterError naming the file when it cannot be written.
-    """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise AdapterError(
-            f"cannot write {path} ({error.strerror}): free some space or choose another place; "
-            "the old file is untouched."
-        ) from error
-    with suppress(OSError):
-        _clean(path)
-
-
-def _clean(path: Path) -> None:
-    """Remove what programs that are gone left of their writes to a place."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
-        number = left.name.split(".")[-2]
-        if number.isdecimal() and not _runs(int(number)):
-            left.unlink(missing_ok=True)
-
-
-def _runs(process: int) -> bool:
-    """Whether a process runs, for all that is known."""
-    if os.name == "posix":  # elsewhere, to ask would end it
-        try:
-            os.kill(process, 0)
-        except (ProcessLookupError, OverflowError):
-            return False
-        except PermissionError:  # another user's
-            pass
-    return True
-
-
-def _read(file: Path) -> tuple[dict[str, str], NDArray[np.float32] | None]:
+def _read(file: Path) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
+    """What a file says, and those of its tensors that are ours."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(file, framework="numpy") as opened:
-            vector = opened.get_tensor("adapter") if "adapter" in opened.keys() else None  # noqa: SIM118
+            there = [name for name in TENSORS if name in opened.keys()]  # noqa: SIM118
+            tensors = {name: opened.get_tensor(name) for name in there}
             metadata = opened.metadata() or {}
     # numpy has no bfloat16 and no float8: TypeError, AttributeError
     except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
@@ -337,12 +231,13 @@ def _read(file: Path) -> tuple[dict[str, str], NDArray[np.float32] | None]:
             f"{file} cannot be read as safetensors ({error}): save the adapter again."
         ) from error
     told = metadata.get("checksum")  # files from before there was one have none
-    if vector is not None and told is not None and told != _checksum(metadata, vector):
+    if "adapter" in tensors and told is not None and told != _checksum(metadata, tensors):
         raise AdapterError(f"{file} was damaged after it was saved: save the adapter again.")
-    return metadata, vector
+    return metadata, tensors
 
 
-def _checksum(metadata: dict[str, str], vector: NDArray[np.float32]) -> str:
+def _checksum(metadata: dict[str, str], tensors: dict[str, NDArray[Any]]) -> str:
     """Over the numbers and all that is said of them, in hex."""
     said = {name: text for name, text in metadata.items() if name != "checksum"}
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode() + vector.tobytes()).hexdigest()
+    content = b"".join(tensors[name].tobytes() for name in TENSORS if name in tensors)
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode() + content).hexdigest()

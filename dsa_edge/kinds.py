@@ -59,6 +59,7 @@ class Kind:
     parts: of (n_out, n_in, rank), the trained tensors at a point, by name; a single one has none.
     limit: of the same, why a rank does not fit there, or None.
     points: where it may act. default: where it does unless told. rank: unless told.
+    gated: whether its op routes, so that a target may have several blocks.
     """
 
     parts: Callable[[int, int, int], Parts]
@@ -66,6 +67,7 @@ class Kind:
     points: tuple[str, ...] = TARGETS
     default: tuple[str, ...] = TARGETS
     rank: int = 16
+    gated: bool = False
 
 
 def _directions(n_out: int, n_in: int, rank: int) -> str | None:
@@ -100,8 +102,8 @@ _NETWORK = Kind(
     rank=4,
 )
 KINDS = {
-    "core": Kind(lambda n_out, n_in, r: {"": (r, r)}, _directions),
-    "diagonal": Kind(lambda n_out, n_in, r: {"": (r,)}, _directions, rank=64),
+    "core": Kind(lambda n_out, n_in, r: {"": (r, r)}, _directions, gated=True),
+    "diagonal": Kind(lambda n_out, n_in, r: {"": (r,)}, _directions, rank=64, gated=True),
     "lora": Kind(lambda n_out, n_in, r: {"a": (r, n_in), "b": (n_out, r)}, _directions, rank=8),
     "lora-frozen": Kind(lambda n_out, n_in, r: {"": (n_out, r)}, _directions, rank=8),
     "kron": Kind(

@@ -143,11 +143,23 @@ class Manifest:
         return sum(slot.size for slot in self.slots)
 
     @property
+    def gate_shape(self) -> tuple[int, int] | None:
+        """Blocks and width (N, D) of a gate; None where there is one block."""
+        blocks = self.adapter.blocks
+        return (blocks, int(self.decoder["width"])) if blocks > 1 else None
+
+    @property
+    def gate_size(self) -> int:
+        """Numbers in a gate; 0 where there is none."""
+        shape = self.gate_shape
+        return shape[0] * (shape[1] + 1) if shape else 0
+
+    @property
     def identity(self) -> str:
         """What adapters are bound to, as 64 hex digits."""
         calibrated = [self.quantized.key] if self.quantized else []
         weights = [self.base.sha256, self.base.quantization, *calibrated]
-        what = [weights, asdict(self.adapter), self.tokenizer.sha256, self.n_layers]
+        what = [weights, self.adapter.to_dict(), self.tokenizer.sha256, self.n_layers]
         what += [asdict(self.pruned)] if self.pruned else []
         if self.decoder.get("interpolated_from") is not None:
             what.append(self.decoder["max_positions"])  # another model, where positions are closer
@@ -156,6 +168,7 @@ class Manifest:
     def to_json(self) -> str:
         """The text of `manifest.json`; what only some bundles have, the others leave out."""
         content = {"schema": SCHEMA, "identity": self.identity, **asdict(self)}
+        content["adapter"] = self.adapter.to_dict()
         for name in [n for n in ("defaults", "pruned", "quantized") if not content[n]]:
             del content[name]
         content["slots"] = [[s.name, s.offset, list(s.shape)] for s in self.slots]

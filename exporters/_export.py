@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from dsa_edge.adapter import Adapter, AdapterSpec, save_adapter
 from dsa_edge.bundle import hash_file
 from dsa_edge.errors import MissingDependencyError, UsageError
+from dsa_edge.exporters._golden import GOLDEN_TOKENS, golden_tokens
 from dsa_edge.exporters._stages import Stages, put_in_place, staging
-from dsa_edge.exporters._verify import GOLDEN_TOKENS, Check, golden_tokens, verify
+from dsa_edge.exporters._verify import Check, verify
 from dsa_edge.exporters.adapters import BLOCKS
 from dsa_edge.exporters.checkpoint import Checkpoint, open_checkpoint, tokenizer_info
 from dsa_edge.exporters.decoder import build_decoder, with_context, with_group

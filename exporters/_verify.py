@@ -12,6 +12,9 @@
 | choose  | candidates' log-probabilities against the naive path          | 0.02 nats              |
 | adapter | a changed lane's scores change, and no other lane's           | > 1e-5 nats            |
 | golden  | tokens generated for the golden prompt                        | equal                  |
+| routes  | scores of the two lanes when the cores of blocks that serve   | > 1e-5 nats for those, |
+|         | an example change, and those of the others, where the bundle  | equal for the others   |
+|         | has several                                                   |                        |
 | grouped | keys and values by shifted sparse attention in parts, where   | 2 % of their std       |
 |         | the bundle has its graph, against torch on the whole prompt   |                        |
 
@@ -35,17 +38,22 @@ from torch import Tensor
 from dsa_edge.adapter import load_adapter
 from dsa_edge.bundle import Bundle
 from dsa_edge.errors import DsaEdgeError, VerifyError
+from dsa_edge.exporters._golden import golden_tokens
 from dsa_edge.exporters._reload import reload_model
+from dsa_edge.exporters.adapters import Route as TorchRoute
 from dsa_edge.exporters.methods import GROUPED, METHODS, Chains
 from dsa_edge.exporters.model import AdaptedModel, TorchCaller
 from dsa_edge.exporters.onnx import Session
+from dsa_edge.gate import Route
 
-__all__ = ["STAGES", "Check", "golden_tokens", "verify"]
+__all__ = ["STAGES", "Check", "verify"]
 
-STAGES = ("files", "graphs", "logits", "shipped", "probe", "choose", "adapter", "golden", "grouped")
+STAGES = (
+    "files", "graphs", "logits", "shipped", "probe", "choose", "adapter", "routes", "golden",
+    "grouped",
+)  # fmt: skip
 LOGITS_EXACT, LOGITS_SHIPPED, NATS, MOVED = 0.02, 0.15, 0.02, 1e-5
 PRUNED_SHIPPED = 0.4  # fewer units average out less: 0.07 of a whole SmolLM2, 0.09 and 0.21 pruned
-GOLDEN_TOKENS = 8
 CACHES = ("keys", "values")
 
 
@@ -68,7 +76,7 @@ def verify(path: str | Path, on_stage: Callable[[str], object] | None = None) ->
     for stage in STAGES:
         if verifier is not None and not verifier.manifest.methods:
             break  # the rest is about ONNX graphs; programs are checked while they are written
-        if verifier and stage == "grouped" and GROUPED[0] not in verifier.manifest.methods:
+        if verifier and stage in verifier.absent:
             continue
         if on_stage:
             on_stage(stage)
@@ -92,27 +100,6 @@ def verify(path: str | Path, on_stage: Callable[[str], object] | None = None) ->
     return checks
 
 
-def golden_tokens(
-    folder: Path, prompt: NDArray[np.int64], invocation: int, adapter_size: int
-) -> list[int]:
-    """Generate greedily from prompt ids with the graphs of a bundle folder, without adapter."""
-    prefill, decode = Session(folder, "prefill"), Session(folder, "decode")
-    adapter = np.zeros((1, adapter_size), dtype=np.float32)
-    cached, tokens = prompt[None, :-invocation], prompt[None, -invocation:]
-    length = np.array([cached.shape[1]])
-    cache = prefill(prompt=cached, response=tokens, lengths=length)
-    keys, values = cache["keys"], cache["values"]
-    generated: list[int] = []
-    for _ in range(GOLDEN_TOKENS):
-        length = np.array([keys.shape[3]])
-        out = decode(tokens=tokens, keys=keys, values=values, lengths=length, adapter=adapter)
-        keys = np.concatenate([keys, out["new_keys"]], 3)
-        values = np.concatenate([values, out["new_values"]], 3)
-        generated.append(int(out["logits"][0].argmax()))
-        tokens = np.array([generated[-1:]])
-    return generated
-
-
 class _Verifier:
     """Holds the torch model of a bundle and the inputs that all stages use."""
 
@@ -123,7 +110,7 @@ class _Verifier:
         random = np.random.default_rng(0)
         self.start = load_adapter(
             bundle.path / "adapter.safetensors", bundle.identity, self.manifest.adapter_size,
-            self.manifest.pruned,
+            self.manifest.pruned, self.manifest.gate_shape,
         ).vector  # fmt: skip
         sizes = [slot.size for slot in self.manifest.slots]
         scale = np.repeat(0.3 / np.sqrt(sizes), sizes)
@@ -136,6 +123,16 @@ class _Verifier:
         self.response = random.integers(0, vocabulary, (3, self.invocation + 1))
         self.targets = random.integers(0, vocabulary, self.response.shape)
         self.candidates = np.unique(random.integers(0, vocabulary, 5))
+        spec = self.manifest.adapter
+        ranked = [random.permutation(spec.blocks)[: spec.active] for _ in self.lengths]
+        self.route = Route.of(np.stack(ranked))
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """Stages for what this bundle does not have."""
+        ungrouped = GROUPED[0] not in self.manifest.methods
+        ungated = self.manifest.adapter.blocks == 1
+        return ("grouped",) * ungrouped + ("routes",) * ungated
 
     def graphs(self) -> tuple[float, float]:
         for method in (*METHODS, *(m for m in GROUPED if m in self.manifest.methods)):
@@ -155,6 +152,7 @@ class _Verifier:
                 adapter=self.vector[:1],
                 prefix_keys=cache["prefix_keys"],
                 prefix_values=cache["prefix_values"],
+                **self._routes(row),
             )
             expected = self._naive(example)[0, -1].numpy()
             error = np.abs(out["logits"][0] - expected).max() / expected.std()
@@ -217,6 +215,27 @@ class _Verifier:
             )
         return float(own), float("inf")
 
+    def routes(self) -> tuple[float, float]:
+        """Change the blocks of the first example's route in one lane, and all others in the next.
+
+        Other examples have other routes, and are not looked at.
+        """
+        session = Session(self.bundle.path, "choose", exact=True)
+        feeds = {**self._context(), "candidates": self.candidates}
+        lanes = np.stack([self.vector[0]] * 3)
+        for slot in self.manifest.slots:
+            serves = int(slot.name.rpartition(".")[2]) in self.route.index[0]
+            lanes[1 if serves else 2, slot.offset : slot.offset + slot.size] += 0.1
+        scores = session(**feeds, adapter=lanes)["log_probs"][:, 0]
+        own, others = (float(np.abs(scores[lane] - scores[0]).max()) for lane in (1, 2))
+        if own <= MOVED or others > 0:
+            raise VerifyError(
+                f"verify failed in stage 'routes': blocks of a route moved its scores by {own:.1e} "
+                f"nats (expected more than {MOVED}) and the others by {others:.1e} (expected "
+                "none): the graph does not route; export again."
+            )
+        return own, float("inf")
+
     def golden(self) -> tuple[float, float]:
         golden = self.manifest.golden
         prompt = np.array(golden.prompt_ids, dtype=np.int64)
@@ -278,8 +297,16 @@ class _Verifier:
         return {
             "hidden": cache["hidden"],
             "lengths": self.lengths,
+            **self._routes(slice(None)),
             **{name: cache[name][split:] for name in caches},
         }
+
+    def _routes(self, some: slice) -> dict[str, NDArray[Any]]:
+        """Inputs of the graphs: the routes of some examples, none where there is one block."""
+        if self.manifest.adapter.blocks == 1:
+            return {}
+        routes = self.route[some]
+        return {"route_index": routes.index, "route_weight": routes.weight}
 
     @cache  # noqa: B019 (a verifier lives as long as its checks)
     def _naive(self, example: int) -> Tensor:
@@ -288,8 +315,14 @@ class _Verifier:
         tokens = torch.from_numpy(np.concatenate([prompt, self.response[example]]))[None]
         active = torch.arange(tokens.shape[1])[None] >= len(prompt)
         with torch.no_grad():
-            lanes = self.model.lanes(torch.from_numpy(self.vector), active)
+            route = self._torch_route(example, active)
+            lanes = self.model.lanes(torch.from_numpy(self.vector), active, route)
             return self.model.decoder(tokens, lanes)[:, 0]
+
+    def _torch_route(self, example: int, active: Tensor) -> TorchRoute:
+        """The route of one example, for active tokens (1, T)."""
+        route = self.route[slice(example, example + 1)]
+        return TorchRoute(torch.from_numpy(route.index), torch.from_numpy(route.weight), active)
 
 
 def _joined(parts: list[dict[str, NDArray[Any]]], name: str) -> NDArray[Any]:

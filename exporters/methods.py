@@ -21,6 +21,9 @@ tells the two apart: its length counts the lanes, and its content is not read.
                       → hidden (1, P, D), keys and values (layers, 1, kv, P, d), by shifted
                       sparse attention; a group that is long enough makes it full
 
+Where the adapter has several blocks, probe, choose, decode and the pulls take the route last, index
+and weight (B, K) of the blocks that serve each example.
+
     pull_losses    as probe, and pull (L, B) → gradient (L, n) of Σ_b pull · losses
     pull_choices   as choose, and pull (L, B, C) → gradient (L, n) of Σ_bc pull · log_probs
 
@@ -146,9 +149,11 @@ class Chains(Generic[T]):
         adapter: T,
         targets: T,
         weights: T,
+        *route: T,
     ) -> dict[str, T]:
         """Loss of every lane on every example."""
-        x = self._adapted(hidden, lengths, lanes, adapter, prefix_keys, prefix_values, keys, values)
+        caches = prefix_keys, prefix_values, keys, values
+        x = self._adapted(hidden, lengths, (lanes, adapter), route, *caches)
         return {"losses": self.caller.call("loss_head", None, x, targets, weights)[0]}
 
     def choose(
@@ -162,9 +167,11 @@ class Chains(Generic[T]):
         lanes: T,
         adapter: T,
         candidates: T,
+        *route: T,
     ) -> dict[str, T]:
         """Log-probabilities of the candidates at the last position."""
-        x = self._adapted(hidden, lengths, lanes, adapter, prefix_keys, prefix_values, keys, values)
+        caches = prefix_keys, prefix_values, keys, values
+        x = self._adapted(hidden, lengths, (lanes, adapter), route, *caches)
         return {"log_probs": self.caller.call("choice_head", None, x, candidates)[0]}
 
     def pull_losses(
@@ -180,11 +187,13 @@ class Chains(Generic[T]):
         targets: T,
         weights: T,
         pull: T,
+        *route: T,
     ) -> dict[str, T]:
         """The gradient of the losses' weighted sum."""
         caches = prefix_keys, prefix_values, keys, values
         given = targets, weights, pull
-        return self._gradient("loss_back", hidden, lengths, (lanes, adapter), caches, given)
+        adapted = lanes, adapter
+        return self._gradient("loss_back", hidden, lengths, adapted, route, caches, given)
 
     def pull_choices(
         self,
@@ -198,11 +207,13 @@ class Chains(Generic[T]):
         adapter: T,
         candidates: T,
         pull: T,
+        *route: T,
     ) -> dict[str, T]:
         """The gradient of the candidates' weighted log-probabilities."""
         caches = prefix_keys, prefix_values, keys, values
         given = candidates, pull
-        return self._gradient("choice_back", hidden, lengths, (lanes, adapter), caches, given)
+        adapted = lanes, adapter
+        return self._gradient("choice_back", hidden, lengths, adapted, route, caches, given)
 
     def decode(
         self,
@@ -213,6 +224,7 @@ class Chains(Generic[T]):
         values: T,
         lengths: T,
         adapter: T,
+        *route: T,
     ) -> dict[str, T]:
         """Next-token logits after T new tokens on top of a cache of all layers."""
         call = self.caller.call
@@ -225,7 +237,8 @@ class Chains(Generic[T]):
             if layer < self.split:
                 x, k, v = call("layer_cached", layer, *given)
             else:
-                x, k, v = call("layer_adapted", layer, *given, slots[layer - self.split])
+                own = slots[layer - self.split]
+                x, k, v = call("layer_adapted", layer, *given, own, *route)
             new_keys.append(k)
             new_values.append(v)
         logits, stack = call("token_head", None, x)[0], self.caller.stack
@@ -237,6 +250,7 @@ class Chains(Generic[T]):
         hidden: T,
         lengths: T,
         adapted: tuple[T, T],
+        route: tuple[T, ...],
         caches: tuple[T, ...],
         given: tuple[T, ...],
     ) -> dict[str, T]:
@@ -248,7 +262,7 @@ class Chains(Generic[T]):
         steps = []
         for index in range(depth):
             frame = self._frame(frames, self.split + index)
-            steps.append((x, *frame, *self._pick(index, x, *caches), slots[index]))
+            steps.append((x, *frame, *self._pick(index, x, *caches), slots[index], *route))
             x = call("layer_adapted", self.split + index, *steps[-1])[0]
         (back,) = call(head, None, x, *given)
         changes: list[T] = []
@@ -257,18 +271,22 @@ class Chains(Generic[T]):
             changes.insert(0, change)
         return {"gradient": self.caller.join(changes)}
 
-    def _adapted(self, hidden: T, lengths: T, lanes: T, adapter: T, *caches: T) -> T:
+    def _adapted(
+        self, hidden: T, lengths: T, adapted: tuple[T, T], route: tuple[T, ...], *caches: T
+    ) -> T:
         """The adapted layers over the response rows; caches start at the split layer."""
         call, depth = self.caller.call, self.n_layers - self.split
         prefix_keys, _, keys, _ = caches
+        lanes, adapter = adapted
         x, *frames = call("response_inputs", None, hidden, lengths, prefix_keys, keys, lanes)
         slots = self.caller.split(adapter, depth)
         last = self.n_layers - 1
         for layer in range(self.split, last):
             index = layer - self.split
-            given = x, *self._frame(frames, layer), *self._pick(index, x, *caches), slots[index]
-            x = call("layer_adapted", layer, *given)[0]
-        frame, rest = self._frame(frames, last), (*self._pick(depth - 1, x, *caches), slots[-1])
+            given = x, *self._frame(frames, layer), *self._pick(index, x, *caches)
+            x = call("layer_adapted", layer, *given, slots[index], *route)[0]
+        frame = self._frame(frames, last)
+        rest = *self._pick(depth - 1, x, *caches), slots[-1], *route
         if self.invocation == 1:  # every row predicts a target
             return call("layer_adapted", last, x, *frame, *rest)[0]
         *asking, mask = call("asking", None, x, *frame)

@@ -70,13 +70,16 @@ class AdaptedModel(nn.Module):
         turned = self.turned[str(index)] if self.turned else None
         return layer_parts(layer, self.layer_blocks(index), cast("Layer | None", turned))
 
-    def lanes(self, adapter: Tensor, active: Tensor) -> dict[int, Lanes]:
+    def lanes(
+        self, adapter: Tensor, active: Tensor, route: Route | None = None
+    ) -> dict[int, Lanes]:
         """Adapter vectors (L, n) bound to their layers, for `Decoder.forward`.
 
-        active: (B, T) bool, the tokens on which they act.
+        active: (B, T) bool, the tokens on which they act. route: through which blocks, by default
+            the only one, or the first.
         """
         layers = range(self.split, self.decoder.spec.n_layers)
-        slots, route = adapter.chunk(len(layers), 1), Route.ungated(active)
+        slots, route = adapter.chunk(len(layers), 1), route or Route.ungated(active)
         return {i: self.layer_blocks(i).lanes(s, route) for i, s in zip(layers, slots, strict=True)}
 
     def layer_blocks(self, layer: int) -> LayerBlocks:

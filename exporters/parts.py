@@ -223,10 +223,11 @@ class AdaptedLayer(nn.Module):
 
         E is L, or L · B where each example has its own.
 
-        The new keys and values (B, kv, R, d) are those of the first lane: decoding has only one.
+        Where there are several blocks, the route follows: index and weight (B, K). The new keys
+        and values (B, kv, R, d) are those of the first lane: decoding has only one.
         """
-        *cached, adapter = rest
-        lanes = self.adapter.lanes(adapter, _everywhere(x))
+        cached, adapter, route = rest[:4], rest[4], rest[5:]
+        lanes = self.adapter.lanes(adapter, _everywhere(x, *route))
         x, k, v = self.layer(x, cos, sin, mask, _segments(*cached), lanes)
         return x, _cache(k), _cache(v)
 
@@ -250,8 +251,9 @@ class LastLayer(nn.Module):
         *rest: Tensor,
     ) -> tuple[Tensor]:
         """All rows x (L, B, R, D) and the asking ones (L, B, U, D) → x (L, B, U, D)."""
-        *cached, adapter = rest
-        lanes, last = (self.adapter.lanes(adapter, _everywhere(rows)) for rows in (x, asking))
+        cached, adapter, route = rest[:4], rest[4], rest[5:]
+        both = (_everywhere(rows, *route) for rows in (x, asking))
+        lanes, last = (self.adapter.lanes(adapter, each) for each in both)
         wanted = asking, asking_cos, asking_sin, last
         return (self.layer(x, cos, sin, mask, _segments(*cached), lanes, wanted)[0],)
 
@@ -333,9 +335,10 @@ def _frames_after(
     return [tensor for frame in made for tensor in frame]
 
 
-def _everywhere(x: Tensor) -> Route:
-    """An adapter acts on every row of x (L, B, T, D): its rows are the response's."""
-    return Route.ungated(torch.ones(x.shape[1:3], dtype=torch.bool))
+def _everywhere(x: Tensor, *route: Tensor) -> Route:
+    """An adapter acts on every row of x (L, B, T, D), through a route or its only block."""
+    active = torch.ones(x.shape[1:3], dtype=torch.bool)
+    return Route(route[0], route[1], active) if route else Route.ungated(active)
 
 
 def _segments(*caches: Tensor) -> tuple[Segment, ...]:

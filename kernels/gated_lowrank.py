@@ -10,13 +10,14 @@ To every active row of the base's output, add the chosen blocks' low-rank produc
 `core` carries the lane axis; factors and routes do not. With only its diagonal trained, C has one
 axis less. Where each example of a lane has a core of its own, as rows of different users have,
 there are L · B of them, one lane after the other: C_{l,b,i}.
-Axes: L lanes, B examples, T rows, N blocks, K chosen blocks, r rank.
+Axes: L lanes, B examples, T rows, N blocks, K chosen blocks, r rank, F factors: N, or 1 where all
+blocks share them.
 
     x             (L, B, T, n_in)    float32       base, y   (L, B, T, n_out)  float32
     core          (L or L · B, N, r, r) or, of diagonals, (L or L · B, N, r)   float32
     route_index   (B, K) int64, 0 … N − 1           route_weight  (B, K)       float32
-    u             (N, r, n_out)      float16 or float32, one row a direction of the output
-    v             (N, n_in, r)       the same dtype, one column a direction of the input
+    u             (F, r, n_out)      float16 or float32, one row a direction of the output
+    v             (F, n_in, r)       the same dtype, one column a direction of the input
     active        (B, T)             bool
 
 Where a target has no blocks, N = 0, y is base and the route is not read: one program then serves
@@ -61,12 +62,13 @@ def gated_lowrank(
         return y
     wide_u, wide_v = u.astype(np.float32), v.astype(np.float32)
     lanes = len(y)
-    own = core.reshape(lanes, -1, *core.shape[1:]) if lanes else core[:, None]  # (L, 1 or B, N, …)
+    cores = core.reshape(lanes, -1, *core.shape[1:]) if lanes else core[:, None]  # (L, 1 or B, …)
     for b, (blocks, weights) in enumerate(zip(route_index, route_weight, strict=True)):
         rows = active[b]
         for i, weight in zip(blocks, weights, strict=True):
-            down = x[:, b, rows] @ wide_v[i]  # (L, active rows, r)
-            c = own[:, b if own.shape[1] > 1 else 0, i]
+            own = i if len(u) > 1 else 0
+            down = x[:, b, rows] @ wide_v[own]  # (L, active rows, r)
+            c = cores[:, b if cores.shape[1] > 1 else 0, i]
             mixed = down * c[:, None] if core.ndim == 3 else down @ c.transpose(0, 2, 1)
-            y[:, b, rows] += weight * (mixed @ wide_u[i])
+            y[:, b, rows] += weight * (mixed @ wide_u[own])
     return y

@@ -28,7 +28,7 @@ __all__ = [
     "library_path",
 ]
 
-ABI = 4  # must match kAbi in native/core/gated_lowrank.h
+ABI = 5  # must match kAbi in native/core/gated_lowrank.h
 LIBRARIES = {
     "dsa_kernels": "the kernels for numpy and torch",
     "dsa_onnxruntime": "the kernels for ONNX Runtime",

@@ -29,7 +29,7 @@ ISAS = ("best", "baseline", "avx2", "avx512", "neon")  # in the order of dsa::Is
 class _GatedLowrank(ctypes.Structure):
     _fields_ = (  # must match dsa::GatedLowrank
         *((name, ctypes.c_int64) for name in (
-            "lanes", "batch", "length", "n_in", "n_out", "rank", "blocks", "chosen")),
+            "lanes", "batch", "length", "n_in", "n_out", "rank", "blocks", "factors", "chosen")),
         ("diagonal", ctypes.c_bool), ("half", ctypes.c_bool), ("each", ctypes.c_bool),
         ("x", ctypes.c_void_p), ("x_strides", ctypes.c_int64 * 3),
         ("base", ctypes.c_void_p), ("base_strides", ctypes.c_int64 * 3),
@@ -72,8 +72,8 @@ def gated_lowrank(
     u, v = np.ascontiguousarray(u), np.ascontiguousarray(v)
     y = np.empty(base.shape, dtype=np.float32)
     call = _GatedLowrank(
-        *x.shape, base.shape[3], v.shape[2], v.shape[0], route_index.shape[1], core.ndim == 3, half,
-        len(core) != len(x),
+        *x.shape, base.shape[3], v.shape[2], core.shape[1], len(v), route_index.shape[1],
+        core.ndim == 3, half, len(core) != len(x),
         x.ctypes.data, _strides(x), base.ctypes.data, _strides(base),
         *(a.ctypes.data for a in (core, route_index, route_weight, u, v, active, y)),
     )  # fmt: skip

@@ -2,7 +2,8 @@
 
 A stock ONNX Runtime runs this body; a session that has loaded our library runs the kernel in its
 place. The blocks' factors lie side by side in one product each, N · r wide, so blocks that are not
-chosen cost as much as those that are: that is what the kernel saves.
+chosen cost as much as those that are: that is what the kernel saves. Factors that all blocks share
+are repeated for each.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ gated_lowrank (x, base, core, route_index, route_weight, u, v, active) => (y)
     one = Constant <value_ints = [1]> ()
     two = Constant <value_ints = [2]> ()
     rest = Constant <value_ints = [-1]> ()
-    blocks = Shape <start = 0, end = 1> (v)
+SHARED    blocks = Shape <start = 0, end = 1> (V_EACH)
     rank = Shape <start = 2, end = 3> (v)
     lanes = Shape <start = 0, end = 1> (x)
     n_in = Shape <start = 3, end = 4> (x)
@@ -55,7 +56,7 @@ gated_lowrank (x, base, core, route_index, route_weight, u, v, active) => (y)
     gate_shape = Concat <axis = 0> (one, rest, blocks, one)
     gates = Reshape (gate, gate_shape)
 
-    v_wide = Cast <to = 1> (v)
+    v_wide = Cast <to = 1> (V_EACH)
     v_turned = Transpose <perm = [1, 0, 2]> (v_wide)
     v_shape = Constant <value_ints = [0, -1]> ()
     v_all = Reshape (v_turned, v_shape)
@@ -72,7 +73,7 @@ gated_lowrank (x, base, core, route_index, route_weight, u, v, active) => (y)
     MIXED
     together = Constant <value_ints = [0, 0, -1]> ()
     mixed_3 = Reshape (mixed, together)
-    u_wide = Cast <to = 1> (u)
+    u_wide = Cast <to = 1> (U_EACH)
     n_out = Shape <start = 2, end = 3> (u)
     u_shape = Concat <axis = 0> (rest, n_out)
     u_all = Reshape (u_wide, u_shape)
@@ -84,8 +85,24 @@ gated_lowrank (x, base, core, route_index, route_weight, u, v, active) => (y)
 """
 
 
-def gated_lowrank_function(kind: str) -> onnx.FunctionProto:
-    """The function for adapters of a kind, `core` or `diagonal`."""
+# Factors (1, ...) for each of the N blocks of the core
+_SHARED = """
+    many = Shape <start = 1, end = 2> (core)
+    ones = Constant <value_ints = [1, 1]> ()
+    each = Concat <axis = 0> (many, ones)
+    v_each = Expand (v, each)
+    u_each = Expand (u, each)
+"""
+
+
+def gated_lowrank_function(kind: str, shared: bool = False) -> onnx.FunctionProto:
+    """The function for adapters of a kind, `core` or `diagonal`.
+
+    shared: u and v are one pair of factors for all blocks, of which there may be several.
+    """
     import onnx.parser
 
-    return onnx.parser.parse_function(_BODY.replace("MIXED", _MIXED[kind]))
+    names = ("v_each", "u_each") if shared else ("v", "u")
+    body = _BODY.replace("MIXED", _MIXED[kind]).replace("SHARED", _SHARED if shared else "")
+    body = body.replace("V_EACH", names[0]).replace("U_EACH", names[1])
+    return onnx.parser.parse_function(body)

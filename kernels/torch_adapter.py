@@ -142,18 +142,20 @@ torch.library.register_autograd(
 def _gated_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     x, core, index, weight, u, v, active = ctx.saved_tensors
     rows = (core.shape[0], *active.shape)
-    hot = index.unsqueeze(2) == torch.arange(v.shape[0], device=index.device)  # (B, K, N)
+    blocks = torch.arange(core.shape[1], device=index.device)
+    hot = index.unsqueeze(2) == blocks  # (B, K, N)
     gate = (hot * weight.unsqueeze(2)).sum(1).unsqueeze(1) * active.unsqueeze(2)  # (B, T, N)
     g, given = (t.reshape(*rows, -1) for t in (grad, x))
-    up = torch.einsum("lbto,nro->lbtnr", g, u.float()) * gate.unsqueeze(3)
-    down = torch.einsum("lbti,nir->lbtnr", given, v.float())
+    u, v = (f.float().expand(len(blocks), -1, -1) for f in (u, v))  # which they may share
+    up = torch.einsum("lbto,nro->lbtnr", g, u) * gate.unsqueeze(3)
+    down = torch.einsum("lbti,nir->lbtnr", given, v)
     if core.dim() == 4:
         changed = torch.einsum("lbtnr,lbtns->lnrs", up, down)
         back = torch.einsum("lbtnr,lnrs->lbtns", up, core)
     else:
         changed = (up * down).sum((1, 2))
         back = up * core[:, None, None]
-    back = torch.einsum("lbtns,nis->lbti", back, v.float()).reshape(x.shape)
+    back = torch.einsum("lbtns,nis->lbti", back, v).reshape(x.shape)
     return back, grad, changed, None, None, None, None, None
 
 

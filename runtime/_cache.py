@@ -23,11 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsa_edge.errors import BudgetError
+from dsa_edge.gate import Gate
 from dsa_edge.manifest import Manifest
 from dsa_edge.runtime._encode import Item
-from dsa_edge.runtime._engine import Context, Engine, Floats, Halves, Ints
+from dsa_edge.runtime._engine import Context, Engine, Floats, Halves, Ints, Route
+from dsa_edge.runtime._gates import alike
 from dsa_edge.runtime._plan import LEAST, Chunks, spills
-from dsa_edge.runtime._prompts import no_prefix, run_prompt
+from dsa_edge.runtime._prompts import mean_of, no_prefix, run_prompt
 from dsa_edge.runtime._vault import PageCipher
 
 __all__ = ["PromptCache", "cache_size", "largest_item"]
@@ -46,6 +48,7 @@ class PromptCache:
     one, of at least `least` items, is cached whenever that is. sealed: encrypt what goes to a file.
     group: tokens of a group of shifted sparse attention for all prompts; None for full attention.
     ready: items that are cached, the first so many.
+    pooled: (items, D) mean hidden states of the whole prompts, where a gate will read them.
     Raises BudgetError when neither memory nor disk has room, or a prompt is too long for its bound.
     """
 
@@ -68,6 +71,10 @@ class PromptCache:
             start = items[0].prompt[:shared]
             done, _ = run_prompt(engine, self._prefix, start, start[-1:], chunks, group)
             self._prefix = done.prefix()
+        spec, width = engine.bundle.manifest.adapter, self._shape.width
+        self._active, self._alike = spec.active, alike([item.prompt for item in items])
+        self.pooled = np.zeros((len(items) if spec.blocks > 1 else 0, width), dtype=np.float32)
+        self.routes: Route | None = None
         self._items = [replace(item, prompt=item.prompt[shared:]) for item in items]
         sizes = [self._shape.item_bytes(item) for item in self._items]
         self._offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
@@ -88,6 +95,13 @@ class PromptCache:
                 on_item(len(batch))
             self.ready = part.stop
 
+    def route_by(self, gate: Gate | None) -> None:
+        """Let a gate choose the blocks for every item; None leaves the choice to the engine.
+
+        Items of the same prompt have the same route, whatever rounding makes of their states.
+        """
+        self.routes = None if gate is None else gate.route(self.pooled[self._alike], self._active)
+
     def context(self, indices: Ints) -> Context:
         """A padded batch of items by index (B,)."""
         items = [self._items[i] for i in indices]
@@ -105,7 +119,8 @@ class PromptCache:
         self._forget_pages()
         lengths = np.array([len(item.prompt) for item in items], dtype=np.int64)
         first = self._shape.first
-        return Context(self._prefix.from_layer(first), hidden, keys, values, lengths)
+        route = self.routes and self.routes[indices]
+        return Context(self._prefix.from_layer(first), hidden, keys, values, lengths, route=route)
 
     def padded_bytes(self, count: int, prompt: int) -> int:
         """Bytes of the keys and values of `count` items with prompts of at most so many tokens."""
@@ -147,6 +162,11 @@ class PromptCache:
         result = engine.prefill(self._prefix, prompts, tails, lengths)
         for at, index in enumerate(batch):
             self._keep(index, result.hidden[at], result.keys[:, at], result.values[:, at])
+        if len(self.pooled) and result.pooled is not None:
+            means = mean_of(
+                self._prefix.pooled, self._prefix.length, result.pooled, lengths[:, None]
+            )
+            self.pooled[batch] = means
 
     def _prefill_parts(self, engine: Engine, index: int) -> None:
         """One item, alone and as many of its tokens at a time as there is room for."""
@@ -155,6 +175,8 @@ class PromptCache:
             engine, self._prefix, item.prompt, item.tail, self._chunks, self.group
         )
         self._keep(index, hidden[0], cache.keys[:, 0, :, own], cache.values[:, 0, :, own])
+        if len(self.pooled):
+            self.pooled[index] = cache.pooled
 
     def _keep(self, index: int, hidden: Floats, all_keys: Halves, all_values: Halves) -> None:
         """Store what an item needs of hidden (R, D), keys and values (N, kv, P, d): no padding."""

@@ -13,8 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsa_edge.bundle import Bundle
+from dsa_edge.gate import Route
 
-__all__ = ["Context", "Decoded", "Engine", "Floats", "Halves", "Ints", "Prefilled", "Prefix"]
+__all__ = [
+    "Context", "Decoded", "Engine", "Floats", "Halves", "Ints", "Prefilled", "Prefix", "Route"
+]  # fmt: skip
 
 Floats = NDArray[np.float32]
 Halves = NDArray[np.float16]
@@ -36,10 +39,14 @@ class Prefilled:
 
 @dataclass(frozen=True)
 class Prefix:
-    """What all rows of a batch begin with: keys, values (layers, 1, kv, X, d); X may be 0."""
+    """What all rows of a batch begin with: keys, values (layers, 1, kv, X, d); X may be 0.
+
+    pooled: (D,) mean hidden state of its tokens at the split layer, where a gate will ask for it.
+    """
 
     keys: Halves
     values: Halves
+    pooled: Floats | None = None
 
     @property
     def length(self) -> int:
@@ -63,6 +70,7 @@ class Context:
     lengths: (B,) valid prompt tokens after the prefix.
     each: every example has an adapter of its own, one user's beside another's: adapter is then
         (L · B, n), one lane after the other, and no longer (L, n).
+    route: blocks that serve each of them, where there are several; None leaves it to the engine.
     """
 
     prefix: Prefix
@@ -71,6 +79,7 @@ class Context:
     values: Halves
     lengths: Ints
     each: bool = False
+    route: Route | None = None
 
     def lanes(self, adapter: Floats) -> int:
         """Number of lanes L of an adapter (L, n), or of one for each example, (L · B, n)."""
@@ -80,8 +89,9 @@ class Context:
         """A context of some of the examples."""
         keys, values = self.keys[:, rows], self.values[:, rows]
         return replace(
-            self, hidden=self.hidden[rows], keys=keys, values=values, lengths=self.lengths[rows]
-        )
+            self, hidden=self.hidden[rows], keys=keys, values=values, lengths=self.lengths[rows],
+            route=self.route and self.route[rows],
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -148,10 +158,12 @@ class Engine(Protocol):
         values: Halves,
         lengths: Ints,
         adapter: Floats,
+        route: Route | None = None,
     ) -> Decoded:
         """Run tokens (B, T) on top of a cache (N, B, kv, P, d) of `lengths` valid tokens.
 
         adapter: (1, n), or (B, n) where each row has its own; only where `mixes` says so.
+        route: blocks that serve them, where there are several; None takes the first.
         """
         ...
 

@@ -8,19 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsa_edge.bundle import Bundle
-from dsa_edge.kinds import TARGETS
-from dsa_edge.runtime._engine import Floats
+from dsa_edge.kinds import KINDS, TARGETS
+from dsa_edge.runtime._engine import Floats, Route
 
 __all__ = ["Blocks"]
 
 Arrays = list[NDArray[Any]]
 
 
-GATED = ("core", "diagonal")  # kinds that the programs of all layers take as cores and factors
-
-
 class Blocks:
-    """The blocks of one bundle; every target has one, or none."""
+    """The blocks of one bundle; every target has as many, or none.
+
+    Programs of all layers take those of gated kinds as cores and factors.
+    """
 
     def __init__(self, bundle: Bundle) -> None:
         from safetensors.numpy import load_file
@@ -28,16 +28,18 @@ class Blocks:
         manifest = bundle.manifest
         assert manifest.executorch is not None  # the engine has checked
         self._spec, self._split = manifest.adapter, manifest.split_layer
-        self._own = self._spec.kind not in GATED
+        self._own = not KINDS[self._spec.kind].gated
         self._size = manifest.adapter_size // (manifest.n_layers - self._split)
         rank = 1 if self._own else self._spec.rank
-        self._core = (1, rank) if self._spec.kind == "diagonal" else (1, rank, rank)
+        blocks = self._spec.blocks
+        diagonal = self._spec.kind == "diagonal"
+        self._core = (blocks, rank) if diagonal else (blocks, rank, rank)
         self._frozen = load_file(bundle.path / manifest.executorch.factors)
 
-    def route(self, batch: int) -> Arrays:
-        """Index and weight (B, K) of the blocks of each example: the only one."""
-        first = np.zeros((batch, 1), dtype=np.int64)
-        return [first, np.ones((batch, 1), dtype=np.float32)]
+    def route(self, batch: int, given: Route | None) -> Arrays:
+        """Index and weight (B, K) of the blocks of each example; without a route, the first."""
+        route = given or Route.first(batch, self._spec.active)
+        return [np.ascontiguousarray(route.index), np.ascontiguousarray(route.weight)]
 
     def of_layer(self, layer: int, slots: Floats | None, lanes: int) -> Arrays:
         """What a layer's program takes of the adapter.

@@ -17,7 +17,16 @@ from dsa_edge.bundle import Bundle
 from dsa_edge.errors import BundleError, EngineError
 from dsa_edge.kernels.library import instruction_set
 from dsa_edge.manifest import ProgramInfo
-from dsa_edge.runtime._engine import Context, Decoded, Floats, Halves, Ints, Prefilled, Prefix
+from dsa_edge.runtime._engine import (
+    Context,
+    Decoded,
+    Floats,
+    Halves,
+    Ints,
+    Prefilled,
+    Prefix,
+    Route,
+)
 from dsa_edge.runtime._executorch_bindings import Bindings
 from dsa_edge.runtime._executorch_blocks import Blocks
 from dsa_edge.runtime._executorch_ends import Ends
@@ -149,6 +158,7 @@ class ExecutorchEngine:
         values: Halves,
         lengths: Ints,
         adapter: Floats,
+        route: Route | None = None,
     ) -> Decoded:
         """See `Engine`."""
         x = self._ends.embed(tokens)[None]
@@ -157,7 +167,7 @@ class ExecutorchEngine:
         for layer in range(self.bundle.manifest.n_layers):
             own = slots[layer - self._split] if layer >= self._split else None
             shared, cached = prefix.layer(layer), (keys[layer], values[layer])
-            x, k, v = self._layer(layer, x, shared, cached, lengths, own)
+            x, k, v = self._layer(layer, x, shared, cached, lengths, own, route)
             new_keys.append(_cache(k))
             new_values.append(_cache(v))
         return Decoded(self._logits(x[0, :, -1]), np.stack(new_keys), np.stack(new_values))
@@ -216,7 +226,8 @@ class ExecutorchEngine:
         for index, slots in enumerate(np.split(adapter, len(context.keys), 1)):
             cached = context.keys[index], context.values[index]
             shared = context.prefix.layer(index)
-            x, _, _ = self._layer(self._split + index, x, shared, cached, context.lengths, slots)
+            given = self._split + index, x, shared, cached, context.lengths, slots
+            x, _, _ = self._layer(*given, context.route)
         return x
 
     def _layer(
@@ -227,10 +238,12 @@ class ExecutorchEngine:
         cached: tuple[Halves, Halves],
         lengths: Ints,
         slots: Floats | None = None,
+        route: Route | None = None,
     ) -> tuple[Floats, Floats, Floats]:
         """One layer over x (L, B, T, D) → x, and the new keys and values (L, B, T, kv, d).
 
         slots: (L, n_layer) of the adapter, or (L · B, n_layer), each example's own; None for none.
+        route: of its blocks.
         """
         lanes, batch, new, width = x.shape
         positions = prefix[0].shape[2] + lengths[:, None] + np.arange(new)
@@ -240,7 +253,7 @@ class ExecutorchEngine:
             *prefix,
             *cached,
             lengths,
-            *self._blocks.route(batch),
+            *self._blocks.route(batch, route),
             np.ones((batch, new), dtype=np.bool_),
             *self._blocks.of_layer(layer, slots, lanes),
         ]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dsa_edge.errors import EngineError, UsageError
+from dsa_edge.gate import Gate
 from dsa_edge.manifest import Manifest
 from dsa_edge.runtime._engine import Engine, Floats, Ints
 from dsa_edge.runtime._plan import Budget, Chunks, plan_chunks
@@ -70,17 +71,22 @@ def generate_ids(
     max_tokens: int,
     stop: tuple[int, ...],
     chunks: Chunks | None = None,
+    gate: Gate | None = None,
 ) -> Iterator[int]:
     """Yield token ids until one of `stop`, or `max_tokens`.
 
     prompt: (P,) cached with the base; invocation: the rest of the prompt; adapter: (n,).
     chunks: what a run of the engine may hold; None leaves it to the defaults.
+    gate: of the adapter's blocks; the route that it chooses holds for all that is generated.
     """
     manifest: Manifest = engine.bundle.manifest
     prefix, chunks = no_prefix(manifest), chunks or plan_chunks(manifest, Budget(), True)
     cache, _ = run_prompt(engine, prefix, prompt, invocation, chunks, room=GROW)
     if chunks.strict:  # both methods at once would hold the base twice
         engine.release("prefill")
+    route = None
+    if gate is not None and cache.pooled is not None:
+        route = gate.route(cache.pooled[None], manifest.adapter.active)
     random = np.random.default_rng(sampling.seed)
     tokens = invocation
     for _ in range(max_tokens):
@@ -91,6 +97,7 @@ def generate_ids(
             cache.values,
             np.array([cache.length]),
             adapter[None],
+            route,
         )
         cache.append(result.new_keys, result.new_values)
         token = sampling.draw(result.logits[0], random)

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from dsa_edge.errors import StoreError
+from dsa_edge.gate import Gate
 from dsa_edge.runtime._database import store_errors
 from dsa_edge.runtime._engine import Floats
 from dsa_edge.runtime._hyperparameters import Value
@@ -28,12 +29,12 @@ class Journal(Packed):
 
     def start_run(
         self, parent: int, seed: int, hyper: Mapping[str, Value], examples: Sequence[str] = (),
-        spent: Spent | None = None, width: int | None = None,
+        spent: Spent | None = None, width: int | None = None, gate: Gate | None = None,
     ) -> int:  # fmt: skip
         """Open the journal of a new fit; returns its id.
 
         spent: the privacy that it takes if it is never ended. width: scalars of each step, None
-        for as many as queries.
+        for as many as queries. gate: that the fit made.
         """
         with self._db.transaction():
             for run in self.runs():
@@ -44,7 +45,8 @@ class Journal(Packed):
             ids = self._vault.pack(bytes.fromhex("".join(examples)), f"runs/{row}/examples")
             self._db.rows("INSERT INTO runs VALUES (?, x'', ?)", row, ids)
             made = Run(row, parent, seed, dict(hyper), created=time.time(), privacy=spent)
-            self._keep_run(replace(made, width=width))
+            table = None if gate is None else gate.table.tolist()
+            self._keep_run(replace(made, width=width, gate=table))
         self._next = 0
         return row
 

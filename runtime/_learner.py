@@ -30,6 +30,7 @@ from dsa_edge.runtime._privacy import Privacy, Spent, check_covered
 from dsa_edge.runtime._random import order
 from dsa_edge.runtime._rehearsal import Fitted, rehearse
 from dsa_edge.runtime._report import Progress, Report
+from dsa_edge.runtime._routing import of_routes, settled_gate
 from dsa_edge.runtime._trainer import Outcome
 from dsa_edge.runtime.estimators import Space, make_estimator, slot_shapes
 
@@ -179,7 +180,7 @@ class Learner(Measured):
             return 0
         sets = {example.choices for example in encoded}
         labels = (*self.adapter.labels, *(sets.pop() if len(sets) == 1 else ()))
-        size = self.bundle.manifest.adapter_size
+        size = self.bundle.manifest.adapter_size + self.bundle.manifest.gate_size
         return rehearse(Fitted(steps, size, len(encoded), hyper, labels), self._store, bound)
 
     def _fit(self, examples: Sequence[Example], wish: _Wish, pace: Pace) -> Report:
@@ -190,18 +191,22 @@ class Learner(Measured):
         prefill_seconds = pace.elapsed()
         parent, old = self.version, self.adapter
         objective.bias = old.bias(objective.choices)
+        private = wish.privacy is not None
+        gate = settled_gate(objective, old.gate, self.bundle.manifest, wish.seed, private)
         course = self._course(objective, old, ids[: len(objective)], wish, pace.steps)
         if wish.remember:
             self._remember(dict(known))
         run = self._store.start_run(
             parent, wish.seed, asdict(course.hyper), ids, course.spent(pace.steps),
-            self._width(course.hyper),
+            self._width(course.hyper), gate if old.gate is None else None,
         )  # fmt: skip
         outcome = course.run(
             old.vector, lambda step: self._store.append(run, step), wish.on_step, pace
         )
         spent = course.spent(outcome.steps)
-        version = self._keep(run, parent, old, objective.choices, outcome, spent)
+        routed = replace(old, gate=gate)
+        version = self._keep(run, parent, routed, objective.choices, outcome, spent)
+        served = gate.served if gate and not private else ()
         return Report(
             verdict=outcome.verdict,
             version=version,
@@ -221,7 +226,9 @@ class Learner(Measured):
             seed=wish.seed,
             hyperparameters=asdict(course.hyper),
             privacy=spent,
-            notes=self._notes(len(known), objective, course, outcome),
+            notes=self._notes(len(known), objective, course, outcome)
+            + of_routes(served, len(objective)),
+            routes=served,
             curve=tuple(outcome.curve),
         )
 
@@ -280,7 +287,8 @@ class Learner(Measured):
         check_budget(hyper, self.bundle.manifest.adapter_size, steps)
         if self._store.folder is None:
             return 0
-        return store_growth(steps, self.bundle.manifest.adapter_size, width, examples, content)
+        numbers = self.bundle.manifest.adapter_size + self.bundle.manifest.gate_size
+        return store_growth(steps, numbers, width, examples, content)
 
     def _width(self, hyper: Hyperparameters) -> int:
         """Scalars of a step; raises UsageError where an estimator does not fit what is there."""
@@ -327,7 +335,7 @@ class Learner(Measured):
         learned = (
             {} if outcome.bias is None else dict(zip(choices, outcome.bias.tolist(), strict=True))
         )
-        adapter = Adapter(outcome.adapter, {**old.labels, **learned})
+        adapter = Adapter(outcome.adapter, {**old.labels, **learned}, old.gate)
         made = self._store.end_run(run, outcome.verdict, (adapter, outcome.kept, summary), spent)
         return parent if made is None else made
 

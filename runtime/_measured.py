@@ -10,6 +10,7 @@ import numpy as np
 from dsa_edge.adapter import Adapter
 from dsa_edge.errors import ExampleError
 from dsa_edge.examples import Example, Labels, Row
+from dsa_edge.gate import check_gate
 from dsa_edge.runtime._cache import PromptCache, cache_size
 from dsa_edge.runtime._encode import Encoded, Encoder, longest
 from dsa_edge.runtime._engine import Engine, Floats, Ints
@@ -66,6 +67,7 @@ class Measured(Versions):
 
         def score(examples: Sequence[Example]) -> tuple[Floats, Ints]:
             objective = self._objective(self._encoder.encode_all(examples), Budget())
+            objective.route_by(self.adapter.gate)
             lanes = self.adapter.vector[None]
             scores = objective.choice_scores(np.arange(len(examples)), lanes)[0]
             return scores, objective.answers
@@ -91,6 +93,9 @@ class Measured(Versions):
             raise ExampleError("there are no examples to evaluate on: give at least one.")
         chosen = [self.version] if versions is None else versions
         adapters = [a if isinstance(a, Adapter) else self._version(a) for a in chosen]
+        for adapter in adapters:
+            trained = bool(adapter.vector.any())
+            check_gate(adapter.gate, self.bundle.manifest.gate_shape, trained, "the adapter")
         encoded = self._encoder.encode_all(examples)
         losses, right = [], []
         by_length = sorted(range(len(encoded)), key=lambda i: len(encoded[i].items[0].prompt))
@@ -108,9 +113,16 @@ class Measured(Versions):
     ) -> Scores:
         """Losses of adapters on examples, whose prompts are forgotten afterwards."""
         objective = self._bounded(part, budget)
-        if objective.choices:
-            objective.bias = np.stack([a.bias(objective.choices) for a in adapters])
-        return objective(np.arange(len(part)), np.stack([a.vector for a in adapters]))
+        if self.bundle.manifest.adapter.blocks == 1:
+            return _together(objective, adapters)
+        scores = []
+        for adapter in adapters:  # each has routes of its own
+            objective.route_by(adapter.gate)
+            scores.append(_together(objective, [adapter]))
+        return Scores(
+            np.concatenate([score.losses for score in scores]),
+            np.concatenate([score.right for score in scores]),
+        )
 
     def _evaluated(self, encoded: Sequence[Encoded]) -> Iterator[Sequence[Encoded]]:
         """Examples to evaluate at a time: as many as their caches allow, one at least."""
@@ -195,3 +207,10 @@ class Measured(Versions):
             self.bundle.manifest, budget, full_head, self._engine.loaded_mb, growth,
             longest(encoded), group,
         )  # fmt: skip
+
+
+def _together(objective: Objective, adapters: Sequence[Adapter]) -> Scores:
+    """Losses of adapters on all examples of an objective, as lanes of one run."""
+    if objective.choices:
+        objective.bias = np.stack([a.bias(objective.choices) for a in adapters])
+    return objective(np.arange(len(objective)), np.stack([a.vector for a in adapters]))

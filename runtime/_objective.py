@@ -13,9 +13,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from dsa_edge.gate import Gate
 from dsa_edge.runtime._cache import PromptCache
 from dsa_edge.runtime._encode import Encoded, Item, longest
-from dsa_edge.runtime._engine import Context, Engine, Floats, Ints
+from dsa_edge.runtime._engine import Context, Engine, Floats, Ints, Route
 from dsa_edge.runtime._plan import Chunks
 from dsa_edge.runtime.estimators import Shapes, slot_shapes
 
@@ -58,6 +59,20 @@ class Objective:
         self.all_choices = all(example.choices for example in examples)
         self.answers: Ints = np.array([example.answer for example in examples], dtype=np.int64)
         self.bias: Floats | None = None
+
+    def route_by(self, gate: Gate | None) -> None:
+        """Let a gate choose the blocks for every example; None leaves the choice to the engine."""
+        self._cache.route_by(gate)
+
+    @property
+    def pooled(self) -> Floats:
+        """What a gate reads of every example's prompt (E, D)."""
+        return self._cache.pooled[self._first[:-1]]
+
+    @property
+    def routes(self) -> Route | None:
+        """The blocks of every example; None without a gate."""
+        return self._cache.routes and self._cache.routes[self._first[:-1]]
 
     def __len__(self) -> int:
         return len(self._examples)

@@ -13,7 +13,16 @@ from dsa_edge.bundle import Bundle
 from dsa_edge.errors import EngineError, MissingDependencyError
 from dsa_edge.kernels.library import STANDARD, instruction_set, library, library_path
 from dsa_edge.manifest import TensorInfo
-from dsa_edge.runtime._engine import Context, Decoded, Floats, Halves, Ints, Prefilled, Prefix
+from dsa_edge.runtime._engine import (
+    Context,
+    Decoded,
+    Floats,
+    Halves,
+    Ints,
+    Prefilled,
+    Prefix,
+    Route,
+)
 from dsa_edge.runtime._memory import release_freed
 
 if TYPE_CHECKING:
@@ -96,7 +105,7 @@ class OnnxEngine:
             feeds = {**feeds, "lanes": lanes}  # of which only the length is read
         elif context.each:
             raise EngineError(NO_MIX)
-        found: Floats = self._run(method, **feeds, **_cached(context))[0]
+        found: Floats = self._run(method, **feeds, **self._cached(context))[0]
         return found
 
     def decode(
@@ -107,12 +116,14 @@ class OnnxEngine:
         values: Halves,
         lengths: Ints,
         adapter: Floats,
+        route: Route | None = None,
     ) -> Decoded:
         """See `Engine`."""
         if len(adapter) > 1 and not self.mixes:
             raise EngineError(NO_MIX)
         feeds = {"tokens": tokens, "keys": keys, "values": values, "lengths": lengths}
-        return Decoded(*self._run("decode", **feeds, **_named(prefix), adapter=adapter))
+        feeds |= {"adapter": adapter, **self._routed(route, len(tokens))}
+        return Decoded(*self._run("decode", **feeds, **_named(prefix)))
 
     def release(self, *methods: str) -> None:
         """See `Engine`."""
@@ -125,6 +136,20 @@ class OnnxEngine:
 
     def keep_within(self, mb: float | None) -> None:
         """See `Engine`. A graph is held whole."""
+
+    def _cached(self, context: Context) -> dict[str, Any]:
+        """A context under the names of the graphs' inputs."""
+        own = {name: getattr(context, name) for name in ("hidden", "keys", "values", "lengths")}
+        routed = self._routed(context.route, len(context.lengths))
+        return {**own, **_named(context.prefix), **routed}
+
+    def _routed(self, route: Route | None, batch: int) -> dict[str, Any]:
+        """A route under the names of the graphs' inputs, none where there is one block."""
+        spec = self.bundle.manifest.adapter
+        if spec.blocks == 1:
+            return {}
+        given = route or Route.first(batch, spec.active)
+        return {"route_index": given.index, "route_weight": given.weight}
 
     def _run(self, method: str, **feeds: Any) -> list[Any]:
         session = self._sessions.get(method) or self._load(method)
@@ -192,12 +217,6 @@ def _takes_lanes(inputs: Sequence[TensorInfo]) -> bool:
 
 def _named(prefix: Prefix) -> dict[str, Halves]:
     return {"prefix_keys": prefix.keys, "prefix_values": prefix.values}
-
-
-def _cached(context: Context) -> dict[str, Any]:
-    """A context under the names of the graphs' inputs."""
-    own = {name: getattr(context, name) for name in ("hidden", "keys", "values", "lengths")}
-    return {**own, **_named(context.prefix)}
 
 
 def _import() -> Any:

@@ -93,6 +93,7 @@ class Personalizer(Learner):
         objective = self._bounded(encoded, budget)
         adapter = self.adapter if version is None else self._version(version)
         objective.bias = adapter.bias(objective.choices)
+        objective.route_by(adapter.gate)
         log_probs = objective.log_probs(0, adapter.vector)
         if np.isnan(log_probs).any():
             raise EngineError(NOT_NUMBERS)
@@ -137,7 +138,7 @@ class Personalizer(Learner):
         chunks = self._generating(limit - room, budget or Budget())
         tokens = generate_ids(
             self._engine, cached, invocation, adapter.vector, sampling or Sampling(),
-            min(max_tokens, room), self.bundle.manifest.tokenizer.eos_ids, chunks,
+            min(max_tokens, room), self.bundle.manifest.tokenizer.eos_ids, chunks, adapter.gate,
         )  # fmt: skip
         return self._tokenizer.stream(tokens)
 

@@ -14,7 +14,7 @@ from dsa_edge.manifest import Manifest
 from dsa_edge.runtime._engine import Engine, Floats, Halves, Ints, Prefix
 from dsa_edge.runtime._plan import Chunks
 
-__all__ = ["Cache", "group_of", "no_prefix", "run_prompt"]
+__all__ = ["Cache", "group_of", "mean_of", "no_prefix", "run_prompt"]
 
 GROW = 64  # positions by which a full cache grows
 LEAST_PART = 4  # tokens that are run at a time whatever memory says; a budget refuses before that
@@ -24,16 +24,20 @@ FULL = 2**40  # a group as long as this is full attention
 class Cache:
     """Keys and values (N, 1, kv, room, d) of one text, with room to grow: appending copies nothing.
 
-    length: tokens that are in it.
+    length: tokens that are in it. pooled: (D,) mean of their hidden states at the split layer.
     """
 
     def __init__(self, done: Prefix, room: int) -> None:
-        self.length = done.length
+        self.length, self.pooled = done.length, done.pooled
         self.keys, self.values = _grown(done.keys, room), _grown(done.values, room)
 
-    def append(self, keys: Halves, values: Halves) -> None:
-        """Take in the keys and values (N, 1, kv, T, d) of the next tokens."""
+    def append(self, keys: Halves, values: Halves, pooled: Floats | None = None) -> None:
+        """Take in the keys and values (N, 1, kv, T, d) of the next tokens.
+
+        pooled: (D,) the mean of their hidden states, until no gate will ask any more.
+        """
         new = keys.shape[3]
+        self.pooled = None if pooled is None else mean_of(self.pooled, self.length, pooled, new)
         missing = self.length + new - self.keys.shape[3]
         if missing > 0:
             self.keys = _grown(self.keys, max(missing, GROW))
@@ -48,7 +52,21 @@ class Cache:
         return Prefix(
             np.ascontiguousarray(self.keys[:, :, :, part]),
             np.ascontiguousarray(self.values[:, :, :, part]),
+            self.pooled,
         )
+
+
+def mean_of(
+    before: Floats | None, length: int | Ints, after: Floats, new: int | Ints
+) -> Floats:  # fmt: skip
+    """Mean hidden states (…, D) of tokens, from the means of the first and of the new ones.
+
+    length, new: how many they are, or (…, 1) of them. before: None for none.
+    """
+    if before is None:
+        return after
+    total = length * before.astype(np.float64) + new * after.astype(np.float64)
+    return np.asarray(total / (length + new), dtype=np.float32)
 
 
 def no_prefix(manifest: Manifest) -> Prefix:
@@ -98,7 +116,7 @@ def run_prompt(
         size = min(_part(chunks, at - first), half - at % half)
         part = tokens[len(tokens) - (end - at) :][:size]
         new = engine.prefill_grouped(cache.prefix(first), first, part[None], group)
-        cache.append(new.keys, new.values)
+        cache.append(new.keys, new.values, new.hidden[0].mean(0))
     return cache, engine.prefill_grouped(cache.prefix(), 0, tail[None], FULL).hidden
 
 
@@ -112,7 +130,7 @@ def _full(engine: Engine, cache: Cache, tokens: Ints, tail: Ints, chunks: Chunks
         # A prefill wants a response; any token does, for what precedes it does not depend on it.
         follows = tail if last else part[-1:]
         new = engine.prefill(cache.prefix(), part[None], follows[None], np.array([len(part)]))
-        cache.append(new.keys, new.values)
+        cache.append(new.keys, new.values, new.pooled[0] if new.pooled is not None else None)
         at, hidden = at + len(part), new.hidden
     return hidden
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from dsa_edge.adapter import Adapter
+from dsa_edge.gate import Gate
+from dsa_edge.runtime._engine import Floats
 from dsa_edge.runtime._hyperparameters import Value
 from dsa_edge.runtime._privacy import Spent
 
@@ -16,8 +21,10 @@ __all__ = [
     "InUse",
     "Run",
     "Version",
+    "adapter_of",
     "before",
     "labels_of",
+    "numbers_of",
     "parents_of",
     "record_of_run",
     "record_of_version",
@@ -55,6 +62,7 @@ class Run:
     examples: ids of those it could learn from. privacy: what it took of it, None for a fit without.
     numbers: how many its journal holds, once it has ended. width: scalars of each step; None in
         journals from before it was kept, which have as many as `hyper` has queries.
+    gate: table of a gate that it made, until it has ended with a version, which then has it.
     """
 
     id: int
@@ -69,6 +77,12 @@ class Run:
     privacy: Spent | None = None
     numbers: int | None = None
     width: int | None = None
+    gate: list[list[float]] | None = None
+
+    @property
+    def made_gate(self) -> Gate | None:
+        """The gate that it made and no version has."""
+        return None if self.gate is None else Gate.read(np.array(self.gate, dtype=np.float32))
 
 
 @dataclass(frozen=True)
@@ -85,16 +99,23 @@ class InUse:
     lost: bool
 
 
-def record_of_version(version: Version, labels: dict[str, float]) -> bytes:
-    """What a row says of a version, without its id and whether it is in use."""
+def record_of_version(
+    version: Version, labels: dict[str, float], gate: Gate | None = None
+) -> bytes:  # fmt: skip
+    """What a row says of a version, without its id and whether it is in use.
+
+    gate: its numbers follow the adapter's.
+    """
     told = {k: v for k, v in asdict(version).items() if k not in ("id", "active")}
-    return json.dumps({**told, "labels": labels}).encode()
+    gated = {} if gate is None else {"gate": {"shape": gate.table.shape, "served": gate.served}}
+    return json.dumps({**told, "labels": labels, **gated}).encode()
 
 
 def version_of(row: int, record: bytes, active: int | None) -> Version:
     """The version of a row."""
     told = json.loads(record)
     del told["labels"]
+    told.pop("gate", None)
     return Version(id=row, active=row == active, **told)
 
 
@@ -103,9 +124,29 @@ def labels_of(record: bytes) -> dict[str, float]:
     return dict(json.loads(record)["labels"])
 
 
+def adapter_of(record: bytes, numbers: Floats) -> Adapter:
+    """The adapter of a version, from its record and its numbers: the vector, then the gate."""
+    told = json.loads(record)
+    gated = told.get("gate")
+    if gated is None or not numbers.size:
+        return Adapter(numbers, dict(told["labels"]))
+    size = numbers.size - math.prod(gated["shape"])
+    table = numbers[size:].reshape(gated["shape"])
+    return Adapter(numbers[:size], dict(told["labels"]), Gate.read(table, gated["served"]))
+
+
+def numbers_of(adapter: Adapter) -> Floats:
+    """What a row holds of an adapter besides its record: the vector, then the gate's table."""
+    if adapter.gate is None or not adapter.vector.size:
+        return adapter.vector
+    return np.concatenate([adapter.vector, adapter.gate.table.ravel()])
+
+
 def record_of_run(run: Run) -> bytes:
     """What a row says of a fit, without its id and its examples."""
     told = {k: v for k, v in asdict(run).items() if k not in ("id", "examples")}
+    if run.gate is None:
+        del told["gate"]
     return json.dumps(told).encode()
 
 

@@ -47,6 +47,7 @@ class Report:
     verdict: `improved` (a new version is active), `no improvement` or `diverged` (the old one is).
     calibrated: the held-out examples with label biases alone, before any step; None if no choices.
     before, after: the held-out examples with the adapter that was, and that is now, active.
+    routes: how many prompts each block of the adapter served; empty with one block, or in private.
     privacy: what the fit took of it; then before and after are noised, and the curve has no losses.
     """
 
@@ -69,6 +70,7 @@ class Report:
     hyperparameters: dict[str, Value]
     privacy: Spent | None = None
     notes: tuple[str, ...] = ()
+    routes: tuple[int, ...] = ()
     curve: tuple[Progress, ...] = field(default=(), repr=False)
 
     def to_dict(self) -> dict[str, Any]:

@@ -27,8 +27,10 @@ from dsa_edge.runtime._records import (
     DAMAGED,
     InUse,
     Version,
+    adapter_of,
     before,
     labels_of,
+    numbers_of,
     parents_of,
     record_of_version,
     version_of,
@@ -119,13 +121,13 @@ class Store(Examples):
             place = f"versions/{version}"
             told = self._vault.unpack(record, f"{place}/record")
             numbers = self._vault.unpack_floats(vector, f"{place}/adapter")
-            found = version_of(version, told, None)
+            found, adapter = version_of(version, told, None), adapter_of(told, numbers)
         if not found.kept:
             raise StoreError(
                 f"the adapter of version {version} is no longer kept, the newest {KEPT} are: "
                 "`dsa-edge history` lists them."
             )
-        return Adapter(numbers, labels_of(told))
+        return adapter
 
     def labels(self, version: int) -> dict[str, float]:
         """Label biases of a version, its adapter being kept or not; raises as `adapter`."""
@@ -193,11 +195,11 @@ class Store(Examples):
         return row
 
     def _write(self, version: Version, adapter: Adapter) -> None:
-        record = record_of_version(version, adapter.labels)
+        record = record_of_version(version, adapter.labels, adapter.gate)
         self._db.rows(
             "INSERT OR REPLACE INTO versions VALUES (?, ?, ?)", version.id,
             self._vault.pack(record, f"versions/{version.id}/record"),
-            self._vault.pack_floats(adapter.vector, f"versions/{version.id}/adapter"),
+            self._vault.pack_floats(numbers_of(adapter), f"versions/{version.id}/adapter"),
         )  # fmt: skip
 
     def _drop_adapters(self) -> None:
@@ -224,7 +226,8 @@ class Store(Examples):
                 adapter, steps, summary = made
                 version = self._add_version(ended.parent or 0, adapter, verdict, steps, summary)
             numbers = self._compact(ended, self._next)
-            self._keep_run(replace(ended, version=version, kept=steps, numbers=numbers))
+            gate = ended.gate if version is None else None
+            self._keep_run(replace(ended, version=version, kept=steps, numbers=numbers, gate=gate))
         return version
 
     def forget(self) -> None:

@@ -18,6 +18,7 @@ from dsa_edge.adapter import (
 from dsa_edge.bundle import Bundle
 from dsa_edge.errors import DamagedError, StoreError, TamperError, UsageError
 from dsa_edge.examples import Example
+from dsa_edge.gate import Gate, check_gate
 from dsa_edge.runtime._database import store_errors
 from dsa_edge.runtime._journal import ID_BYTES
 from dsa_edge.runtime._keys import KeyProvider
@@ -135,6 +136,8 @@ class Versions:
                 f"an adapter of {adapter.vector.shape} numbers was given, expected {size} finite "
                 "ones: give one that was made for this bundle."
             )
+        shape, trained = self.bundle.manifest.gate_shape, bool(adapter.vector.any())
+        check_gate(adapter.gate, shape, trained, "the adapter")
         with self._store.writing():
             return self._store.add_version(self.version, adapter, "loaded", 0, {})
 
@@ -163,10 +166,16 @@ class Versions:
             start = self._version(found.parent)
             hyper = Hyperparameters.from_dict(found.hyper)
             labels = self._store.labels(found.version) if found.version else start.labels
+            gate = self._gate_of(found) or start.gate
             shapes = slot_shapes(self.bundle.manifest)
             journal = self._store.journal(found)
             states = replay(start.vector, found.seed, hyper, journal, steps, shapes)
-            return [Adapter(theta, labels) for theta in states]
+            return [Adapter(theta, labels, gate) for theta in states]
+
+    def _gate_of(self, run: Run) -> Gate | None:
+        """The gate that a fit used, if its version, or what was kept of the fit, still has it."""
+        kept = [v.id for v in self.history() if v.kept and v.id == run.version]
+        return self._store.adapter(kept[0]).gate if kept else run.made_gate
 
     def rekey(self, key: KeyProvider | None) -> None:
         """Seal the store under another key, or unseal it; all of it, or nothing changes.
@@ -194,7 +203,8 @@ class Versions:
 
     def _from_file(self, file: Path) -> Adapter:
         manifest = self.bundle.manifest
-        return load_adapter(file, manifest.identity, manifest.adapter_size, manifest.pruned)
+        wanted = manifest.adapter_size, manifest.pruned, manifest.gate_shape
+        return load_adapter(file, manifest.identity, *wanted)
 
 
 def _content(example: Example) -> str:

@@ -37,6 +37,7 @@ __all__ = [
     "open_versions",
     "parser",
     "progress",
+    "routes_rows",
     "table",
 ]
 
@@ -214,6 +215,12 @@ def table(rows: Sequence[tuple[str, object]]) -> str:
     """Two columns, names and values."""
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+
+
+def routes_rows(served: Sequence[int]) -> list[tuple[str, object]]:
+    """A row of how many prompts each block served; none where there is one block."""
+    told = ", ".join(f"block {block}: {count}" for block, count in enumerate(served))
+    return [("prompts served", told)] if told else []
 
 
 def guarded(verb: str, run: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:

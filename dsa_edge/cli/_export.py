@@ -25,6 +25,7 @@ EXAMPLES = """\
   dsa-edge export model/ exact.dsa --quantize int8 --accuracy-level 0 --json
   dsa-edge export model/ thin.dsa --prune 0.25 --prune-on reviews.jsonl \\
       --template '{text} It was' --labels terrible,great
+  dsa-edge export model/ gated.dsa --blocks 8 --active 2
   dsa-edge export model/ better.dsa --quantize gptq --calibrate texts.jsonl --weak-columns 32"""
 DESCRIPTION = """Export a base model with an adapter into a bundle.
 
@@ -42,6 +43,8 @@ def main(argv: Sequence[str]) -> int:
         comma_list(arguments.targets),
         arguments.split,
         arguments.invocation,
+        arguments.blocks,
+        arguments.active,
     )
     pruning = pruning_of(arguments)
     from dsa_edge.exporters import export
@@ -124,6 +127,21 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         default=default.invocation,
         help="last prompt tokens on which the adapter acts (default: %(default)s)",
+    )
+    made.add_argument(
+        "--blocks",
+        type=int,
+        default=default.blocks,
+        metavar="N",
+        help="blocks of a target, of which a gate chooses some for each prompt (default: "
+        "%(default)s)",
+    )
+    made.add_argument(
+        "--active",
+        type=int,
+        default=default.active,
+        metavar="K",
+        help="blocks that serve a prompt (default: %(default)s)",
     )
     made.add_argument(
         "--accuracy-level",

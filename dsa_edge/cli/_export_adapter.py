@@ -56,7 +56,8 @@ def learned(arguments: argparse.Namespace) -> tuple[Bundle, Adapter]:
     bundle = Bundle.open(arguments.bundle, check_hashes=False)
     if arguments.adapter is not None:
         size, pruned = bundle.manifest.adapter_size, bundle.manifest.pruned
-        return bundle, load_adapter(arguments.adapter, bundle.identity, size, pruned)
+        wanted = size, pruned, bundle.manifest.gate_shape
+        return bundle, load_adapter(arguments.adapter, bundle.identity, *wanted)
     from dsa_edge.runtime._database import FILE
 
     if not (Path(arguments.store) / FILE).is_file():

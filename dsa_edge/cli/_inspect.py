@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dsa_edge.adapter import read_adapter_info
 from dsa_edge.bundle import Bundle
-from dsa_edge.cli._common import emit, parser, table
+from dsa_edge.cli._common import emit, parser, routes_rows, table
 from dsa_edge.cli._pruning import pruned_rows
 from dsa_edge.manifest import Manifest, TensorInfo
 
@@ -29,7 +29,10 @@ def main(argv: Sequence[str]) -> int:
     path = Path(arguments.path)
     if path.is_file():
         info = read_adapter_info(path)
-        emit(arguments, info, table(list(info.items())))
+        rows = [row for row in info.items() if row[0] != "served"]
+        served = info.get("served", [])
+        rows += routes_rows(served) if isinstance(served, list) else []
+        emit(arguments, info, table(rows))
         return 0
     bundle = Bundle.open(path)
     data = {
@@ -57,6 +60,7 @@ def _text(bundle: Bundle, slots: bool) -> str:
         ("geometry", _geometry(manifest)),
         *pruned_rows(manifest.pruned),
         ("adapter", f"{adapter.kind}, rank {adapter.rank}, {manifest.adapter_size} numbers"),
+        *_blocks(manifest),
         ("a user", f"{kilobytes:.1f} kB"),
         ("targets", f"{' '.join(adapter.targets)} of {layers}"),
         ("invocation", f"last {adapter.invocation} prompt tokens, and the response"),
@@ -71,6 +75,14 @@ def _text(bundle: Bundle, slots: bool) -> str:
             for slot in manifest.slots
         ]
     return table(rows)
+
+
+def _blocks(manifest: Manifest) -> list[tuple[str, object]]:
+    spec = manifest.adapter
+    if spec.blocks == 1:
+        return []
+    text = f"{spec.blocks} a target, of which {spec.active} serve a prompt; gate of "
+    return [("blocks", f"{text}{manifest.gate_size * 4 / 1e3:.1f} kB")]
 
 
 def _geometry(manifest: Manifest) -> str:

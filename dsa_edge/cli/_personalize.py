@@ -16,6 +16,7 @@ from dsa_edge.cli._common import (
     load_examples,
     open_personalizer,
     parser,
+    routes_rows,
     table,
 )
 from dsa_edge.cli._fit import add_budget, add_trust, fit_with_progress, pick_with_progress
@@ -75,6 +76,7 @@ def main(argv: Sequence[str]) -> int:
         ("peak memory", f"{report.peak_mb:.0f} MB"),
         ("adapter", f"{report.adapter_bytes / 1e3:.1f} kB; store {stored / 1e3:.1f} kB"),
         ("engine", f"{engine['backend']}, adapter on {engine['kernels']}"),
+        *routes_rows(report.routes),
         *_privacy(report),
         *(("note", note) for note in report.notes),
     ]

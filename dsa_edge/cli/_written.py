@@ -46,7 +46,8 @@ def _of_the_store(folder: Path | None) -> list[Place]:
     database = Place(
         "the user's store",
         f"{name}/user.db, and while a program has it open user.db-wal and user.db-shm",
-        "learned adapters with their label words, every step's scalars, ids of the examples; the "
+        "learned adapters with their label words and gates (directions of prompts' hidden states), "
+        "every step's scalars, ids of the examples; the "
         "examples themselves only after `personalize --remember`",
         "until `forget`; the -wal and -shm files until the last program closes it, or after a "
         "crash until the next opens it",

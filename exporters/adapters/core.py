@@ -19,7 +19,10 @@ __all__ = ["Core"]
 
 
 class Core(Block):
-    """Frozen factors of one target, kept in float16: u (N, r, n_out) and v (N, n_in, r)."""
+    """Frozen factors of one target, kept in float16: u (1, r, n_out) and v (1, n_in, r).
+
+    Its blocks, if it has several, share them; each has a core of its own.
+    """
 
     gated = True
     u: Tensor
@@ -27,8 +30,7 @@ class Core(Block):
 
     def __init__(self, point: str, parts: Parts, frozen: dict[str, Tensor]) -> None:
         super().__init__(point, parts, frozen)
-        (shape,) = parts.values()
-        self.core_shape = (1, *shape)
+        self.core_shape = (len(parts), *next(iter(parts.values())))  # of N blocks
 
     @classmethod
     def frozen(cls, weight: Tensor | None, rank: int) -> dict[str, Tensor]:
@@ -38,7 +40,7 @@ class Core(Block):
 
     @staticmethod
     def factors(u: Tensor, v: Tensor) -> dict[str, Tensor]:
-        """The buffers of the only block from U (n_out, r) and V (r, n_in)."""
+        """The buffers of all blocks from U (n_out, r) and V (r, n_in)."""
         return {"u": u.T[None].half().contiguous(), "v": v.T[None].half().contiguous()}
 
     def add(self, x: Tensor, y: Tensor, parameters: Tensor, route: Route) -> Tensor:

@@ -6,8 +6,8 @@ the ops tell apart by their other arguments. `runtime/_executorch_engine.py` cal
 
     x (M, D)   cos, sin (B, T, rotated)   prefix (1, G, X, d)   keys, values (B, G, P, d) float16
     lengths (B)   route_index, route_weight (B, K)   active (B, T)
-    for each target in order: core (L, N, r, r) or (L, N, r)   u (N, r, n_out)   v (N, n_in, r)
-    → x (M, D), new_keys (M, G, d), new_values (M, G, d)
+    for each target in order: core (L, N, r, r) or (L, N, r)   u (F, r, n_out)   v (F, n_in, r)
+    → x (M, D), new_keys (M, G, d), new_values (M, G, d)     F is N, or 1 where blocks share factors
 
 Kinds that are no core between factors have programs of their own for the adapted layers. Those take
 the layer's slots (L, n_layer) and the frozen buffers of every point, by name, in place of the cores

@@ -92,9 +92,10 @@ def traced_blocks(spec: DecoderSpec, kind: str) -> tuple[list[Tensor], tuple[Any
         blocks.append(torch.rand(EXAMPLE["lanes"], n, *_square(kind, r), generator=random))
         blocks += [torch.rand(s, generator=random).half() for s in ((n, r, n_out), (n, n_in, r))]
         some = dim(f"blocks_{target}", min=0, max=BLOCKS)
+        own = dim(f"factors_{target}", min=0, max=BLOCKS)  # one pair, if the blocks share it
         rank = dim(f"rank_{target}", min=1, max=MAX_RANK)
         core = {0: lanes, 1: some, 2: rank} | ({3: rank} if kind == "core" else {})
-        bounds += [core, {0: some, 1: rank}, {0: some, 2: rank}]
+        bounds += [core, {0: own, 1: rank}, {0: own, 2: rank}]
     return blocks, tuple(bounds)
 
 

@@ -17,10 +17,10 @@ from dsa_edge.exporters.model import AdaptedModel
 from dsa_edge.exporters.onnx._data import ExternalData
 from dsa_edge.exporters.onnx._ops import MICROSOFT, OPSET
 from dsa_edge.exporters.onnx._signatures import (
-    METHOD_INPUTS,
     METHOD_OUTPUTS,
     example_values,
     fixed_axes,
+    method_inputs,
 )
 from dsa_edge.exporters.onnx._trace import Part, trace
 from dsa_edge.kernels.onnx_function import DOMAIN, NAME, gated_lowrank_function
@@ -48,7 +48,7 @@ class GraphBuilder:
         self.invocation = model.adapter.invocation
         self.fixed = fixed_axes(self.spec, model.size, self.split)
         self._level, self._on_part = accuracy_level, on_part
-        self._kind = model.adapter.kind
+        self._kind, self._gated = model.adapter.kind, model.adapter.blocks > 1
         self._whole, self._layers = model.parts()
         self._traced: dict[tuple[object, ...], Part] = {}
 
@@ -58,7 +58,8 @@ class GraphBuilder:
         spec = self.spec
         frame_of = tuple(spec.frame_of(i) for i in range(spec.n_layers))
         chains = Chains(caller, spec.n_layers, self.split, self.invocation, frame_of)
-        inputs = [self._declare(k, text) for k, text in METHOD_INPUTS[method].items()]
+        wanted = method_inputs(method, self._gated)
+        inputs = [self._declare(k, text) for k, text in wanted.items()]
         results = getattr(chains, method)(*inputs)
         outputs = [self._name_output(results[k], k, t) for k, t in METHOD_OUTPUTS[method].items()]
         opsets = {"": OPSET, MICROSOFT: 1, DOMAIN: 1}
@@ -68,7 +69,8 @@ class GraphBuilder:
         )  # fmt: skip
         functions = [part.function.clone() for part in caller.used.values()]
         if any(node.op_type == NAME for function in functions for node in function):
-            functions.append(ir.serde.deserialize_function(gated_lowrank_function(self._kind)))
+            function = gated_lowrank_function(self._kind, self._gated)
+            functions.append(ir.serde.deserialize_function(function))
         return ir.Model(graph, ir_version=IR_VERSION, functions=functions, producer_name="dsa-edge")
 
     def part(self, name: str, layer: int | None) -> tuple[Part, nn.Module]:
@@ -81,7 +83,7 @@ class GraphBuilder:
             copies = sum(1 for other in self._traced if other[0] == name)
             unique = name if not copies else f"{name}_{copies + 1}"
             values, dynamic = example_values(
-                name, self.fixed, len(self.spec.frames), self.invocation
+                name, self.fixed, len(self.spec.frames), self.invocation, self._gated
             )
             self._traced[key] = trace(unique, module, values, dynamic, self._level)
         return self._traced[key], module

@@ -38,9 +38,17 @@ class Session:
 
     def __call__(self, **feeds: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Run the method; returns its outputs by name."""
-        feeds = {**self._unsaid(feeds), **feeds}
+        feeds = {**self._unsaid(feeds), **self._any_route(feeds), **feeds}
         values = self._session.run(None, {k: np.ascontiguousarray(v) for k, v in feeds.items()})
         return dict(zip(self._outputs, values, strict=True))
+
+    def _any_route(self, feeds: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """The first block for every example, where the method routes and no route was given."""
+        names = {i.name for i in self._session.get_inputs()} - set(feeds)
+        first = np.zeros((len(feeds["lengths"]), 1), np.int64) if "lengths" in feeds else None
+        if first is None or "route_index" not in names:
+            return {}
+        return {"route_index": first, "route_weight": np.ones(first.shape, np.float32)}
 
     def _unsaid(self, feeds: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """What the method takes and was not given: an empty shared prefix, a lane an adapter."""

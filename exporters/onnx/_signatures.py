@@ -1,9 +1,9 @@
 """Shapes of what flows between parts, and of the methods' inputs and outputs.
 
 One letter an axis: L lanes, B examples, E adapters (L, or L · B where each example has its own), X
-prefix, P prompt, R response, T new tokens, U rows that ask, C candidates, N layers in a cache, A
-adapted layers, S = P + R, K = X + P + T keys that a row may see; everything else is a fixed number
-of the model. After a colon, the dtype if not float32.
+prefix, P prompt, R response, T new tokens, U rows that ask, C candidates, J chosen blocks, N layers
+in a cache, A adapted layers, S = P + R, K = X + P + T keys that a row may see; everything else is a
+fixed number of the model. After a colon, the dtype if not float32.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from torch import Tensor
 
 from dsa_edge.exporters.decoder import DecoderSpec
 
-__all__ = ["METHOD_INPUTS", "METHOD_OUTPUTS", "example_values", "fixed_axes"]
+__all__ = ["METHOD_OUTPUTS", "example_values", "fixed_axes", "method_inputs"]
 
-_DYNAMIC = tuple("LBXPRTUSKCN")
+_DYNAMIC = tuple("LBXPRTUSKCNJ")
 
 _PREFIX = ("1 kv X d:f2", "1 kv X d:f2")
 _CACHE = ("B kv P d:f2", "B kv P d:f2")
+_ROUTE = ("B J:i8", "B J")  # in place of "route", where there are several blocks
 _PARTS: dict[str, tuple[str, ...]] = {
     "prefill_inputs": ("B P:i8", "B R:i8", "B:i8", "N 1 kv X d:f2"),
     "grouped_inputs": ("1 S:i8", "1:i8", "1:i8", "N 1 kv X d:f2"),
@@ -36,13 +37,13 @@ _PARTS: dict[str, tuple[str, ...]] = {
     "layer_grouped": ("1 1 S D", "1 S rot", "1 S rot", "2 1 S K", *_PREFIX),
     "layer_keys": ("1 B S D", "B S rot", "B S rot"),
     "layer_cached": ("1 B T D", "frame T K", *_PREFIX, *_CACHE),
-    "layer_adapted": ("L B T D", "frame T K", *_PREFIX, *_CACHE, "L m"),
-    "layer_back": ("L B T D", "frame T K", *_PREFIX, *_CACHE, "L m", "L B T D"),
+    "layer_adapted": ("L B T D", "frame T K", *_PREFIX, *_CACHE, "L m", "route"),
+    "layer_back": ("L B T D", "frame T K", *_PREFIX, *_CACHE, "L m", "route", "L B T D"),
     "loss_back": ("L B U D", "B R:i8", "B R", "L B"),
     "choice_back": ("L B U D", "C:i8", "L B C"),
     "layer_last": (
         "L B T D", "B T rot", "B T rot", "L B U D", "B U rot", "B U rot", "B U K",
-        *_PREFIX, *_CACHE, "L m",
+        *_PREFIX, *_CACHE, "L m", "route",
     ),
 }  # fmt: skip
 
@@ -51,7 +52,7 @@ _CONTEXT = {
     "keys": "A B kv P d:f2", "values": "A B kv P d:f2", "lengths": "B:i8", "lanes": "L",
     "adapter": "E n",
 }  # fmt: skip
-METHOD_INPUTS = {
+_METHOD_INPUTS = {
     "prefill": {
         "prompt": "B P:i8", "response": "B R:i8", "lengths": "B:i8",
         "prefix_keys": "N 1 kv X d:f2", "prefix_values": "N 1 kv X d:f2",
@@ -85,6 +86,13 @@ METHOD_OUTPUTS = {
 }  # fmt: skip
 
 
+def method_inputs(method: str, gated: bool) -> dict[str, str]:
+    """A method's inputs; gated: the adapter has several blocks."""
+    inputs = _METHOD_INPUTS[method]
+    routed = dict(zip(("route_index", "route_weight"), _ROUTE, strict=True))
+    return {**inputs, **(routed if gated and "adapter" in inputs else {})}
+
+
 def fixed_axes(spec: DecoderSpec, adapter_size: int, split: int) -> dict[str, int]:
     """Sizes of the axes that one model fixes."""
     return {
@@ -102,12 +110,15 @@ def fixed_axes(spec: DecoderSpec, adapter_size: int, split: int) -> dict[str, in
 
 
 def example_values(
-    part: str, fixed: dict[str, int], n_frames: int, invocation: int
+    part: str, fixed: dict[str, int], n_frames: int, invocation: int, gated: bool = False
 ) -> tuple[tuple[Tensor, ...], tuple[dict[int, Any], ...]]:
     """Values to trace a part on, and which of their axes are dynamic."""
     shapes: list[str] = []
     for text in _PARTS[part]:
-        shapes.extend(_frames(text, n_frames) if text.startswith("frame") else [text])
+        if text == "route":
+            shapes.extend(_ROUTE if gated else ())
+        else:
+            shapes.extend(_frames(text, n_frames) if text.startswith("frame") else [text])
     sizes = fixed | _traced_sizes(invocation)
     values = tuple(_value(text, sizes) for text in shapes)
     dynamic = tuple(
@@ -124,7 +135,7 @@ def _traced_sizes(invocation: int) -> dict[str, int]:
     own = prompt + response
     return {
         "L": 2, "B": 3, "X": prefix, "P": prompt, "R": response, "T": response, "U": asking,
-        "S": own, "K": prefix + own, "C": 7, "N": 2,
+        "S": own, "K": prefix + own, "C": 7, "N": 2, "J": 6,
     }  # fmt: skip
 
 

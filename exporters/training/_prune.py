@@ -168,6 +168,11 @@ def _check_ranks(adapter: AdapterSpec, pruning: Pruning) -> None:
             f"ranks can be pruned of core and diagonal, whose directions are the weights' own, got "
             f"{adapter.kind}: leave --prune-ranks out, or lower --rank."
         )
+    if pruning.ranks and adapter.blocks > 1:
+        raise UsageError(
+            f"ranks can be pruned of one block, whose directions are measured, got "
+            f"{adapter.blocks}: leave --prune-ranks out, or --blocks."
+        )
 
 
 def _thinner(adapter: AdapterSpec, pruning: Pruning, importance: Importance) -> AdapterSpec:

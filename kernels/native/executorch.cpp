@@ -62,7 +62,8 @@ void gated_lowrank(KernelRuntimeContext& context, Span<EValue*> stack) {
   dsa::GatedLowrank call{};
   call.batch = active.size(0), call.length = active.size(1);
   call.n_in = last(x), call.n_out = last(base);
-  call.blocks = v.size(0), call.rank = v.size(2), call.chosen = index.size(1);
+  call.blocks = core.size(1), call.factors = v.size(0), call.rank = v.size(2);
+  call.chosen = index.size(1);
   call.diagonal = core.dim() == 3;
   call.half = v.scalar_type() == ScalarType::Half;
   const int64_t cores = core.size(0), per_lane = call.batch * call.length, total = rows(x, 1);
@@ -72,7 +73,7 @@ void gated_lowrank(KernelRuntimeContext& context, Span<EValue*> stack) {
   if (total != call.lanes * per_lane || rows(base, 1) != total || core.numel() != core_size ||
       (call.each && cores != call.lanes * call.batch) ||
       index.size(0) != call.batch || weight.numel() != index.numel() ||
-      u.numel() != call.blocks * call.rank * call.n_out || v.size(1) != call.n_in)
+      u.numel() != call.factors * call.rank * call.n_out || v.size(1) != call.n_in)
     return refuse(context, "gated_lowrank", "the inputs' shapes do not belong together");
   const int64_t steps[3] = {call.batch * call.length, call.length, 1};
   for (int axis = 0; axis < 3; ++axis) {

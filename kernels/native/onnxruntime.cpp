@@ -54,18 +54,18 @@ bool has(const Tensor& tensor, std::initializer_list<int64_t> shape) {
 // The call that the inputs describe; null status when their shapes belong together.
 OrtStatus* describe(const Tensor (&in)[kInputs], dsa::GatedLowrank& call) {
   const Tensor &x = in[kX], &base = in[kBase], &core = in[kCore], &v = in[kV];
-  if (x.dims != 4 || base.dims != 4 || v.dims != 3 || in[kRouteIndex].dims != 2)
-    return wrong("expected x and base with 4 axes, u and v with 3, route_index with 2.");
+  if (x.dims != 4 || base.dims != 4 || v.dims != 3 || core.dims < 3 || in[kRouteIndex].dims != 2)
+    return wrong("expected x and base with 4 axes, core, u and v with 3, route_index with 2.");
   call.lanes = x.shape[0], call.batch = x.shape[1], call.length = x.shape[2];
   call.n_in = x.shape[3], call.n_out = base.shape[3];
-  call.blocks = v.shape[0], call.rank = v.shape[2], call.chosen = in[kRouteIndex].shape[1];
+  call.blocks = core.shape[1], call.factors = v.shape[0], call.rank = v.shape[2];
+  call.chosen = in[kRouteIndex].shape[1];
   call.diagonal = core.dims == 3;
   const int64_t L = call.lanes, B = call.batch, T = call.length, N = call.blocks, r = call.rank;
-  const int64_t cores = core.shape[0];
+  const int64_t F = call.factors, cores = core.shape[0];
   call.each = cores != L;
   const bool fits = (!call.each || cores == L * B) && has(base, {L, B, T, call.n_out}) &&
-                    has(v, {N, call.n_in, r}) &&
-                    has(in[kU], {N, r, call.n_out}) &&
+                    has(v, {F, call.n_in, r}) && has(in[kU], {F, r, call.n_out}) &&
                     (call.diagonal ? has(core, {cores, N, r}) : has(core, {cores, N, r, r})) &&
                     has(in[kRouteIndex], {B, call.chosen}) &&
                     has(in[kRouteWeight], {B, call.chosen}) && has(in[kActive], {B, T});

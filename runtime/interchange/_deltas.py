@@ -94,7 +94,7 @@ _PAIRS: dict[str, Callable[[Parts, Frozen, tuple[int, int]], Pair]] = {
 def deltas(bundle: Bundle, adapter: Adapter) -> list[Delta]:
     """What an adapter adds to each linear of a bundle, in canonical order.
 
-    Raises AdapterError for a kind that is no low-rank change of weights.
+    Raises AdapterError for a kind that is no low-rank change of weights, and for several blocks.
     """
     manifest = bundle.manifest
     kind, geometry = manifest.adapter.kind, Geometry.of(manifest.decoder)
@@ -103,6 +103,12 @@ def deltas(bundle: Bundle, adapter: Adapter) -> list[Delta]:
             f"the adapter is of kind {kind}, which is no low-rank change of weights; expected one "
             f"of {', '.join(_PAIRS)}: export the base again with one of these for what has to go "
             "to other libraries."
+        )
+    if manifest.adapter.blocks > 1:
+        raise AdapterError(
+            f"the adapter has {manifest.adapter.blocks} blocks that a gate chooses from for each "
+            "prompt, expected one block, which is the same change of weights for all: export the "
+            "base again without --blocks for what has to go to other libraries."
         )
     stored = {} if kind in ("lora", "kron") else read_frozen(bundle)
     made = []

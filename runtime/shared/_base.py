@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
+from typing import TypeVar
 
 import numpy as np
 
@@ -39,6 +40,7 @@ from dsa_edge.tokenizer import Tokenizer
 __all__ = ["SharedBase"]
 
 Row = tuple[Personalizer, str]  # a user and a prompt
+T = TypeVar("T")
 
 
 class SharedBase:
@@ -122,6 +124,8 @@ class SharedBase:
         """
         if len(choices) < 2 or len(set(choices)) != len(choices):
             raise UsageError(f"choices are {list(choices)}, expected at least two distinct ones.")
+        if self.bundle.manifest.adapter.blocks > 1:
+            return self._one_by_one(rows, lambda user, prompt: user.choose(prompt, choices))
         encoded = [self._encoded(number, row, choices) for number, row in enumerate(rows)]
         found: list[Choice] = []
         for part in in_parts(self._engine, encoded):
@@ -146,6 +150,10 @@ class SharedBase:
         """
         if max_tokens < 1:
             raise UsageError(f"max_tokens is {max_tokens}, expected at least 1.")
+        if self.bundle.manifest.adapter.blocks > 1:
+            return self._one_by_one(
+                rows, lambda user, prompt: user.generate(prompt, max_tokens, sampling)
+            )
         made = [self._continued(number, row, max_tokens) for number, row in enumerate(rows)]
         stop = self.bundle.manifest.tokenizer.eos_ids
         for part in rows_together(self.bundle.manifest, made):
@@ -187,6 +195,14 @@ class SharedBase:
         made = load_adapter(file, manifest.identity, manifest.adapter_size, manifest.pruned)
         made.vector.flags.writeable = False
         return made
+
+    def _one_by_one(self, rows: Sequence[Row], run: Callable[[Personalizer, str], T]) -> list[T]:
+        """Every row alone: a batch does not yet carry the routes of several users' gates."""
+        found = []
+        for number, (user, prompt) in enumerate(rows):
+            with _naming(number, user):
+                found.append(run(self._of_here(user), prompt))
+        return found
 
     def _encoded(self, number: int, row: Row, choices: Sequence[str]) -> Encoded:
         user, prompt = row

@@ -50,7 +50,7 @@ def test_an_adapter_file_tells_about_itself(tmp_path: Path) -> None:
     assert info["numbers"] == 4
     assert info["norm"] == pytest.approx(np.hypot(1.5, 3.25))
     assert info["labels"] == {" great": 0.5}
-    assert info["spec"] == {**vars(SPEC), "targets": ["q"]}
+    assert info["spec"] == {**SPEC.to_dict(), "targets": ["q"]}
 
 
 @pytest.mark.parametrize(

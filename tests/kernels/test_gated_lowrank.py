@@ -29,7 +29,7 @@ needs_kernels = pytest.mark.skipif(
 def inputs(
     lanes: int = 2, batch: int = 3, length: int = 4, n_in: int = 40, n_out: int = 24, rank: int = 8,
     blocks: int = 4, chosen: int = 2, diagonal: bool = False, dtype: type = np.float16,
-    each: bool = False,
+    each: bool = False, shared: bool = False,
 ) -> Inputs:  # fmt: skip
     random = np.random.default_rng(0)
     cores = lanes * batch if each else lanes
@@ -44,8 +44,8 @@ def inputs(
         "core": normal(*shape) / max(rank, 1) ** 0.5,
         "route_index": random.integers(0, max(blocks, 1), (batch, chosen)),
         "route_weight": normal(batch, chosen),
-        "u": normal(blocks, rank, n_out).astype(dtype),
-        "v": normal(blocks, n_in, rank).astype(dtype),
+        "u": normal(1 if shared else blocks, rank, n_out).astype(dtype),
+        "v": normal(1 if shared else blocks, n_in, rank).astype(dtype),
         "active": random.random((batch, length)) < 0.7,
     }
 
@@ -54,6 +54,8 @@ SHAPES: dict[str, dict[str, Any]] = {
     "gated": {},
     "one block": {"blocks": 1, "chosen": 1},
     "all blocks": {"chosen": 4},
+    "shared factors": {"shared": True},
+    "many blocks of shared factors": {"shared": True, "blocks": 9, "chosen": 3, "batch": 40},
     "no block chosen": {"chosen": 0},
     "no blocks": {"blocks": 0, "chosen": 0},
     "no blocks to choose from": {"blocks": 0, "chosen": 2},
@@ -86,9 +88,10 @@ def dense(given: Inputs) -> NDArray[np.float64]:
         for i, weight in zip(given["route_index"][b], given["route_weight"][b], strict=True):
             if not len(u):
                 break
-            own = core[lane * y.shape[1] + b if each else lane, i]
-            c = np.diag(own) if core.ndim == 3 else own
-            w = u[i].T @ c @ v[i].T
+            core_of = core[lane * y.shape[1] + b if each else lane, i]
+            c = np.diag(core_of) if core.ndim == 3 else core_of
+            own = i if len(u) > 1 else 0
+            w = u[own].T @ c @ v[own].T
             y[lane, b, t] += given["active"][b, t] * weight * (w @ given["x"][lane, b, t])
     return y
 
@@ -188,7 +191,7 @@ def onnx_session(given: Inputs, kernels: bool) -> onnxruntime.InferenceSession:
     kind = "diagonal" if given["core"].ndim == 3 else "core"
     model = helper.make_model(
         helper.make_graph([node], "one", values, [y]),
-        functions=[gated_lowrank_function(kind)],
+        functions=[gated_lowrank_function(kind, given["core"].shape[1] != len(given["u"]))],
         opset_imports=[helper.make_opsetid("", 21), helper.make_opsetid("dsa", 1)],
         ir_version=10,
     )

@@ -12,7 +12,16 @@ import numpy as np
 
 from dsa_edge.bundle import Bundle
 from dsa_edge.examples import Example
-from dsa_edge.runtime._engine import Context, Decoded, Floats, Halves, Ints, Prefilled, Prefix
+from dsa_edge.runtime._engine import (
+    Context,
+    Decoded,
+    Floats,
+    Halves,
+    Ints,
+    Prefilled,
+    Prefix,
+    Route,
+)
 from dsa_edge.runtime._plan import Chunks
 
 COMMON = "Rain fell on the roof all night, "
@@ -67,7 +76,7 @@ class StubEngine:
 
     def decode(
         self, tokens: Ints, prefix: Prefix, keys: Halves, values: Halves, lengths: Ints,
-        adapter: Floats,
+        adapter: Floats, route: Route | None = None,
     ) -> Decoded:  # fmt: skip
         raise AssertionError("learning does not decode")
 

@@ -11,7 +11,7 @@ from stub import StubEngine
 
 from dsa_edge.errors import EngineError, UsageError
 from dsa_edge.runtime import Personalizer, Sampling
-from dsa_edge.runtime._engine import Decoded, Floats, Halves, Ints, Prefix
+from dsa_edge.runtime._engine import Decoded, Floats, Halves, Ints, Prefix, Route
 from dsa_edge.runtime._generate import GROW, generate_ids
 
 SHARES = np.array([0.2, 0.5, 0.0999, 0.2001])
@@ -87,7 +87,7 @@ class Parrot(StubEngine):
 
     def decode(
         self, tokens: Ints, prefix: Prefix, keys: Halves, values: Halves, lengths: Ints,
-        adapter: Floats,
+        adapter: Floats, route: Route | None = None,
     ) -> Decoded:  # fmt: skip
         (length,) = lengths
         assert keys.shape == values.shape

@@ -17,9 +17,11 @@ bool routes_in_range(const GatedLowrank& call) {
 
 const char* check(const GatedLowrank& call) {
   const int64_t any_negative = call.lanes | call.batch | call.length | call.n_in | call.n_out |
-                               call.rank | call.blocks | call.chosen;
+                               call.rank | call.blocks | call.factors | call.chosen;
   if (any_negative < 0) return "a size is negative: the inputs' shapes do not belong together.";
   if (call.rank > kMaxRank) return "the rank is above 512: export the bundle with a lower --rank.";
+  if (call.factors != call.blocks && call.factors != 1)
+    return "the blocks neither share their factors nor have their own: export the bundle anew.";
   if (!routes_in_range(call))
     return "a route names a block that does not exist: use the gate that the bundle was exported "
            "with.";

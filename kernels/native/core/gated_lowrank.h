@@ -6,13 +6,14 @@
 
 namespace dsa {
 
-constexpr int64_t kAbi = 4;        // raised whenever a struct or a function of the C interface changes
+constexpr int64_t kAbi = 5;        // raised whenever a struct or a function of the C interface changes
 constexpr int64_t kMaxRank = 512;  // scratch of a tile lies on the stack
 
-// One call. Axes: L lanes, B examples, T rows, N blocks, K chosen blocks, r rank. Row-major.
+// One call. Axes: L lanes, B examples, T rows, N blocks, K chosen blocks, r rank, F factors: N, or 1
+// where all blocks share them. Row-major.
 // Strides count elements; the last axis of x, base and y is contiguous. y may be base.
 struct GatedLowrank {
-  int64_t lanes, batch, length, n_in, n_out, rank, blocks, chosen;
+  int64_t lanes, batch, length, n_in, n_out, rank, blocks, factors, chosen;
   bool diagonal;          // core holds (L, N, r) numbers instead of (L, N, r, r)
   bool half;              // u and v are float16 instead of float32
   bool each;              // every lane has a core for each example: (L · B, N, …), not (L, N, …)
@@ -23,8 +24,8 @@ struct GatedLowrank {
   const float* core;
   const int64_t* route_index;  // (B, K), each in 0 … N − 1; not read where N is 0
   const float* route_weight;   // (B, K)
-  const void* u;               // (N, r, n_out)
-  const void* v;               // (N, n_in, r)
+  const void* u;               // (F, r, n_out)
+  const void* v;               // (F, n_in, r)
   const uint8_t* active;       // (B, T), 0 or 1
   float* y;                    // (L, B, T, n_out), contiguous
 };

@@ -197,8 +197,9 @@ void tile_of(int64_t height, const GatedLowrank& call, const Rows& rows, int64_t
 template <class F>
 void run_block(const GatedLowrank& call, int64_t block, const Rows& rows) {
   Mixer mixer(call, block);
-  const F* u = static_cast<const F*>(call.u) + block * call.rank * call.n_out;
-  const F* v = static_cast<const F*>(call.v) + block * call.n_in * call.rank;
+  const int64_t own = call.factors > 1 ? block : 0;
+  const F* u = static_cast<const F*>(call.u) + own * call.rank * call.n_out;
+  const F* v = static_cast<const F*>(call.v) + own * call.n_in * call.rank;
   for (int64_t row = 0; row < rows.count;) {  // 8 rows are 4 and 4: 6 and 2 would take longer
     const int64_t left = rows.count - row, tiles = (left + kTile - 1) / kTile;
     const int64_t height = (left + tiles - 1) / tiles;

@@ -12,7 +12,7 @@ namespace {
 struct Case {
   int64_t lanes, batch, length, n_in, n_out, rank, blocks, chosen;
   bool diagonal;
-  bool each = false;
+  bool each = false, shared = false;
 };
 
 // What the header's formula says, one row and one number at a time, in double precision.
@@ -27,10 +27,11 @@ std::vector<double> expected(const dsa::GatedLowrank& c, const float* u, const f
         std::vector<double> row(base, base + c.n_out);
         for (int64_t k = 0; k < c.chosen && c.active[b * c.length + t]; ++k) {
           const int64_t i = c.route_index[b * c.chosen + k];
+          const int64_t own = c.factors > 1 ? i : 0;
           std::vector<double> down(c.rank), mixed(c.rank);
           for (int64_t d = 0; d < c.rank; ++d)
             for (int64_t n = 0; n < c.n_in; ++n)
-              down[d] += static_cast<double>(x[n]) * v[(i * c.n_in + n) * c.rank + d];
+              down[d] += static_cast<double>(x[n]) * v[(own * c.n_in + n) * c.rank + d];
           for (int64_t r = 0; r < c.rank; ++r)
             for (int64_t d = 0; d < c.rank; ++d) {
               const int64_t core = c.each ? l * c.batch + b : l;
@@ -42,7 +43,7 @@ std::vector<double> expected(const dsa::GatedLowrank& c, const float* u, const f
           for (int64_t o = 0; o < c.n_out; ++o)
             for (int64_t r = 0; r < c.rank; ++r)
               row[o] += c.route_weight[b * c.chosen + k] * mixed[r] *
-                        u[(i * c.rank + r) * c.n_out + o];
+                        u[(own * c.rank + r) * c.n_out + o];
         }
         y.insert(y.end(), row.begin(), row.end());
       }
@@ -56,8 +57,9 @@ int run(const Case& shape, dsa::Isa isa, const char* name) {
   const int64_t size = shape.diagonal ? shape.rank : shape.rank * shape.rank;
   const std::vector<float> core = randoms(
       shape.lanes * (shape.each ? shape.batch : 1) * shape.blocks * size);
-  const std::vector<float> u = randoms(shape.blocks * shape.rank * shape.n_out);
-  const std::vector<float> v = randoms(shape.blocks * shape.n_in * shape.rank);
+  const int64_t factors = shape.shared ? 1 : shape.blocks;
+  const std::vector<float> u = randoms(factors * shape.rank * shape.n_out);
+  const std::vector<float> v = randoms(factors * shape.n_in * shape.rank);
   std::vector<int64_t> route(shape.batch * shape.chosen);
   for (size_t i = 0; i < route.size(); ++i) route[i] = (3 * i + i / 2) % shape.blocks;
   const std::vector<float> weight = randoms(shape.batch * shape.chosen);
@@ -69,7 +71,7 @@ int run(const Case& shape, dsa::Isa isa, const char* name) {
   call.lanes = shape.lanes, call.batch = shape.batch, call.length = shape.length;
   call.n_in = shape.n_in, call.n_out = shape.n_out, call.rank = shape.rank;
   call.blocks = shape.blocks, call.chosen = shape.chosen, call.diagonal = shape.diagonal;
-  call.each = shape.each;
+  call.each = shape.each, call.factors = factors;
   const int64_t strides[3] = {shape.batch * shape.length, shape.length, 1};
   for (int axis = 0; axis < 3; ++axis) {
     call.x_strides[axis] = strides[axis] * shape.n_in;
@@ -109,6 +111,9 @@ int main() {
       {5, 1, 0, 16, 16, 8, 1, 1, false},  {1, 2, 3, 31, 15, 33, 5, 3, true},
       {1, 40, 1, 64, 48, 16, 1, 1, false, true}, {2, 5, 3, 33, 47, 16, 4, 2, false, true},
       {2, 3, 2, 17, 19, 70, 2, 1, false, true},  {1, 7, 2, 32, 48, 16, 3, 2, true, true},
+      {3, 7, 2, 64, 47, 16, 8, 2, false, false, true},
+      {2, 3, 4, 32, 48, 16, 3, 2, true, false, true},
+      {2, 3, 4, 32, 48, 16, 3, 2, false, true, true},
   };
   return run_all(cases, run);
 }

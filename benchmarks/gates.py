@@ -1,0 +1,142 @@
+"""Does a gate pay for one user with several tasks, and how should it choose?
+
+Reviews, news and mails of `_tasks.py`, mixed, are learned by one adapter. Rows are what serves a
+prompt; all but the first have as many cores as tasks, on the same singular directions:
+
+    one block   the usual adapter, a third of the numbers
+    k-means     clusters of the prompts, as a fit makes its gate
+    random      any block, but the same one for the same prompt
+    all         the mean of all blocks: the numbers without the gate
+
+`purity` is the share of held-out prompts whose block serves mostly their own task.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+from _common import parser
+from _tasks import load_task
+
+from dsa_edge.adapter import AdapterSpec
+from dsa_edge.demo import find_model
+from dsa_edge.examples import Example
+from dsa_edge.gate import Floats, Gate, Route
+from dsa_edge.runtime import Budget, Personalizer, _routing
+from dsa_edge.runtime._hyperparameters import Hyperparameters
+
+TASKS = ("reviews", "news", "mails")
+
+
+class AnyBlock(Gate):
+    """A block by the bytes of a prompt's states, which say nothing to a learner."""
+
+    def scores(self, pooled: Floats) -> Any:
+        """Numbers (B, N) that look random."""
+        seeds = [zlib.crc32(row.tobytes()) for row in np.round(pooled, 1)]
+        return np.stack([np.random.default_rng(seed).random(self.blocks) for seed in seeds])
+
+
+class AllBlocks(Gate):
+    """Every block serves every prompt."""
+
+    def route(self, pooled: Floats, active: int) -> Route:
+        """All of them, whatever `active` says."""
+        return super().route(pooled, self.blocks)
+
+
+GATES = {"k-means": Gate, "random": AnyBlock, "all": AllBlocks}
+
+
+def main() -> None:
+    made = parser(__doc__)
+    made.add_argument("--train", type=int, default=384, help="examples of each task")
+    made.add_argument("--test", type=int, default=300, help="held-out examples of each task")
+    made.add_argument("--steps", type=int, default=240, help="of each fit")
+    made.add_argument("--queries", type=int, default=16, help="directions of a step")
+    made.add_argument("--only", help="rows to run, by comma (default: all)")
+    arguments = made.parse_args()
+    rows = [name.strip() for name in (arguments.only or f"one block,{','.join(GATES)}").split(",")]
+    result = {name: run(name, arguments) for name in rows}
+    print(json.dumps(result) if arguments.json else text(result))
+
+
+def bundle_of(folder: Path, blocks: int) -> Path:
+    """The demo's model with as many blocks a target, exported when first needed."""
+    from dsa_edge.exporters import export
+
+    path = folder / f"blocks{blocks}.dsa"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        export(find_model(), path, adapter=AdapterSpec(blocks=blocks))
+    return path
+
+
+def run(name: str, arguments: Any) -> dict[str, Any]:
+    """One row: learn the mixture, then measure each task."""
+    kind = GATES.get(name, Gate)
+    blocks = 1 if name == "one block" else len(TASKS)
+    with Personalizer.open(bundle_of(Path(arguments.folder), blocks)) as me:
+        tasks = [load_task(task, me._tokenizer) for task in TASKS]
+        learn = [e for task in tasks for e in task.learn(0)[: arguments.train]]
+        hyper = Hyperparameters(queries=arguments.queries, batch=24, epsilon=0.05, rate=0.01)
+
+        def gate_of(pooled: Floats, count: int, seed: int) -> Gate:
+            found = clustered(pooled, count, seed)
+            return kind(found.weight, found.bias)
+
+        clustered = _routing.clustered
+        with patch.object(_routing, "clustered", gate_of):
+            report = me.fit(learn, Budget(steps=arguments.steps), hyperparameters=hyper)
+        adapter = me.adapter
+        if adapter.gate is not None:
+            adapter = replace(adapter, gate=kind(adapter.gate.weight, adapter.gate.bias))
+        held = {task.name: list(task.held_out[: arguments.test]) for task in tasks}
+        accuracy = {task: me.evaluate(own, [adapter])[0].accuracy for task, own in held.items()}
+        before = {task: me.evaluate(own, [0])[0].accuracy for task, own in held.items()}
+        routed = routes(me, held, adapter.gate)
+    return {
+        "verdict": report.verdict, "before": before, "accuracy": accuracy, "routes": routed,
+        "purity": purity(routed), "seconds": report.fit_seconds,
+        "step_seconds": report.step_seconds, "notes": report.notes,
+    }  # fmt: skip
+
+
+def routes(
+    me: Personalizer, held: dict[str, list[Example]], gate: Gate | None
+) -> dict[str, list[int]]:
+    """How many prompts of each task each block serves; empty without a gate."""
+    found: dict[str, list[int]] = {}
+    for task, examples in held.items() if gate is not None else ():
+        objective = me._objective(me._encoder.encode_all(examples), Budget())
+        objective.route_by(gate)
+        assert gate is not None
+        assert objective.routes is not None
+        found[task] = list(objective.routes.served(gate.blocks))
+    return found
+
+
+def purity(routed: dict[str, list[int]]) -> float | None:
+    """Prompts that share their block with none but the task that it serves most."""
+    counts = np.array(list(routed.values()))
+    return float(counts.max(0).sum() / counts.sum()) if counts.size else None
+
+
+def text(result: dict[str, Any]) -> str:
+    lines = [f"{'':<10} {' '.join(f'{task:>8}' for task in TASKS)}     mean  purity"]
+    for name, row in result.items():
+        each = [row["accuracy"][task] for task in TASKS]
+        pure = "–" if row["purity"] is None else f"{row['purity']:.3f}"
+        shown = " ".join(f"{value:8.3f}" for value in each)
+        lines.append(f"{name:<10} {shown} {np.mean(each):8.3f}  {pure}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

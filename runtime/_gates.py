@@ -1,0 +1,87 @@
+"""Gates that need no training: prompts that are alike share blocks.
+
+Clusters of the prompts' hidden states are found by spherical k-means (Dhillon and Modha 2001, with
+the seeds of Arthur and Vassilvitskii 2007) in the prompts' principal directions V:
+
+    z = V (pooled − μ) / σ      score_i = c_i · z,  ‖c_i‖ = 1
+
+Of which blocks score best, the length of z says nothing, so the scores are linear in the pooled
+states. Three things that were measured on a language model's states (reviews, news and mails;
+`docs/decisions.md`): a few numbers are hundreds of times the others, so each is divided by its own
+deviation; means of short prompts vary more than those of long ones, so directions count and
+distances do not; and in all directions a cluster of one odd prompt looks better than half a task.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dsa_edge.gate import Gate
+from dsa_edge.runtime._engine import Floats, Ints
+
+__all__ = ["alike", "clustered"]
+
+Doubles = NDArray[np.float64]
+
+DIRECTIONS = 16  # principal ones that prompts are compared in
+STARTS = 8  # of k-means; the tightest clusters are kept
+ROUNDS = 100  # of a start at most; it usually takes about ten
+
+
+def clustered(pooled: Floats, blocks: int, seed: int) -> Gate:
+    """A gate of N blocks over prompts (E, D): block i serves the i-th cluster, the largest first.
+
+    With fewer different prompts than blocks, the last blocks serve none.
+    """
+    states = pooled.astype(np.float64)
+    mean, spread = states.mean(0), states.std(0)
+    scale = np.where(spread > 1e-6 * spread.max(), 1 / np.where(spread > 0, spread, 1), 0)
+    units = _unit((states - mean) * scale)
+    directions = np.linalg.svd(units, full_matrices=False)[2][:DIRECTIONS]  # (p, D)
+    points = _unit(units @ directions.T)
+    weight = _k_means(points, blocks, np.random.default_rng(seed)) @ directions * scale
+    bias = -(weight @ mean)
+    return Gate(weight.astype(np.float32), bias.astype(np.float32))
+
+
+def _k_means(points: Doubles, clusters: int, random: np.random.Generator) -> Doubles:
+    """Unit centres (N, p) of unit points (E, p), those of the largest clusters first."""
+    found = [_lloyd(points, _spread_out(points, clusters, random)) for _ in range(STARTS)]
+    centres = found[int(np.argmax([(points @ each.T).max(1).sum() for each in found]))]
+    sizes = np.bincount((points @ centres.T).argmax(1), minlength=clusters)
+    return centres[np.argsort(-sizes, kind="stable")]
+
+
+def _spread_out(points: Doubles, clusters: int, random: np.random.Generator) -> Doubles:
+    """First centres: points drawn by their distance from those drawn before."""
+    centres = points[random.integers(len(points))][None]
+    while len(centres) < clusters:
+        away = np.maximum(0, 1 - (points @ centres.T).max(1))
+        share = away / away.sum() if away.sum() > 0 else None  # all the same: any of them
+        centres = np.concatenate([centres, points[random.choice(len(points), 1, p=share)]])
+    return centres
+
+
+def _lloyd(points: Doubles, centres: Doubles) -> Doubles:
+    """Turn each centre to the mean of the points nearest to it, until none turns."""
+    for _ in range(ROUNDS):
+        nearest = (points @ centres.T).argmax(1)
+        sums = [points[nearest == i].sum(0) for i in range(len(centres))]
+        turned = np.where(np.any(sums, 1, keepdims=True), _unit(np.stack(sums)), centres)
+        if np.array_equal(turned, centres):
+            break
+        centres = turned
+    return centres
+
+
+def _unit(rows: Doubles) -> Doubles:
+    """Rows of length 1; those of zeros stay."""
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(rows / np.where(length > 0, length, 1))
+
+
+def alike(prompts: list[Ints]) -> Ints:
+    """For each prompt, the first one of the same tokens: these must not be told apart."""
+    first: dict[bytes, int] = {}
+    return np.array([first.setdefault(ids.tobytes(), at) for at, ids in enumerate(prompts)])

@@ -1,0 +1,58 @@
+"""Which gate a fit uses, and what it says of the routes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from dsa_edge.errors import PrivacyError
+from dsa_edge.gate import Gate
+from dsa_edge.manifest import Manifest
+from dsa_edge.runtime._gates import clustered
+from dsa_edge.runtime._objective import Objective
+from dsa_edge.runtime._trainer import hold_out
+
+__all__ = ["of_routes", "settled_gate"]
+
+COLLAPSED = 0.9  # of the prompts; a block that serves more leaves the others nothing to learn
+
+
+def settled_gate(
+    objective: Objective, old: Gate | None, manifest: Manifest, seed: int, private: bool
+) -> Gate | None:
+    """Route an objective's examples by the gate in use, or by one that is made of their prompts.
+
+    The examples that the fit will hold out have no say in it. private: nothing may be read of the
+    prompts that leaves the fit, not even how many a block serves.
+    Returns the gate, None where there is one block. Raises PrivacyError without a gate in private.
+    """
+    blocks = manifest.adapter.blocks
+    if blocks == 1:
+        return None
+    if private and old is None:
+        raise PrivacyError(
+            "a gate would be made of the private prompts themselves, expected one that is there: "
+            "fit without privacy on prompts that are not private first, or load an adapter."
+        )
+    train, _ = hold_out(len(objective), seed)
+    gate = old or clustered(objective.pooled[train], blocks, seed)
+    objective.route_by(gate)
+    if private or objective.routes is None:
+        return gate
+    return replace(gate, served=objective.routes.served(blocks))
+
+
+def of_routes(served: Sequence[int], prompts: int) -> tuple[str, ...]:
+    """Whether blocks have collapsed into one, or are never chosen."""
+    most = max(range(len(served)), key=lambda block: served[block], default=0)
+    idle = [str(block) for block, count in enumerate(served) if not count]
+    notes = []
+    if served and served[most] > COLLAPSED * prompts:
+        notes.append(
+            f"block {most} serves {served[most]} of {prompts} prompts, so the gate has little to "
+            "choose: give prompts that differ more, or export with fewer --blocks"
+        )
+    if idle:
+        which = f"blocks {', '.join(idle)} serve" if len(idle) > 1 else f"block {idle[0]} serves"
+        notes.append(f"{which} none of the prompts and learned nothing")
+    return tuple(notes)
