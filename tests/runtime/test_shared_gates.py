@@ -40,6 +40,6 @@ def test_rows_of_gated_users_answer_as_each_user_alone(gated: Path, tmp_path: Pa
         rows = [(user, e.prompt) for user in (ann, bob) for e in EXAMPLES[user is bob][:3]]
         assert base.choose(rows, CHOICES) == told[0] + told[2]
         assert base.generate(rows, 5) == told[1] + told[3]
-        with Personalizer.open(gated) as stranger:
-            with pytest.raises(UsageError, match="the user is not of this base"):
-                base.choose([(ann, "say"), (stranger, "say")], CHOICES)
+        stranger = Personalizer.open(gated)
+        with stranger, pytest.raises(UsageError, match="the user is not of this base"):
+            base.choose([(ann, "say"), (stranger, "say")], CHOICES)
