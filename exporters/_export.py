@@ -30,6 +30,7 @@ from dsa_edge.exporters.quantization import Recipe
 from dsa_edge.exporters.training import Pruning, Thinned, prune
 from dsa_edge.kernels.gated_lowrank import MAX_RANK
 from dsa_edge.manifest import BaseInfo, FileEntry, Golden, Manifest, TokenizerInfo
+from dsa_edge.programs import ExecutorchInfo
 from dsa_edge.pruned import Pruned
 from dsa_edge.quantization import QuantizationInfo
 from dsa_edge.tokenizer import Tokenizer
@@ -111,21 +112,12 @@ def export(
     _check_gradients(gradients, backends, spec)
     _check_group(attention_group, backends)
     _check_pruning(pruning, recipe)
-    stages = Stages(on_stage)
-    started = time.perf_counter()
+    stages, started = Stages(on_stage), time.perf_counter()
     with staging(target) as folder:
         opened = partial(_opened, checkpoint, spec, context, attention_group)
         thinned = _thinned(opened, spec, pruning, stages)
         source, model, quantized = _built(opened, spec, thinned, recipe, gradients, stages)
-        methods: dict[str, MethodInfo] = {}
-        if "onnx" in backends:
-            with stages("graphs"):
-                methods = write_graphs(model, folder, accuracy_level, stages.detail)
-        programs = None
-        if "executorch" in backends:
-            with stages("programs"):
-                kept = programs_folder() if keep_programs else None
-                programs = write_programs(model, folder, stages.detail, kept)
+        methods, programs = _written(model, folder, backends, accuracy_level, keep_programs, stages)
         with stages("tokenizer"):
             info = _write_tokenizer(source, folder)
         with stages("golden"):
@@ -145,14 +137,33 @@ def export(
             with stages("verify"):
                 checks = tuple(verify(folder, stages.detail))
         put_in_place(folder, target)
-    seconds = time.perf_counter() - started
     report = ExportReport(
-        target, size, model.size, seconds, stages.seconds, checks, pruned=manifest.pruned,
-        quantized=quantized,
+        target, size, model.size, time.perf_counter() - started, stages.seconds, checks,
+        pruned=manifest.pruned, quantized=quantized,
     )  # fmt: skip
     if programs is None:
         return report
     return replace(report, operators=programs.operators, delegated=programs.delegated)
+
+
+def _written(
+    model: AdaptedModel,
+    folder: Path,
+    backends: Sequence[str],
+    accuracy_level: int,
+    keep_programs: bool,
+    stages: Stages,
+) -> tuple[dict[str, MethodInfo], ExecutorchInfo | None]:
+    """What the backends made of the model: methods of ONNX graphs, ExecuTorch programs."""
+    methods: dict[str, MethodInfo] = {}
+    if "onnx" in backends:
+        with stages("graphs"):
+            methods = write_graphs(model, folder, accuracy_level, stages.detail)
+    if "executorch" not in backends:
+        return methods, None
+    with stages("programs"):
+        kept = programs_folder() if keep_programs else None
+        return methods, write_programs(model, folder, stages.detail, kept)
 
 
 def _check_options(

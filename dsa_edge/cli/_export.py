@@ -79,12 +79,43 @@ def main(argv: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     made = parser("export", DESCRIPTION, EXAMPLES)
-    default = AdapterSpec()
     made.add_argument("checkpoint", help="Hugging Face folder (safetensors) or GGUF file")
     made.add_argument("bundle", help="folder to write")
     made.add_argument(
         "--backend", default="onnx", help="onnx, executorch or both by comma (default: onnx)"
     )
+    _add_bits(made)
+    _add_adapter(made)
+    made.add_argument(
+        "--fresh-programs",
+        action="store_true",
+        help="lower ExecuTorch programs again, also those kept from earlier exports",
+    )
+    made.add_argument(
+        "--gradients",
+        action="store_true",
+        help="write exact gradients as graphs too, for `personalize --estimator exact`",
+    )
+    add_pruning(made)
+    made.add_argument(
+        "--context",
+        type=int,
+        metavar="N",
+        help="tokens of prompt and response, if more than the checkpoint was trained on",
+    )
+    made.add_argument(
+        "--attention-group",
+        type=int,
+        metavar="G",
+        help="learn from prompts of more than G tokens by shifted sparse attention (ONNX Runtime)",
+    )
+    made.add_argument("--force", action="store_true", help="replace an existing bundle")
+    made.add_argument("--no-verify", action="store_true", help="skip the check at the end")
+    return made
+
+
+def _add_bits(made: argparse.ArgumentParser) -> None:
+    """How many bits weights and activations have, and what decides them."""
     made.add_argument(
         "--quantize",
         default="int4",
@@ -103,6 +134,17 @@ def _parser() -> argparse.ArgumentParser:
         metavar="K",
         help="inputs of q k v gate up down that stay in 16 bits, a multiple of 32 (default: none)",
     )
+    made.add_argument(
+        "--accuracy-level",
+        type=int,
+        default=4,
+        help="4: int8 activations in the products, 0: float32 (default: 4)",
+    )
+
+
+def _add_adapter(made: argparse.ArgumentParser) -> None:
+    """What is learned, where, and how much of it."""
+    default = AdapterSpec()
     made.add_argument("--adapter", default=default.kind, help=f"{', '.join(KINDS)} (default: core)")
     made.add_argument(
         "--rank",
@@ -143,38 +185,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="K",
         help="blocks that serve a prompt (default: %(default)s)",
     )
-    made.add_argument(
-        "--accuracy-level",
-        type=int,
-        default=4,
-        help="4: int8 activations in the products, 0: float32 (default: 4)",
-    )
-    made.add_argument(
-        "--fresh-programs",
-        action="store_true",
-        help="lower ExecuTorch programs again, also those kept from earlier exports",
-    )
-    made.add_argument(
-        "--gradients",
-        action="store_true",
-        help="write exact gradients as graphs too, for `personalize --estimator exact`",
-    )
-    add_pruning(made)
-    made.add_argument(
-        "--context",
-        type=int,
-        metavar="N",
-        help="tokens of prompt and response, if more than the checkpoint was trained on",
-    )
-    made.add_argument(
-        "--attention-group",
-        type=int,
-        metavar="G",
-        help="learn from prompts of more than G tokens by shifted sparse attention (ONNX Runtime)",
-    )
-    made.add_argument("--force", action="store_true", help="replace an existing bundle")
-    made.add_argument("--no-verify", action="store_true", help="skip the check at the end")
-    return made
 
 
 def _rows(report: ExportReport) -> list[tuple[str, object]]:
