@@ -19,7 +19,7 @@ from dsa_edge.runtime._learner import Learner
 from dsa_edge.runtime._plan import Budget, Chunks, plan_chunks
 from dsa_edge.runtime._store import Store
 
-__all__ = ["BACKENDS", "Choice", "Personalizer"]
+__all__ = ["BACKENDS", "Choice", "Personalizer", "check_choices"]
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,7 @@ class Personalizer(Learner):
 
         budget: of it, `memory_mb` alone counts; BudgetError where that is too little.
         """
-        if len(choices) < 2 or len(set(choices)) != len(choices):
-            raise UsageError(f"choices are {list(choices)}, expected at least two distinct ones.")
+        check_choices(choices)
         encoded = [self._encoder.encode(Example(prompt, choices[0], tuple(choices)))]
         objective = self._bounded(encoded, budget)
         adapter = self.adapter if version is None else self._version(version)
@@ -170,3 +169,11 @@ class Personalizer(Learner):
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def check_choices(choices: Sequence[str]) -> None:
+    """Raises UsageError unless there is something to choose between."""
+    if len(choices) < 2 or len(set(choices)) != len(choices):
+        raise UsageError(
+            f"choices are {list(choices)}, expected at least two distinct ones: add or correct one."
+        )

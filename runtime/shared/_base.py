@@ -27,7 +27,7 @@ from dsa_edge.runtime._encode import Encoded
 from dsa_edge.runtime._engine import Engine
 from dsa_edge.runtime._generate import NOT_NUMBERS, Sampling
 from dsa_edge.runtime._keys import KeyProvider
-from dsa_edge.runtime._personalizer import Choice, Personalizer
+from dsa_edge.runtime._personalizer import Choice, Personalizer, check_choices
 from dsa_edge.runtime._store import Store
 from dsa_edge.runtime.shared._choices import in_parts, log_probs
 from dsa_edge.runtime.shared._decoding import Continued, generate_rows, rows_together
@@ -122,8 +122,7 @@ class SharedBase:
         Rows of different users run together, each by its user's adapter in use. Raises what
         `Personalizer.choose` does, naming the row; then nothing was answered, and nothing lost.
         """
-        if len(choices) < 2 or len(set(choices)) != len(choices):
-            raise UsageError(f"choices are {list(choices)}, expected at least two distinct ones.")
+        check_choices(choices)
         if self.bundle.manifest.adapter.blocks > 1:
             return self._one_by_one(rows, lambda user, prompt: user.choose(prompt, choices))
         encoded = [self._encoded(number, row, choices) for number, row in enumerate(rows)]
