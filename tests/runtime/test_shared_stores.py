@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from users import edit
 
 from dsa_edge.errors import AdapterError, BudgetError, DamagedError, StoreError, UsageError
 from dsa_edge.runtime import Budget, FileKey, Personalizer, SharedBase
+from dsa_edge.runtime.shared._stores import FRESH
 
 
 def test_an_adapter_that_is_kept_opens_no_store(stores: list[Path], base: SharedBase) -> None:
@@ -20,6 +22,8 @@ def test_an_adapter_that_is_kept_opens_no_store(stores: list[Path], base: Shared
     expected = [user.adapter.vector.copy() for user in users]
     for user in users:
         user.store_bytes  # noqa: B018 (writes the log back)
+    time.sleep(2 * FRESH)  # what was written just now is read again, kept or not
+    for user in users:
         user.adapter  # noqa: B018
     asking = users[0]._store.database
     base._pool.close_idle(asking)  # type: ignore[arg-type]
