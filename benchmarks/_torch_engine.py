@@ -30,7 +30,7 @@ from dsa_edge.exporters.decoder import Decoder, Embedding, Linear, build_decoder
 from dsa_edge.exporters.methods import Chains
 from dsa_edge.exporters.model import AdaptedModel, TorchCaller
 from dsa_edge.gate import Route
-from dsa_edge.kernels import torch_adapter  # noqa: F401  registers the operators
+from dsa_edge.kernels import torch_cuda  # noqa: F401  registers the operators
 from dsa_edge.runtime._engine import Context, Decoded, Floats, Halves, Ints, Prefilled, Prefix
 
 __all__ = ["ACTIVATIONS", "Replayed", "TorchEngine", "adapted", "dense_decoder"]
@@ -38,33 +38,6 @@ __all__ = ["ACTIVATIONS", "Replayed", "TorchEngine", "adapted", "dense_decoder"]
 ACTIVATIONS = ("float32", "group", "row")  # what the inputs of linears are rounded to
 ADAPTER = 6  # its place among what probes take, after a context
 GROUP = 32  # inputs that share a scale, as in ONNX Runtime's MatMulNBits at accuracy level 4
-
-
-def _gated_lowrank(
-    x: Tensor, base: Tensor, core: Tensor, route_index: Tensor, route_weight: Tensor, u: Tensor,
-    v: Tensor, active: Tensor,
-) -> Tensor:  # fmt: skip
-    """`dsa::gated_lowrank` in plain torch, for a GPU; shapes as in the kernel's reference."""
-    if not len(u):
-        return base.clone()
-    rows = (core.shape[0], *active.shape)
-    x, y = x.reshape(*rows, -1), base.reshape(*rows, -1)
-    for k in range(route_index.shape[1]):
-        chosen = route_index[:, k]
-        one = len(u) == 1  # no gather, no copy for every example
-        down = x @ (v[0] if one else v[chosen]).float()
-        c = core[:, 0, None] if one else core[:, chosen]  # (L, B or 1, r[, r])
-        mixed = down * c.unsqueeze(2) if core.ndim == 3 else down @ c.transpose(2, 3)
-        mixed = mixed * (route_weight[:, k, None] * active).unsqueeze(-1)
-        if one:
-            y = torch.addmm(y.flatten(0, 2), mixed.flatten(0, 2), u[0].float()).view(y.shape)
-        else:
-            y = y + mixed @ u[chosen].float()
-    return y.reshape(base.shape)
-
-
-_DSA = torch.library.Library("dsa", "IMPL")
-_DSA.impl("gated_lowrank", _gated_lowrank, "CUDA")
 
 
 class _Rounding:

@@ -17,7 +17,10 @@ from typing import Any, TypeVar
 
 from dsa_edge.errors import ExampleError, UsageError
 
-__all__ = ["Chat", "Example", "Labels", "Row", "read_examples", "read_rows", "read_texts"]
+__all__ = [
+    "Chat", "Example", "Labels", "Row", "read_examples", "read_rows", "read_texts",
+    "read_user_examples",
+]  # fmt: skip
 
 T = TypeVar("T")
 
@@ -130,6 +133,19 @@ def read_examples(
     return _read(Path(path), lambda content: _parse(content, labels, chat))
 
 
+def read_user_examples(
+    path: str | Path, labels: Labels | None = None, chat: Chat | None = None
+) -> dict[str, list[Example]]:
+    """Read a JSONL file of many users, whose lines have a `user` beside an example's fields.
+
+    Raises ExampleError with the line number as `read_examples`, and for lines without a user.
+    """
+    users: dict[str, list[Example]] = {}
+    for user, example in _read(Path(path), lambda c: (_user(c), _parse(c, labels, chat))):
+        users.setdefault(user, []).append(example)
+    return users
+
+
 def read_rows(path: str | Path, labels: Labels) -> list[Row]:
     """Read a JSONL file of labelled texts as they are, to choose worked examples from.
 
@@ -212,6 +228,16 @@ def _parse(content: dict[str, Any], labels: Labels | None, chat: Chat | None) ->
         f"it has the keys {', '.join(sorted(content)) or 'of nothing'}, expected "
         "prompt and response, or messages, or text and label."
     )
+
+
+def _user(content: dict[str, Any]) -> str:
+    user = content.get("user")
+    if not isinstance(user, str) or not user:
+        raise ExampleError(
+            '`user` is missing or no text: say whose example it is, as {"user": "ann", ...}, or '
+            "give a folder with one file a user."
+        )
+    return user
 
 
 def _row(content: dict[str, Any], labels: Labels) -> Row:

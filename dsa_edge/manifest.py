@@ -31,16 +31,19 @@ __all__ = [
     "Golden",
     "Manifest",
     "ProgramInfo",
+    "StartInfo",
     "TableInfo",
     "TensorInfo",
     "TokenizerInfo",
     "checksum_of",
+    "identity_of",
 ]
 
 SCHEMA = 2
 MAX_BYTES = 16 * 2**20  # of manifest.json
 # What reading JSON that we did not write so can raise.
 _NOT_OURS = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
+OPTIONAL = ("defaults", "pruned", "quantized", "start")  # which only some bundles have
 # What the runtime computes sizes from.
 _GEOMETRY = (
     "n_layers", "width", "n_heads", "n_kv_heads", "head_dim", "ffn_width", "vocab_size",
@@ -98,6 +101,26 @@ class Golden:
 
 
 @dataclass(frozen=True)
+class StartInfo:
+    """A learned start: its id, 64 hex digits, its directions and the users it was learned from."""
+
+    id: str
+    directions: int
+    users: int
+
+    @classmethod
+    def read(cls, entry: Any) -> StartInfo | None:
+        """From a manifest; raises ValueError or TypeError for what is none."""
+        if entry is None:
+            return None
+        made = cls(**entry)
+        counts = made.directions, made.users
+        if not isinstance(made.id, str) or any(type(n) is not int or n < 0 for n in counts):
+            raise ValueError(f"a start is {entry!r}")
+        return made
+
+
+@dataclass(frozen=True)
 class Manifest:
     """The whole of `manifest.json`.
 
@@ -107,6 +130,7 @@ class Manifest:
     defaults: what `dsa-edge tune` found, by the sort of examples; the identity is without it.
     pruned: what was left out of the base, None of a whole one.
     quantized: how calibration texts decided the bits, if they did.
+    start: what the initial adapter was learned from, None where it leaves the base as it is.
     """
 
     base: BaseInfo
@@ -121,6 +145,7 @@ class Manifest:
     defaults: dict[str, Defaults] = field(default_factory=dict)
     pruned: Pruned | None = None
     quantized: QuantizationInfo | None = None
+    start: StartInfo | None = None
 
     @property
     def n_layers(self) -> int:
@@ -157,19 +182,16 @@ class Manifest:
     @property
     def identity(self) -> str:
         """What adapters are bound to, as 64 hex digits."""
-        calibrated = [self.quantized.key] if self.quantized else []
-        weights = [self.base.sha256, self.base.quantization, *calibrated]
-        what = [weights, self.adapter.to_dict(), self.tokenizer.sha256, self.n_layers]
-        what += [asdict(self.pruned)] if self.pruned else []
-        if self.decoder.get("interpolated_from") is not None:
-            what.append(self.decoder["max_positions"])  # another model, where positions are closer
-        return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+        return identity_of(
+            self.base, self.adapter, self.tokenizer.sha256, self.decoder, self.pruned,
+            self.quantized,
+        )  # fmt: skip
 
     def to_json(self) -> str:
         """The text of `manifest.json`; what only some bundles have, the others leave out."""
         content = {"schema": SCHEMA, "identity": self.identity, **asdict(self)}
         content["adapter"] = self.adapter.to_dict()
-        for name in [n for n in ("defaults", "pruned", "quantized") if not content[n]]:
+        for name in [n for n in OPTIONAL if not content[n]]:
             del content[name]
         content["slots"] = [[s.name, s.offset, list(s.shape)] for s in self.slots]
         content["checksum"] = checksum_of(content)
@@ -206,6 +228,24 @@ class Manifest:
                 "copy the bundle again or export it anew."
             )
         return manifest
+
+
+def identity_of(
+    base: BaseInfo, adapter: AdapterSpec, tokenizer: str, decoder: Mapping[str, Any],
+    pruned: Pruned | None = None, quantized: QuantizationInfo | None = None,
+) -> str:  # fmt: skip
+    """A bundle's identity, 64 hex digits, from what it is made of.
+
+    tokenizer: sha256 of its file. decoder: the geometry, as a manifest has it. A learned start is
+    no part of it: what users learned from another start stays theirs.
+    """
+    calibrated = [quantized.key] if quantized else []
+    weights = [base.sha256, base.quantization, *calibrated]
+    what: list[Any] = [weights, adapter.to_dict(), tokenizer, int(decoder["n_layers"])]
+    what += [asdict(pruned)] if pruned else []
+    if decoder.get("interpolated_from") is not None:
+        what.append(decoder["max_positions"])  # another model, where positions are closer
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
 
 def checksum_of(content: Mapping[str, Any]) -> str:
@@ -256,6 +296,7 @@ def _parse(content: dict[str, Any]) -> Manifest:
         defaults=read_defaults(content.get("defaults", {})),
         pruned=Pruned.read(content.get("pruned"), decoder),
         quantized=read_quantization(content.get("quantized"), Geometry.of(decoder)),
+        start=StartInfo.read(content.get("start")),
     )
 
 

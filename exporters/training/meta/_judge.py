@@ -1,0 +1,62 @@
+"""What a start is worth to users that nothing was learned from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from dsa_edge.exporters.training.meta._inner import JUDGE, Lots, adapted, drawn
+from dsa_edge.exporters.training.meta._prompts import Prompts, Reader
+from dsa_edge.exporters.training.meta._settings import MetaSettings
+from dsa_edge.exporters.training.meta._users import User
+
+__all__ = ["Judged", "judged"]
+
+MOST = 64  # examples that judge a user
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Mean losses of unseen users in nats, on examples that no step saw.
+
+    zero, start: without a step. zero_steps, start_steps: after the same few exact steps.
+    users: how many; each user's own numbers are `rows`, hash → the four.
+    """
+
+    users: int
+    zero: float
+    zero_steps: float
+    start: float
+    start_steps: float
+    rows: dict[str, tuple[float, float, float, float]]
+
+
+def judged(
+    reader: Reader, unseen: Sequence[User], settings: MetaSettings, start: Tensor,
+    on_user: Callable[[], object] = lambda: None,
+) -> Judged:  # fmt: skip
+    """Judge a start (n,) by users it was not learned from; those with too few examples do not."""
+    zero, rows = reader.host.model.start().to(start.device), {}
+    for user in unseen:
+        if len(user.examples) >= settings.least:
+            prompts = reader.prompts(user.examples[: settings.examples])
+            query = max(settings.query, min(MOST, len(prompts) - settings.batch))
+            steps = settings.inner_steps
+            lots = drawn(len(prompts), steps, settings, JUDGE, 0, user.key, query)
+            sides = [_sides(prompts, lots, at, settings) for at in (zero, start)]
+            rows[user.key] = (*sides[0], *sides[1])
+        on_user()
+    means = np.array(list(rows.values())).mean(0) if rows else [float("nan")] * 4
+    return Judged(len(rows), *(float(mean) for mean in means), rows)
+
+
+def _sides(
+    prompts: Prompts, lots: Lots, start: Tensor, settings: MetaSettings
+) -> tuple[float, float]:
+    """Loss at a start, and after a few steps from it."""
+    found = adapted(prompts, start, lots, settings.inner_rate)
+    support = lots.steps[0]
+    return tuple(prompts.judged(at, support, lots.query) for at in (start, found.theta))  # type: ignore[return-value]

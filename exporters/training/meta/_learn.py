@@ -1,0 +1,102 @@
+"""The outer loop: rounds over seen users, then where each of them goes from the learned start.
+
+It is handed the seen users alone: no unseen user can reach the start or its directions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dsa_edge.exporters.training.meta._fomaml import Fomaml
+from dsa_edge.exporters.training.meta._inner import ADAPT, ROUND, adapted, drawn
+from dsa_edge.exporters.training.meta._prompts import Prompts, Reader
+from dsa_edge.exporters.training.meta._reptile import Reptile
+from dsa_edge.exporters.training.meta._settings import MetaSettings
+from dsa_edge.exporters.training.meta._state import Round, State
+from dsa_edge.exporters.training.meta._users import User
+
+__all__ = ["Learning"]
+
+ORDER = 0  # stream of which users a round has
+MOST_ADAPTED = 256  # users that directions are made of
+
+
+class Learning:
+    """Learns a start from seen users; `state` says how far it is."""
+
+    def __init__(self, reader: Reader, seen: Sequence[User], settings: MetaSettings) -> None:
+        self._reader, self._seen, self._settings = reader, seen, settings
+        phi = reader.host.model.start().to(reader.device)
+        rules = {"reptile": Reptile, "fomaml": Fomaml}
+        self._rule: Reptile | Fomaml = rules[settings.method](phi.numel())
+        self._prompts: dict[str, Prompts] = {}
+        self.state = State(phi, self._rule.state)
+
+    def resume(self, state: State) -> None:
+        """Go on from a state."""
+        self.state, self._rule.state = state, state.memory
+
+    def run(self, on_part: Callable[[Round | None], object]) -> State:
+        """All that is left to do; on_part: called after every round, and every user adapted."""
+        for number in range(len(self.state.rounds), self._settings.rounds):
+            self.state.rounds.append(self._round(number))
+            self.state.memory = self._rule.state
+            on_part(self.state.rounds[-1])
+        for user in self.adapted[len(self.state.points) :]:
+            self.state.points.append(self._points(user))
+            on_part(None)
+        return self.state
+
+    @property
+    def adapted(self) -> Sequence[User]:
+        """The users that directions are made of."""
+        return self._seen[: MOST_ADAPTED if self._settings.directions else 0]
+
+    def _round(self, number: int) -> Round:
+        users, phi = self._users_of(number), self.state.phi
+        directions, losses = list[Tensor](), list[tuple[float, float]]()
+        for user in users:
+            prompts, settings = self.prompts(user), self._settings
+            steps = settings.inner_steps
+            lots = drawn(len(prompts), steps, settings, ROUND, number, user.key)
+            found = adapted(prompts, phi, lots, settings.inner_rate)
+            directions.append(self._rule.direction(prompts, lots, phi, found))
+            losses.append((found.losses[0], found.losses[-1]))
+        self.state.phi = self._rule.moved(phi, directions, self._settings.beta(number))
+        before, after = (float(np.mean(side)) for side in zip(*losses, strict=True))
+        return Round(tuple(user.key for user in users), before, after)
+
+    def _users_of(self, number: int) -> list[User]:
+        """The users of a round: shuffled passes over all of them."""
+        count = min(self._settings.users_per_round, len(self._seen))
+        places = range(number * count, (number + 1) * count)
+        return [self._seen[self._order(at // len(self._seen))[at % len(self._seen)]] for at in places]
+
+    def _order(self, epoch: int) -> list[int]:
+        random = np.random.default_rng([self._settings.seed, ORDER, epoch])
+        return [int(at) for at in random.permutation(len(self._seen))]
+
+    def _points(self, user: User) -> Tensor:
+        """Where a user goes from the learned start: θ − φ (S, n) at several steps."""
+        prompts, settings = self.prompts(user), self._settings
+        steps = settings.adapt_steps
+        marks = {max(1, round(steps * (i + 1) / settings.snapshots)) for i in range(settings.snapshots)}
+        lots = drawn(len(prompts), steps, settings, ADAPT, 0, user.key)
+        found = adapted(prompts, self.state.phi, lots, settings.inner_rate, sorted(marks))
+        return found.points - self.state.phi
+
+    def prompts(self, user: User) -> Prompts:
+        """A user's examples, as many as the settings allow, run once."""
+        if user.key not in self._prompts:
+            self._prompts[user.key] = self._reader.prompts(user.examples[: self._settings.examples])
+        return self._prompts[user.key]
+
+    @property
+    def points(self) -> np.ndarray:
+        """All of θ − φ (K, n)."""
+        stacked = torch.cat(self.state.points) if self.state.points else self.state.phi[None][:0]
+        return stacked.cpu().numpy()
