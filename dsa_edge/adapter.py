@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Adapter",
     "AdapterSpec",
+    "Coordinates",
     "Slot",
     "compatibility",
     "load_adapter",
@@ -43,17 +44,28 @@ MAX_BYTES = 1 << 20  # of an adapter file beyond its numbers
 TENSORS = ("adapter", "gate")
 
 
+@dataclass(frozen=True, eq=False)
+class Coordinates:
+    """Where an adapter lies in a bundle's subspace: c (M,), and the id of the learned start."""
+
+    values: NDArray[np.float32]
+    start: str
+
+
 @dataclass(frozen=True)
 class Adapter:
     """What was learned: the flat vector (n,), label biases, choice → nats, and the gate.
 
     labels: added to the choices' log-probabilities where these choices are chosen among.
     gate: of several blocks; None where there is one, or none was made yet.
+    coordinates: of one that was learned along directions of a start, else None; the vector follows
+    from them, so a store keeps nothing else.
     """
 
     vector: NDArray[np.float32]
     labels: dict[str, float] = field(default_factory=dict)
     gate: Gate | None = None
+    coordinates: Coordinates | None = None
 
     def bias(self, choices: Sequence[str]) -> NDArray[np.float32]:
         """The biases (K,) of these choices; zeros unless all of them are known."""

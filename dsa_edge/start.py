@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dsa_edge.adapter import Adapter, AdapterSpec
 from dsa_edge.atomic import write_atomic
 from dsa_edge.errors import AdapterError, UsageError
 from dsa_edge.gate import Gate
-from dsa_edge.layout import AdapterSpec
 
 __all__ = ["DIRECTIONS", "Start", "load_directions", "load_start", "save_directions", "save_start"]
 
@@ -81,6 +81,11 @@ class Start:
         parts = [self.vector.tobytes(), self.directions.tobytes()]
         parts += [] if self.gate is None else [self.gate.table.tobytes()]
         return hashlib.sha256(b"".join(parts)).hexdigest()
+
+    @property
+    def adapter(self) -> Adapter:
+        """What users begin with."""
+        return Adapter(self.vector, gate=self.gate)
 
     def check_spec(self, spec: AdapterSpec, base: str) -> None:
         """Refuse another adapter layout or another base before any work; raises AdapterError."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -12,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from dsa_edge.adapter import Adapter, AdapterSpec, save_adapter
 from dsa_edge.bundle import hash_file
@@ -29,10 +29,19 @@ from dsa_edge.exporters.onnx import MethodInfo, write_graphs
 from dsa_edge.exporters.quantization import Recipe
 from dsa_edge.exporters.training import Pruning, Thinned, prune
 from dsa_edge.kernels.gated_lowrank import MAX_RANK
-from dsa_edge.manifest import BaseInfo, FileEntry, Golden, Manifest, TokenizerInfo
+from dsa_edge.manifest import (
+    BaseInfo,
+    FileEntry,
+    Golden,
+    Manifest,
+    StartInfo,
+    TokenizerInfo,
+    identity_of,
+)
 from dsa_edge.programs import ExecutorchInfo
 from dsa_edge.pruned import Pruned
 from dsa_edge.quantization import QuantizationInfo
+from dsa_edge.start import DIRECTIONS, Start, load_start, save_directions
 from dsa_edge.tokenizer import Tokenizer
 
 __all__ = ["BACKENDS", "ExportReport", "export"]
@@ -81,6 +90,7 @@ def export(
     weak_columns: int = 0,
     context: int | None = None,
     attention_group: int | None = None,
+    start: str | Path | None = None,
 ) -> ExportReport:
     """Export a base model with an adapter into a bundle folder.
 
@@ -103,35 +113,35 @@ def export(
         positions are interpolated (2306.15595).
     attention_group: write a graph of shifted sparse attention in groups of so many tokens too, by
         which a fit on ONNX Runtime runs prompts that are longer.
-    Raises UsageError, MissingDependencyError, CheckpointError, or ExportError naming the stage that
-    failed.
+    start: a learned start (`dsa-edge meta-train`), at which users then begin.
+    Raises UsageError, MissingDependencyError, CheckpointError, AdapterError for a start that does
+    not belong here, or ExportError naming the stage that failed.
     """
     target, spec = Path(bundle), adapter or AdapterSpec()
     recipe = Recipe(quantize, weak_columns, calibration)
     _check_options(target, backends, accuracy_level, overwrite)
-    _check_gradients(gradients, backends, spec)
-    _check_group(attention_group, backends)
+    _check_graphs(gradients, attention_group, backends, spec)
     _check_pruning(pruning, recipe)
+    learned = None if start is None else load_start(start)
     stages, started = Stages(on_stage), time.perf_counter()
     with staging(target) as folder:
         opened = partial(_opened, checkpoint, spec, context, attention_group)
         thinned = _thinned(opened, spec, pruning, stages)
         source, model, quantized = _built(opened, spec, thinned, recipe, gradients, stages)
+        base, pruned = _base(source, recipe, accuracy_level), thinned.pruned if thinned else None
+        _check_start(learned, source, model, base, pruned, quantized)
         methods, programs = _written(model, folder, backends, accuracy_level, keep_programs, stages)
         with stages("tokenizer"):
             info = _write_tokenizer(source, folder)
         with stages("golden"):
             golden = _golden(folder, source, info, model)
         with stages("manifest"):
-            base = BaseInfo(
-                source.name, source.source, source.sha256, source.licence, quantize, accuracy_level
-            )
             manifest = Manifest(
                 base, asdict(model.decoder.spec), model.adapter, info, methods, _files(folder),
-                golden, _producers(), programs, pruned=thinned.pruned if thinned else None,
-                quantized=quantized,
+                golden, _producers(), programs, pruned=pruned, quantized=quantized,
+                start=_told(learned),
             )  # fmt: skip
-            size = _finish(folder, manifest, model.start().numpy())
+            size = _finish(folder, manifest, model, learned)
         checks: tuple[Check, ...] = ()
         if check:
             with stages("verify"):
@@ -139,11 +149,36 @@ def export(
         put_in_place(folder, target)
     report = ExportReport(
         target, size, model.size, time.perf_counter() - started, stages.seconds, checks,
-        pruned=manifest.pruned, quantized=quantized,
+        pruned=pruned, quantized=quantized,
     )  # fmt: skip
     if programs is None:
         return report
     return replace(report, operators=programs.operators, delegated=programs.delegated)
+
+
+def _base(source: Checkpoint, recipe: Recipe, accuracy_level: int) -> BaseInfo:
+    return BaseInfo(
+        source.name, source.source, source.sha256, source.licence, recipe.quantize, accuracy_level
+    )
+
+
+def _check_start(
+    learned: Start | None, source: Checkpoint, model: AdaptedModel, base: BaseInfo,
+    pruned: Pruned | None, quantized: QuantizationInfo | None,
+) -> None:  # fmt: skip
+    """Refuse the start of another base or adapter before the graphs are written."""
+    if learned is None:
+        return
+    learned.check_spec(model.adapter, base.sha256)
+    digest = hashlib.sha256(source.tokenizer_json.encode()).hexdigest()
+    decoder = asdict(model.decoder.spec)
+    learned.check(identity_of(base, model.adapter, digest, decoder, pruned, quantized))
+
+
+def _told(learned: Start | None) -> StartInfo | None:
+    if learned is None:
+        return None
+    return StartInfo(learned.id, len(learned.directions), learned.users)
 
 
 def _written(
@@ -187,15 +222,16 @@ def _check_options(
         )
 
 
-def _check_gradients(gradients: bool, backends: Sequence[str], spec: AdapterSpec) -> None:
+def _check_graphs(
+    gradients: bool, attention_group: int | None, backends: Sequence[str], spec: AdapterSpec
+) -> None:
+    """Refuse graphs that only ONNX Runtime runs where it is not a backend."""
     if gradients and ("onnx" not in backends or spec.invocation > 1):
         raise UsageError(
             f"gradients need the onnx backend and invocation 1, got {','.join(backends)} and "
             f"{spec.invocation}: change --backend or --invocation, or leave --gradients out."
         )
 
-
-def _check_group(attention_group: int | None, backends: Sequence[str]) -> None:
     if attention_group is not None and "onnx" not in backends:
         raise UsageError(
             f"an attention group needs the onnx backend, got {','.join(backends)}: its graph runs "
@@ -298,11 +334,16 @@ def _files(folder: Path) -> dict[str, FileEntry]:
     }
 
 
-def _finish(folder: Path, manifest: Manifest, vector: NDArray[np.float32]) -> int:
-    """Write the initial adapter and the manifest; returns the bundle's size in bytes."""
-    initial = folder / "adapter.safetensors"
-    save_adapter(initial, Adapter(vector), manifest.identity, manifest.adapter, manifest.pruned)
-    manifest.files[initial.name] = FileEntry(hash_file(initial), initial.stat().st_size)
+def _finish(folder: Path, manifest: Manifest, model: AdaptedModel, learned: Start | None) -> int:
+    """Write where users begin, and the manifest; returns the bundle's size in bytes."""
+    start = Adapter(model.start().numpy()) if learned is None else learned.adapter
+    places = [folder / "adapter.safetensors"]
+    save_adapter(places[0], start, manifest.identity, manifest.adapter, manifest.pruned)
+    if learned is not None and len(learned.directions):
+        places.append(folder / DIRECTIONS)
+        save_directions(places[1], learned.directions)
+    for place in places:
+        manifest.files[place.name] = FileEntry(hash_file(place), place.stat().st_size)
     manifest.write(folder / "manifest.json")
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 

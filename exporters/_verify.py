@@ -170,7 +170,7 @@ class _Verifier:
             keys=cache["keys"],
             values=cache["values"],
             lengths=length,
-            adapter=self.start[None],
+            adapter=np.zeros_like(self.start[None]),  # a learned start is no part of the base
         )
         with torch.no_grad():
             expected = self.model.decoder(torch.from_numpy(ids))[0, 0, -1].numpy()

@@ -41,6 +41,9 @@ class Hyperparameters:
 
     keep: share of the numbers that are left in the end, the others being zero (`_allocation.py`);
     from step `keep_from` to `keep_until` they become fewer, at every `keep_every`th.
+
+    along: directions of the bundle's learned start that are learned along; the numbers that the
+    estimator and the optimizer see are then the coordinates. 0 learns the whole adapter.
     """
 
     queries: int = 8
@@ -62,6 +65,7 @@ class Hyperparameters:
     keep_from: int = 40
     keep_until: int = 140
     keep_every: int = 10
+    along: int = 0
 
     def __post_init__(self) -> None:
         """Refuse values that cannot learn."""
@@ -93,6 +97,11 @@ class Hyperparameters:
                 f"keep is {self.keep} from step {self.keep_from} to {self.keep_until}, expected "
                 "0 < keep ≤ 1, and steps one after the other."
             )
+        if self.along < 0 or (self.along and self.keep < 1):
+            raise UsageError(
+                f"along is {self.along} with keep {self.keep}, expected 0 or more, and with "
+                "directions to learn along keep 1: leave one of them out."
+            )
         if self.mask and self.estimator != "sparse":
             raise UsageError(
                 f"a mask belongs to estimator sparse, got {self.estimator}: leave out one of them."
@@ -112,22 +121,29 @@ class Hyperparameters:
 
     @classmethod
     def suited(
-        cls, choices: bool, estimator: str = "antithetic", optimizer: str = "adam"
+        cls, choices: bool, estimator: str = "antithetic", optimizer: str = "adam", along: int = 0
     ) -> Hyperparameters:
         """Defaults for examples with choices, or for free responses, which want smaller radii.
+
+        along: directions, whose coordinates are about 1 whatever the examples are.
 
         docs/decisions.md tells where the numbers for each estimator and optimizer come from.
         """
         _check_name("estimator", estimator, ESTIMATORS)
         _check_name("optimizer", optimizer, OPTIMIZERS)
         epsilon, rate = (0.1, 0.01) if choices else _free(estimator, optimizer)
+        epsilon *= RADII.get(estimator, 1.0)
+        rate *= RATES.get((estimator, optimizer), RATES["any", optimizer])
+        if along:
+            epsilon, rate = ALONG
         made = cls(
             queries=QUERIES.get(estimator, 16),
-            epsilon=epsilon * RADII.get(estimator, 1.0),
-            rate=rate * RATES.get((estimator, optimizer), RATES["any", optimizer]),
+            epsilon=epsilon,
+            rate=rate,
             smoothing=0.2 if choices else 0.0,
             estimator=estimator,
             optimizer=optimizer,
+            along=along,
         )
         return made.within(made.usual_steps)
 
@@ -175,6 +191,7 @@ FREE = {
     "sparse": (0.03, 3e-3),
 }
 FREE_OTHERS = 9e-3, 3e-3
+ALONG = 0.3, 0.1  # along directions, in the standard deviations of users
 RATES = {
     ("any", "adam"): 1.0,
     ("any", "momentum"): 10.0,

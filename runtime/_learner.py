@@ -6,7 +6,6 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 
 from dsa_edge.adapter import Adapter
 from dsa_edge.errors import UsageError
@@ -31,8 +30,9 @@ from dsa_edge.runtime._random import order
 from dsa_edge.runtime._rehearsal import Fitted, rehearse
 from dsa_edge.runtime._report import Progress, Report
 from dsa_edge.runtime._routing import of_routes, settled_gate
+from dsa_edge.runtime._subspace import Point
 from dsa_edge.runtime._trainer import Outcome
-from dsa_edge.runtime.estimators import Space, make_estimator, slot_shapes
+from dsa_edge.runtime.estimators import Space, make_estimator
 
 __all__ = ["Learner"]
 
@@ -166,9 +166,15 @@ class Learner(Measured):
         """What some of the examples take, cached in memory: the store's folder stays as it is."""
         some = trial_set(encoded, seed, self.bundle.manifest, chunks.cache)
         kept = replace(chunks, cache=sys.maxsize)
-        cached = partial(self._within, chunks=kept, group=self._group(encoded))
+        point = self._point(self.adapter, hyper.along, self.version)
+
+        def cached(examples: Sequence[Encoded]) -> Objective:
+            made = self._within(examples, kept, group=self._group(encoded))
+            made.subspace = point.subspace
+            return made
+
         try:
-            return Trial.run(some, len(encoded), cached, self._engine, self.adapter.vector, hyper)
+            return Trial.run(some, len(encoded), cached, self._engine, point.begin, hyper)
         finally:
             self._engine.release("prefill", "probe", "choose", "pull_losses", "pull_choices")
 
@@ -180,7 +186,8 @@ class Learner(Measured):
             return 0
         sets = {example.choices for example in encoded}
         labels = (*self.adapter.labels, *(sets.pop() if len(sets) == 1 else ()))
-        size = self.bundle.manifest.adapter_size + self.bundle.manifest.gate_size
+        numbers = hyper.along or self.bundle.manifest.adapter_size
+        size = numbers + self.bundle.manifest.gate_size
         return rehearse(Fitted(steps, size, len(encoded), hyper, labels), self._store, bound)
 
     def _fit(self, examples: Sequence[Example], wish: _Wish, pace: Pace) -> Report:
@@ -193,19 +200,24 @@ class Learner(Measured):
         objective.bias = old.bias(objective.choices)
         private = wish.privacy is not None
         gate = settled_gate(objective, old.gate, self.bundle.manifest, wish.seed, private)
-        course = self._course(objective, old, ids[: len(objective)], wish, pace.steps)
+        hyper = wish.settled(self.bundle.manifest, objective.all_choices)
+        point = self._point(old, hyper.along, parent)
+        objective.subspace = point.subspace
+        course = self._course(objective, point, ids[: len(objective)], wish, hyper, pace.steps)
         if wish.remember:
             self._remember(dict(known))
         run = self._store.start_run(
             parent, wish.seed, asdict(course.hyper), ids, course.spent(pace.steps),
             self._width(course.hyper), gate if old.gate is None else None,
+            self._begins_at(parent, hyper.along),
         )  # fmt: skip
         outcome = course.run(
-            old.vector, lambda step: self._store.append(run, step), wish.on_step, pace
+            point.begin, lambda step: self._store.append(run, step), wish.on_step, pace
         )
         spent = course.spent(outcome.steps)
-        routed = replace(old, gate=gate)
-        version = self._keep(run, parent, routed, objective.choices, outcome, spent)
+        labels = {**old.labels, **_labels(objective.choices, outcome)}
+        adapter = point.adapter(outcome.adapter, labels, gate)
+        version = self._keep(run, parent, adapter, outcome, spent)
         served = gate.served if gate and not private else ()
         return Report(
             verdict=outcome.verdict,
@@ -284,7 +296,7 @@ class Learner(Measured):
         content: bytes of examples that it keeps.
         """
         width = self._width(hyper)
-        check_budget(hyper, self.bundle.manifest.adapter_size, steps)
+        check_budget(hyper, hyper.along or self.bundle.manifest.adapter_size, steps)
         if self._store.folder is None:
             return 0
         numbers = self.bundle.manifest.adapter_size + self.bundle.manifest.gate_size
@@ -298,15 +310,15 @@ class Learner(Measured):
                 f"on {self._engine.name}: export it with `--gradients` and use backend onnx, or "
                 "leave the estimator out."
             )
-        space = Space(self.adapter.vector, slot_shapes(self.bundle.manifest))
-        return make_estimator(hyper, 0, space).width
+        point = self._point(self.adapter, hyper.along, self.version)
+        return make_estimator(hyper, 0, Space(point.begin, point.shapes)).width
 
     def _course(
-        self, objective: Objective, old: Adapter, ids: Sequence[str], wish: _Wish, steps: int
-    ) -> Course:
-        hyper = wish.settled(self.bundle.manifest, objective.all_choices)
+        self, objective: Objective, point: Point, ids: Sequence[str], wish: _Wish,
+        hyper: Hyperparameters, steps: int,
+    ) -> Course:  # fmt: skip
         if wish.privacy is None:
-            return OpenCourse(objective, old.vector, hyper, wish.seed)
+            return OpenCourse(objective, point.begin, hyper, wish.seed)
         return PrivateCourse(objective, ids, hyper, wish.seed, wish.privacy, steps, self.fits())
 
     def _waiting(
@@ -324,20 +336,20 @@ class Learner(Measured):
         return Gate(conditions, device, on_pause).wait
 
     def _keep(
-        self, run: int, parent: int, old: Adapter, choices: tuple[str, ...], outcome: Outcome,
-        spent: Spent | None,
-    ) -> int:  # fmt: skip
+        self, run: int, parent: int, adapter: Adapter, outcome: Outcome, spent: Spent | None
+    ) -> int:
         """Save the outcome as a version if it improved; returns the version in use."""
         if outcome.verdict != "improved":
             self._store.end_run(run, outcome.verdict, spent=spent)
             return parent
         summary = {"before": asdict(outcome.before), "after": asdict(outcome.after)}
-        learned = (
-            {} if outcome.bias is None else dict(zip(choices, outcome.bias.tolist(), strict=True))
-        )
-        adapter = Adapter(outcome.adapter, {**old.labels, **learned}, old.gate)
         made = self._store.end_run(run, outcome.verdict, (adapter, outcome.kept, summary), spent)
         return parent if made is None else made
+
+
+def _labels(choices: tuple[str, ...], outcome: Outcome) -> dict[str, float]:
+    """The label biases of an outcome."""
+    return {} if outcome.bias is None else dict(zip(choices, outcome.bias.tolist(), strict=True))
 
 
 def _kept_bytes(example: Example) -> int:

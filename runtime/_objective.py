@@ -18,6 +18,7 @@ from dsa_edge.runtime._cache import PromptCache
 from dsa_edge.runtime._encode import Encoded, Item, longest
 from dsa_edge.runtime._engine import Context, Engine, Floats, Ints, Route
 from dsa_edge.runtime._plan import Chunks
+from dsa_edge.runtime._subspace import Subspace
 from dsa_edge.runtime.estimators import Shapes, slot_shapes
 
 __all__ = ["Objective", "Scores", "items_of"]
@@ -44,6 +45,7 @@ class Objective:
     chunks: what one run of the engine may hold; lanes and examples beyond it go into further runs,
     with the same results.
     bias: (K,) or (L, K), added to the choices' log-probabilities; see `_calibration`.
+    subspace: of what lanes and gradients are coordinates, n then being M; None for adapters.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Objective:
         self.all_choices = all(example.choices for example in examples)
         self.answers: Ints = np.array([example.answer for example in examples], dtype=np.int64)
         self.bias: Floats | None = None
+        self.subspace: Subspace | None = None
 
     def route_by(self, gate: Gate | None) -> None:
         """Let a gate choose the blocks for every example; None leaves the choice to the engine."""
@@ -120,6 +123,7 @@ class Objective:
 
         pulls: (choices,) of each example. Raises EngineError where the engine has no gradients.
         """
+        theta = self._whole(theta[None])[0]
         total = np.zeros(theta.size, dtype=np.float64)
         for part in self._example_chunks(batch):
             single = np.array([self._examples[i].tokens is not None for i in batch[part]])
@@ -128,7 +132,12 @@ class Objective:
                 if at.size:
                     own = [pulls[part.start + index] for index in at]
                     total += pull(batch[part][at], theta[None], own)[0]
-        return total.astype(np.float32)
+        gradient = total.astype(np.float32)
+        return gradient if self.subspace is None else self.subspace.pulled(gradient)
+
+    def _whole(self, lanes: Floats) -> Floats:
+        """Lanes as adapters (L, n)."""
+        return lanes if self.subspace is None else self.subspace.lanes(lanes)
 
     def _pull_tokens(self, batch: Ints, theta: Floats, pulls: Sequence[Floats]) -> Floats:
         pull = np.zeros((1, len(batch), len(self._candidates)), dtype=np.float32)
@@ -145,7 +154,9 @@ class Objective:
 
     @property
     def shapes(self) -> Shapes:
-        """Of the adapter's slots, one after the other."""
+        """Of the slots of what is learned, one after the other."""
+        if self.subspace is not None:
+            return ((len(self.subspace.directions),),)
         return slot_shapes(self._engine.bundle.manifest)
 
     @property
@@ -210,7 +221,7 @@ class Objective:
     def _token_scores(self, batch: Ints, lanes: Floats) -> list[tuple[Floats, Encoded]]:
         context = self._cache.context(self._first[batch])
         chunks = self._lane_chunks(lanes, context)
-        parts = [self._engine.choose(context, chunk, self._candidates) for chunk in chunks]
+        parts = [self._engine.choose(context, self._whole(c), self._candidates) for c in chunks]
         log_probs = np.concatenate(parts)  # (L, B, C)
         examples = [self._examples[i] for i in batch]
         columns = [np.searchsorted(self._candidates, e.tokens or ()) for e in examples]
@@ -220,7 +231,8 @@ class Objective:
         examples = [self._examples[i] for i in batch]
         context, targets, weights = self._sequences(batch)
         chunks = self._lane_chunks(lanes, context)
-        nats = np.concatenate([self._engine.probe(context, c, targets, weights) for c in chunks])
+        parts = [self._engine.probe(context, self._whole(c), targets, weights) for c in chunks]
+        nats = np.concatenate(parts)
         ends = np.cumsum([len(example.items) for example in examples])
         return list(zip(np.split(-nats, ends[:-1], axis=1), examples, strict=True))
 

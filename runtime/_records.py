@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dsa_edge.adapter import Adapter
+from dsa_edge.adapter import Adapter, Coordinates
 from dsa_edge.gate import Gate
 from dsa_edge.runtime._engine import Floats
 from dsa_edge.runtime._hyperparameters import Value
@@ -63,6 +63,7 @@ class Run:
     numbers: how many its journal holds, once it has ended. width: scalars of each step; None in
         journals from before it was kept, which have as many as `hyper` has queries.
     gate: table of a gate that it made, until it has ended with a version, which then has it.
+    start: id of the bundle's learned start, where a replay needs it; None for one without.
     """
 
     id: int
@@ -78,6 +79,7 @@ class Run:
     numbers: int | None = None
     width: int | None = None
     gate: list[list[float]] | None = None
+    start: str | None = None
 
     @property
     def made_gate(self) -> Gate | None:
@@ -100,22 +102,25 @@ class InUse:
 
 
 def record_of_version(
-    version: Version, labels: dict[str, float], gate: Gate | None = None
-) -> bytes:  # fmt: skip
+    version: Version, labels: dict[str, float], gate: Gate | None = None, start: str | None = None
+) -> bytes:
     """What a row says of a version, without its id and whether it is in use.
 
-    gate: its numbers follow the adapter's.
+    gate: its numbers follow the adapter's. start: whose directions the adapter's numbers count
+    along, None where they are the adapter itself.
     """
     told = {k: v for k, v in asdict(version).items() if k not in ("id", "active")}
     gated = {} if gate is None else {"gate": {"shape": gate.table.shape, "served": gate.served}}
-    return json.dumps({**told, "labels": labels, **gated}).encode()
+    along = {} if start is None else {"along": start}
+    return json.dumps({**told, "labels": labels, **gated, **along}).encode()
 
 
 def version_of(row: int, record: bytes, active: int | None) -> Version:
     """The version of a row."""
     told = json.loads(record)
     del told["labels"]
-    told.pop("gate", None)
+    for numbers in ("gate", "along"):
+        told.pop(numbers, None)
     return Version(id=row, active=row == active, **told)
 
 
@@ -125,28 +130,36 @@ def labels_of(record: bytes) -> dict[str, float]:
 
 
 def adapter_of(record: bytes, numbers: Floats) -> Adapter:
-    """The adapter of a version, from its record and its numbers: the vector, then the gate."""
+    """The adapter of a version, from its record and its numbers: its own, then the gate's.
+
+    Of one that was learned along directions, the vector is empty: `_subspace.py` makes it.
+    """
     told = json.loads(record)
-    gated = told.get("gate")
-    if gated is None or not numbers.size:
-        return Adapter(numbers, dict(told["labels"]))
-    size = numbers.size - math.prod(gated["shape"])
-    table = numbers[size:].reshape(gated["shape"])
-    return Adapter(numbers[:size], dict(told["labels"]), Gate.read(table, gated["served"]))
+    gated, gate = told.get("gate"), None
+    if gated is not None and numbers.size:
+        size = numbers.size - math.prod(gated["shape"])
+        gate = Gate.read(numbers[size:].reshape(gated["shape"]), gated["served"])
+        numbers = numbers[:size]
+    if told.get("along") is None:
+        return Adapter(numbers, dict(told["labels"]), gate)
+    along = Coordinates(numbers, str(told["along"]))
+    return Adapter(numbers[:0], dict(told["labels"]), gate, along)
 
 
 def numbers_of(adapter: Adapter) -> Floats:
-    """What a row holds of an adapter besides its record: the vector, then the gate's table."""
-    if adapter.gate is None or not adapter.vector.size:
-        return adapter.vector
-    return np.concatenate([adapter.vector, adapter.gate.table.ravel()])
+    """What a row holds of an adapter besides its record: its own numbers, then the gate's."""
+    own = adapter.vector if adapter.coordinates is None else adapter.coordinates.values
+    if adapter.gate is None or not own.size:
+        return own
+    return np.concatenate([own, adapter.gate.table.ravel()])
 
 
 def record_of_run(run: Run) -> bytes:
     """What a row says of a fit, without its id and its examples."""
     told = {k: v for k, v in asdict(run).items() if k not in ("id", "examples")}
-    if run.gate is None:
-        del told["gate"]
+    for name in ("gate", "start"):  # which only some have
+        if told[name] is None:
+            del told[name]
     return json.dumps(told).encode()
 
 

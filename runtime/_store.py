@@ -195,7 +195,8 @@ class Store(Examples):
         return row
 
     def _write(self, version: Version, adapter: Adapter) -> None:
-        record = record_of_version(version, adapter.labels, adapter.gate)
+        start = adapter.coordinates and adapter.coordinates.start
+        record = record_of_version(version, adapter.labels, adapter.gate, start)
         self._db.rows(
             "INSERT OR REPLACE INTO versions VALUES (?, ?, ?)", version.id,
             self._vault.pack(record, f"versions/{version.id}/record"),

@@ -25,6 +25,7 @@ from dsa_edge.runtime._keys import KeyProvider
 from dsa_edge.runtime._optimizer import Hyperparameters, replay
 from dsa_edge.runtime._records import Run, Version
 from dsa_edge.runtime._store import Store
+from dsa_edge.runtime._subspace import Point, Subspaces
 from dsa_edge.runtime.estimators import slot_shapes
 
 __all__ = ["Forgotten", "Versions"]
@@ -43,11 +44,13 @@ class Versions:
 
     def __init__(self, bundle: Bundle, store: Store) -> None:
         self.bundle, self._store = bundle, store
+        self._subspaces = Subspaces(bundle)
 
     @property
     def adapter(self) -> Adapter:
         """The adapter in use; a damaged one gives way to the nearest version it came from."""
-        return self._store.newest_whole().adapter or self._version(0)
+        found = self._store.newest_whole().adapter
+        return self._version(0) if found is None else self._subspaces.whole(found)
 
     @property
     def version(self) -> int:
@@ -165,12 +168,32 @@ class Versions:
         with store_errors(self._store.folder):
             start = self._version(found.parent)
             hyper = Hyperparameters.from_dict(found.hyper)
+            self._check_start(found, hyper.along)
             labels = self._store.labels(found.version) if found.version else start.labels
             gate = self._gate_of(found) or start.gate
-            shapes = slot_shapes(self.bundle.manifest)
+            point = self._point(start, hyper.along, found.parent)
             journal = self._store.journal(found)
-            states = replay(start.vector, found.seed, hyper, journal, steps, shapes)
-            return [Adapter(theta, labels, gate) for theta in states]
+            states = replay(point.begin, found.seed, hyper, journal, steps, point.shapes)
+            return [point.adapter(learned, labels, gate) for learned in states]
+
+    def _point(self, adapter: Adapter, along: int, version: int) -> Point:
+        """Where a run begins from a version."""
+        shapes = slot_shapes(self.bundle.manifest)
+        return self._subspaces.point(adapter, along, version, shapes)
+
+    def _begins_at(self, parent: int, along: int) -> str | None:
+        """The learned start that a fit from a version depends on; None for none."""
+        told = self.bundle.manifest.start
+        return told.id if told and (along or not parent) else None
+
+    def _check_start(self, run: Run, along: int) -> None:
+        """Refuse to replay a fit that began elsewhere than the bundle now does."""
+        parent = run.parent or 0
+        if (along or not parent) and run.start != self._begins_at(parent, along):
+            raise StoreError(
+                f"fit {run.id} began from start {str(run.start)[:12]}, this bundle has another: "
+                "open the bundle that it began on; its version is still there."
+            )
 
     def _gate_of(self, run: Run) -> Gate | None:
         """The gate that a fit used, if its version, or what was kept of the fit, still has it."""
@@ -198,7 +221,7 @@ class Versions:
 
     def _version(self, version: int) -> Adapter:
         if version:
-            return self._store.adapter(version)
+            return self._subspaces.whole(self._store.adapter(version))
         return self._from_file(self.bundle.path / "adapter.safetensors")
 
     def _from_file(self, file: Path) -> Adapter:

@@ -10,6 +10,7 @@ __all__ = ["VERBS", "main"]
 
 VERBS = {
     "export": "turn a base model into a bundle",
+    "meta-train": "learn from many users where new ones should begin",
     "inspect": "show what a bundle or an adapter file holds",
     "verify": "check a bundle against the model in it",
     "plan": "predict what learning would take",

@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from dsa_edge.adapter import AdapterSpec
+from dsa_edge.cli._adapter import adapter_of, add_adapter
 from dsa_edge.cli._common import comma_list, emit, parser, progress, table
 from dsa_edge.cli._pruning import add_pruning, pruned_rows, pruning_of
-from dsa_edge.errors import UsageError
-from dsa_edge.kinds import KINDS
 
 if TYPE_CHECKING:
     from dsa_edge.exporters import ExportReport
@@ -26,7 +24,8 @@ EXAMPLES = """\
   dsa-edge export model/ thin.dsa --prune 0.25 --prune-on reviews.jsonl \\
       --template '{text} It was' --labels terrible,great
   dsa-edge export model/ gated.dsa --blocks 8 --active 2
-  dsa-edge export model/ better.dsa --quantize gptq --calibrate texts.jsonl --weak-columns 32"""
+  dsa-edge export model/ better.dsa --quantize gptq --calibrate texts.jsonl --weak-columns 32
+  dsa-edge export model/ learned.dsa --start start.safetensors"""
 DESCRIPTION = """Export a base model with an adapter into a bundle.
 
 HF folder or GGUF ──▶ decoder ──▶ quantize ──▶ subspace ──▶ graphs ──▶ verify ──▶ bundle"""
@@ -35,17 +34,7 @@ HF folder or GGUF ──▶ decoder ──▶ quantize ──▶ subspace ──
 def main(argv: Sequence[str]) -> int:
     """Run the verb."""
     arguments = _parser().parse_args(argv)
-    if arguments.rank == 0:  # which for `AdapterSpec` is the kind's own
-        raise UsageError("rank is 0, expected at least 1: leave --rank out for the kind's own.")
-    adapter = AdapterSpec(
-        arguments.adapter,
-        arguments.rank or 0,
-        comma_list(arguments.targets),
-        arguments.split,
-        arguments.invocation,
-        arguments.blocks,
-        arguments.active,
-    )
+    adapter = adapter_of(arguments)
     pruning = pruning_of(arguments)
     from dsa_edge.exporters import export
 
@@ -72,6 +61,7 @@ def main(argv: Sequence[str]) -> int:
             weak_columns=arguments.weak_columns,
             context=arguments.context,
             attention_group=arguments.attention_group,
+            start=arguments.start,
         )
     emit(arguments, asdict(report), table(_rows(report)))
     return 0
@@ -85,7 +75,10 @@ def _parser() -> argparse.ArgumentParser:
         "--backend", default="onnx", help="onnx, executorch or both by comma (default: onnx)"
     )
     _add_bits(made)
-    _add_adapter(made)
+    add_adapter(made)
+    made.add_argument(
+        "--start", metavar="FILE", help="a learned start, as `dsa-edge meta-train` writes it"
+    )
     made.add_argument(
         "--fresh-programs",
         action="store_true",
@@ -139,51 +132,6 @@ def _add_bits(made: argparse.ArgumentParser) -> None:
         type=int,
         default=4,
         help="4: int8 activations in the products, 0: float32 (default: 4)",
-    )
-
-
-def _add_adapter(made: argparse.ArgumentParser) -> None:
-    """What is learned, where, and how much of it."""
-    default = AdapterSpec()
-    made.add_argument("--adapter", default=default.kind, help=f"{', '.join(KINDS)} (default: core)")
-    made.add_argument(
-        "--rank",
-        type=int,
-        help="size at a target, as the kind counts it: directions, columns, width (default: the "
-        f"kind's own, {default.rank} for core)",
-    )
-    made.add_argument(
-        "--split",
-        type=float,
-        default=default.split,
-        help="first adapted layer, as a share of the depth (default: %(default)s)",
-    )
-    made.add_argument(
-        "--targets",
-        default="",
-        help="where the adapter acts: linears q k v o gate up down; for bias also attention_norm, "
-        "mlp_norm; for bottleneck and parallel attention, mlp (default: the kind's own)",
-    )
-    made.add_argument(
-        "--invocation",
-        type=int,
-        default=default.invocation,
-        help="last prompt tokens on which the adapter acts (default: %(default)s)",
-    )
-    made.add_argument(
-        "--blocks",
-        type=int,
-        default=default.blocks,
-        metavar="N",
-        help="blocks of a target, of which a gate chooses some for each prompt (default: "
-        "%(default)s)",
-    )
-    made.add_argument(
-        "--active",
-        type=int,
-        default=default.active,
-        metavar="K",
-        help="blocks that serve a prompt (default: %(default)s)",
     )
 
 

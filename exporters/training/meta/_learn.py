@@ -74,7 +74,9 @@ class Learning:
         """The users of a round: shuffled passes over all of them."""
         count = min(self._settings.users_per_round, len(self._seen))
         places = range(number * count, (number + 1) * count)
-        return [self._seen[self._order(at // len(self._seen))[at % len(self._seen)]] for at in places]
+        return [
+            self._seen[self._order(at // len(self._seen))[at % len(self._seen)]] for at in places
+        ]
 
     def _order(self, epoch: int) -> list[int]:
         random = np.random.default_rng([self._settings.seed, ORDER, epoch])
@@ -84,7 +86,9 @@ class Learning:
         """Where a user goes from the learned start: θ − φ (S, n) at several steps."""
         prompts, settings = self.prompts(user), self._settings
         steps = settings.adapt_steps
-        marks = {max(1, round(steps * (i + 1) / settings.snapshots)) for i in range(settings.snapshots)}
+        marks = {
+            max(1, round(steps * (i + 1) / settings.snapshots)) for i in range(settings.snapshots)
+        }
         lots = drawn(len(prompts), steps, settings, ADAPT, 0, user.key)
         found = adapted(prompts, self.state.phi, lots, settings.inner_rate, sorted(marks))
         return found.points - self.state.phi

@@ -78,7 +78,8 @@ def load_state(path: Path, state: State, key: str) -> State:
         rounds = [_round(done) for done in json.loads(told["rounds"])]
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise AdapterError(
-            f"{path}, left of an interrupted run, cannot be read ({error}): delete it to begin anew."
+            f"{path}, left of an interrupted run, cannot be read ({error}): delete it to begin "
+            "anew."
         ) from error
     if told.get("key") != key:
         raise UsageError(

@@ -34,8 +34,8 @@ class MetaReport:
     """What a meta-training came to.
 
     start: the file. seen, unseen: users; skipped: those with too few examples; repeated: texts of
-    unseen users that seen ones have too, which do not judge. directions: M. rounds: of the training.
-    judged: the start on unseen users. seconds: of this call.
+    unseen users that seen ones have too, which do not judge. directions: M. rounds: of the
+    training. judged: the start on unseen users. seconds: of this call.
     """
 
     start: Path

@@ -1,0 +1,138 @@
+"""`dsa-edge meta-train`: users of a base → a learned start."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from typing import TYPE_CHECKING, Any
+
+from dsa_edge.adapter import AdapterSpec
+from dsa_edge.cli._adapter import adapter_of, add_adapter
+from dsa_edge.cli._common import add_labels, comma_list, emit, labels_of, parser, progress, table
+
+if TYPE_CHECKING:
+    from dsa_edge.exporters.training.meta import MetaReport, MetaSettings
+
+__all__ = ["main"]
+
+EXAMPLES = """\
+  dsa-edge meta-train model/ --users people/ --out start.safetensors
+  dsa-edge meta-train smol.dsa --users people.jsonl --unseen ann,ben --out start.safetensors
+  dsa-edge meta-train model/ --rank 8 --users people/ --method fomaml --device cuda \\
+      --rounds 200 --directions 256 --out start.safetensors
+  dsa-edge export model/ learned.dsa --start start.safetensors"""
+DESCRIPTION = """Learn a start for new users from the users that you have, on the host.
+
+A folder of one JSONL file a user, or a file whose lines have a "user", beside the fields of
+`personalize --data`. Users are split into seen and unseen ones by a hash of their names; the unseen
+only judge. An interrupted run goes on where it was when it is started again."""
+COUNTS = (
+    ("rounds", "steps of the start"),
+    ("users-per-round", "users that each is made of"),
+    ("inner-steps", "steps of a user in a round"),
+    ("batch", "examples of an inner step"),
+    ("query", "examples that judge a user"),
+    ("examples", "of a user that are used at most"),
+    ("directions", "along which users may learn, at most; 0 for none"),
+    ("adapt-steps", "steps of every seen user from the learned start, for the directions"),
+    ("snapshots", "points on that way that directions are made of"),
+    ("seed", "of everything"),
+)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the verb."""
+    arguments = _parser().parse_args(argv)
+    from dsa_edge.exporters.training.meta import meta_train
+
+    settings, adapter = _settings(arguments), adapter_of(arguments)
+    with progress(None, "meta-train", "part") as bar:
+
+        def on_part(done: int, total: int, told: str) -> None:
+            bar.total = total
+            bar.set_postfix_str(told, refresh=False)
+            bar.update(done - bar.n)
+
+        report = meta_train(
+            arguments.base,
+            arguments.users,
+            arguments.out,
+            settings,
+            None if adapter == AdapterSpec() else adapter,
+            arguments.quantize,
+            labels_of(arguments, str),
+            arguments.device,
+            on_part,
+        )
+    emit(arguments, asdict(report), table(_rows(report)))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    from dsa_edge.exporters.training.meta._settings import METHODS, MetaSettings
+
+    default = MetaSettings()
+    made = parser("meta-train", DESCRIPTION, EXAMPLES)
+    made.add_argument("base", help="bundle, Hugging Face folder (safetensors) or GGUF file")
+    made.add_argument("--users", required=True, metavar="PATH", help="folder or JSONL file")
+    made.add_argument("--out", required=True, metavar="FILE", help="NAME.safetensors to write")
+    add_labels(made)
+    made.add_argument("--method", default=default.method, help=f"{' or '.join(METHODS)} (default: "
+                      f"{default.method})")  # fmt: skip
+    for name, what in COUNTS:
+        value = getattr(default, name.replace("-", "_"))
+        made.add_argument(
+            f"--{name}", type=int, default=value, metavar="N", help=f"{what} (default: {value})"
+        )
+    made.add_argument(
+        "--inner-rate", type=float, default=default.inner_rate, metavar="R",
+        help=f"of the users' steps (default: {default.inner_rate})",
+    )  # fmt: skip
+    made.add_argument(
+        "--rate", type=float, default=0.0, metavar="R",
+        help="of the start, falling to zero (default: the method's own)",
+    )  # fmt: skip
+    made.add_argument(
+        "--unseen", default=str(default.unseen), metavar="SHARE|A,B",
+        help=f"share of users that only judge, or their names (default: {default.unseen})",
+    )  # fmt: skip
+    made.add_argument(
+        "--skip-small", action="store_true", help="leave out users with too few examples"
+    )
+    made.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    group = made.add_argument_group("of a checkpoint, as for `export`")
+    group.add_argument("--quantize", help="int4 or int8 (default: int4)")
+    add_adapter(group)
+    return made
+
+
+def _settings(arguments: argparse.Namespace) -> MetaSettings:
+    from dsa_edge.exporters.training.meta import MetaSettings
+
+    given: dict[str, Any] = {
+        field.name: getattr(arguments, field.name) for field in fields(MetaSettings)
+    }
+    try:
+        given["unseen"] = float(arguments.unseen)
+    except ValueError:
+        given["unseen"] = comma_list(arguments.unseen)
+    return MetaSettings(**given)
+
+
+def _rows(report: MetaReport) -> list[tuple[str, object]]:
+    worth, first, last = report.judged, report.rounds[0], report.rounds[-1]
+    left_out = f"; {report.skipped} with too few examples" if report.skipped else ""
+    rows = [
+        ("start", report.start),
+        ("users", f"{report.seen} seen, {report.unseen} unseen{left_out}"),
+        ("rounds", f"{len(report.rounds)}, {first.before:.3f} → {last.before:.3f} nats"),
+        ("directions", report.directions),
+        ("unseen users", f"{worth.zero:.3f} nats; {worth.zero_steps:.3f} after a few steps"),
+        ("  from the start", f"{worth.start:.3f} nats; {worth.start_steps:.3f} after as many"),
+        ("time", f"{report.seconds:.1f} s"),
+    ]
+    if report.repeated:
+        text = f"{report.repeated} texts of unseen users, which seen ones have too, do not judge"
+        rows.insert(2, ("repeated", text))
+    return rows
