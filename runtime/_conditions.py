@@ -12,7 +12,10 @@ from dataclasses import dataclass
 from dsa_edge.errors import UsageError
 from dsa_edge.runtime._device import HOTTEST, Device, DeviceState, LinuxDevice
 
-__all__ = ["Conditions", "Device", "DeviceState", "Gate", "LinuxDevice", "never_met", "unmet"]
+__all__ = [
+    "Conditions", "Device", "DeviceState", "Gate", "LinuxDevice", "never_met", "unmet",
+    "waiting",
+]  # fmt: skip
 
 UNKNOWN = "is not known on this system"
 COOLER, FULLER = 5.0, 5.0  # °C below and percent above the bound, at which a pause ends
@@ -133,3 +136,24 @@ def _failed(
             percent = f"{100 * state.busy:.0f} %, expected at most {100 * conditions.idle:.0f} %"
             failed["idle"] = f"other programs take {percent}"
     return failed
+
+
+def waiting(
+    conditions: Conditions | None,
+    device: Device | None,
+    on_pause: Callable[[tuple[str, ...]], object],
+) -> Callable[[], float]:
+    """What a fit calls before each step: waits until conditions are met, and says how long.
+
+    device: None is this Linux system. Raises UsageError for conditions that it can never meet.
+    """
+    if conditions is None:
+        return lambda: 0.0
+    known = device or LinuxDevice()
+    unknown = never_met(conditions, known)
+    if unknown:
+        raise UsageError(
+            f"the conditions can never be met: {', '.join(unknown)}. Leave them out, or set "
+            "`device` to one that knows."
+        )
+    return Gate(conditions, known, on_pause).wait

@@ -13,7 +13,7 @@ from dsa_edge.examples import Example
 from dsa_edge.manifest import Manifest
 from dsa_edge.runtime._allocation import check_budget
 from dsa_edge.runtime._cache import cache_size, largest_item
-from dsa_edge.runtime._conditions import Conditions, Device, Gate, LinuxDevice, never_met
+from dsa_edge.runtime._conditions import Conditions, Device, waiting
 from dsa_edge.runtime._course import Course, OpenCourse, PrivateCourse
 from dsa_edge.runtime._defaults import of_curve, settled, usual_steps
 from dsa_edge.runtime._encode import Encoded, learnable
@@ -109,7 +109,7 @@ class Learner(Measured):
             budget or Budget(), on_step or _ignore, hyperparameters, seed,
             on_prefill or _ignore, remember, replay, privacy,
         )  # fmt: skip
-        wait = self._waiting(conditions, on_pause or _ignore)
+        wait = waiting(conditions, self.device, on_pause or _ignore)
         with self._store.writing():
             choices = all(example.choices for example in examples)
             known = self.bundle.manifest, choices, hyperparameters, privacy is not None
@@ -233,7 +233,7 @@ class Learner(Measured):
             step_seconds=outcome.step_seconds,
             tokens=outcome.tokens,
             peak_mb=peak_mb(),
-            adapter_bytes=4 * self.bundle.manifest.adapter_size,
+            adapter_bytes=4 * (hyper.along or self.bundle.manifest.adapter_size),
             adapter_size=self.bundle.manifest.adapter_size,
             seed=wish.seed,
             hyperparameters=asdict(course.hyper),
@@ -320,20 +320,6 @@ class Learner(Measured):
         if wish.privacy is None:
             return OpenCourse(objective, point.begin, hyper, wish.seed)
         return PrivateCourse(objective, ids, hyper, wish.seed, wish.privacy, steps, self.fits())
-
-    def _waiting(
-        self, conditions: Conditions | None, on_pause: Callable[[tuple[str, ...]], object]
-    ) -> Callable[[], float]:
-        if conditions is None:
-            return lambda: 0.0
-        device = self.device or LinuxDevice()
-        unknown = never_met(conditions, device)
-        if unknown:
-            raise UsageError(
-                f"the conditions can never be met: {', '.join(unknown)}. Leave them out, or set "
-                "`device` to one that knows."
-            )
-        return Gate(conditions, device, on_pause).wait
 
     def _keep(
         self, run: int, parent: int, adapter: Adapter, outcome: Outcome, spent: Spent | None

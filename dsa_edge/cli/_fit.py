@@ -72,6 +72,10 @@ def add_budget(made: argparse.ArgumentParser) -> None:
     made.add_argument("--batch", type=int, help="examples a step")
     method = made.add_argument_group("method", METHODS)
     method.add_argument("--estimator", metavar="NAME", help="default: antithetic")
+    method.add_argument(
+        "--subspace", type=int, default=0, metavar="M",
+        help="learn along the first M directions of the bundle's start (estimator axes)",
+    )  # fmt: skip
     method.add_argument("--optimizer", metavar="NAME", help="default: adam")
     method.add_argument(
         "--set", action="append", metavar="NAME=VALUE", help=f"also {', '.join(OTHERS)}"
@@ -115,7 +119,11 @@ def hyperparameters_of(
     def given(*names: str) -> dict[str, Any]:
         return {n: getattr(arguments, n) for n in names if getattr(arguments, n, None) is not None}
 
-    method = given("estimator", "optimizer")
+    along = getattr(arguments, "subspace", 0)
+    method = {
+        **({"estimator": "axes", "along": along} if along else {}),
+        **given("estimator", "optimizer"),
+    }
     numbers = {**given("rate", "epsilon", "queries", "batch", "keep"), **_others(arguments)}
     if not method and not numbers:
         return None  # a fit then takes the bundle's own
