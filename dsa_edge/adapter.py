@@ -2,7 +2,7 @@
 
 An adapter is one flat float32 vector; `layout.py` has what it consists of. Files are safetensors
 with the tensor `adapter` (n,), the gate of several blocks if there are such, and the hash of the
-bundle they belong to.
+bundle they belong to. A small file has `coordinates` (M,) along a learned start's directions instead.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ __all__ = [
 
 FORMAT = "dsa-edge adapter 1"
 MAX_BYTES = 1 << 20  # of an adapter file beyond its numbers
-TENSORS = ("adapter", "gate")
+TENSORS = ("adapter", "coordinates", "gate")
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,11 +76,13 @@ class Adapter:
 
 def save_adapter(
     path: str | Path, adapter: Adapter, identity: str, spec: AdapterSpec,
-    pruned: Pruned | None = None,
+    pruned: Pruned | None = None, small: bool = False,
 ) -> None:  # fmt: skip
     """Write an adapter for the bundle of that identity; the file appears whole or not at all.
 
-    pruned: what was left out of the bundle's base.
+    pruned: what was left out of the bundle's base. small: write coordinates alone, which only
+    bundles with the same learned start can read.
+    Raises UsageError for a small file of an adapter that has none.
     """
     from safetensors.numpy import save
 
@@ -91,7 +93,16 @@ def save_adapter(
         "labels": json.dumps(adapter.labels),
         **({"base": told(pruned)} if pruned else {}),
     }
-    tensors = {"adapter": np.ascontiguousarray(adapter.vector, dtype=np.float32)}
+    at = adapter.coordinates if small else None
+    if small and at is None:
+        raise UsageError(
+            "the adapter was not learned along directions, so there is no small form of it: leave "
+            "`small` out, or learn with `along`."
+        )
+    if at is not None:
+        metadata["start"] = at.start
+    name, numbers = ("adapter", adapter.vector) if at is None else ("coordinates", at.values)
+    tensors = {name: np.ascontiguousarray(numbers, dtype=np.float32)}
     if adapter.gate is not None:
         tensors["gate"] = adapter.gate.table
         metadata["served"] = json.dumps(adapter.gate.served)
@@ -106,6 +117,7 @@ def load_adapter(
     """Read an adapter of `size` numbers that belongs to the bundle of that identity.
 
     pruned: what was left out of the bundle's base. gate: (N, D) of a gate, for several blocks.
+    The vector of a small file is empty: the bundle's directions make it of the coordinates.
 
     Raises AdapterError when the file is missing or damaged, or belongs to another bundle.
     """
@@ -116,11 +128,7 @@ def load_adapter(
     if file.stat().st_size > MAX_BYTES + 4 * numbers:
         raise AdapterError(f"{file} is too large for an adapter of {size} numbers: wrong file?")
     metadata, tensors = _read(file)
-    vector = tensors.get("adapter")
-    if metadata.get("format") != FORMAT or vector is None:
-        raise AdapterError(
-            f"{file} is not an adapter of dsa-edge: give one that `save_adapter` wrote."
-        )
+    vector = _numbers(file, metadata, tensors)
     if metadata.get("bundle") != identity and (why := differs(metadata.get("base"), pruned)):
         raise AdapterError(
             f"{file} {why}: open the bundle that it belongs to, or train again on this one."
@@ -130,21 +138,42 @@ def load_adapter(
             f"{file} was trained on bundle {str(metadata.get('bundle'))[:12]}…, this one is "
             f"{identity[:12]}…: open the bundle that it belongs to, or train again on this one."
         )
-    if vector.shape != (size,) or vector.dtype != np.float32 or not np.isfinite(vector).all():
+    at = Coordinates(vector, metadata["start"]) if "adapter" not in tensors else None
+    if (
+        vector.shape != (vector.size if at else size,)
+        or vector.dtype != np.float32
+        or not np.isfinite(vector).all()
+    ):
         raise AdapterError(
             f"{file} holds {vector.dtype} {vector.shape}, expected {size} finite float32 numbers: "
             "the file is damaged; save the adapter again."
         )
     made = _gate(file, tensors.get("gate"), metadata.get("served", "[]"))
     check_gate(made, gate, bool(vector.any()), str(file))
-    return Adapter(vector, _labels(file, metadata.get("labels", "{}")), made)
+    labels = _labels(file, metadata.get("labels", "{}"))
+    return Adapter(vector if at is None else vector[:0], labels, made, at)
+
+
+def _numbers(
+    file: Path, metadata: dict[str, str], tensors: dict[str, NDArray[Any]]
+) -> NDArray[Any]:
+    """The numbers of an adapter file, or its coordinates; AdapterError for other files."""
+    small = "start" in metadata and "adapter" not in tensors
+    numbers = tensors.get("coordinates" if small else "adapter")
+    if metadata.get("format") != FORMAT or numbers is None:
+        raise AdapterError(
+            f"{file} is not an adapter of dsa-edge: give one that `save_adapter` wrote."
+        )
+    return numbers
 
 
 def compatibility(
-    path: str | Path, identity: str, spec: AdapterSpec, size: int, pruned: Pruned | None = None
-) -> tuple[str, ...]:
+    path: str | Path, identity: str, spec: AdapterSpec, size: int, pruned: Pruned | None = None,
+    start: str | None = None,
+) -> tuple[str, ...]:  # fmt: skip
     """Why an adapter file does not suit a bundle, one reason a difference; empty when it does.
 
+    start: id of the bundle's learned start.
     Raises AdapterError when it is not an adapter of ours.
     """
     info, reasons = read_adapter_info(path), list[str]()
@@ -156,7 +185,9 @@ def compatibility(
         for name, value in ours.items():
             if theirs.get(name) != value:
                 reasons.append(f"{name} is {theirs.get(name)}, this bundle's is {value}")
-    if info["numbers"] != size:
+    if info.get("start", start) != start:
+        reasons.append("it lies along the directions of another learned start")
+    if info["numbers"] != size and "start" not in info:
         reasons.append(f"it has {info['numbers']} numbers, this bundle's adapters have {size}")
     if not np.isfinite(float(str(info["norm"]))):
         reasons.append("not all of its numbers are finite")
@@ -209,11 +240,7 @@ def read_adapter_info(path: str | Path) -> dict[str, object]:
     Raises AdapterError when it is not one of ours.
     """
     metadata, tensors = _read(Path(path))
-    vector = tensors.get("adapter")
-    if metadata.get("format") != FORMAT or vector is None:
-        raise AdapterError(
-            f"{path} is not an adapter of dsa-edge: give one that `save_adapter` wrote."
-        )
+    vector = _numbers(Path(path), metadata, tensors)
     norm = float(np.sqrt((vector.astype(np.float64) ** 2).sum()))
     gate = _gate(Path(path), tensors.get("gate"), metadata.get("served", "[]"))
     return {
@@ -224,6 +251,7 @@ def read_adapter_info(path: str | Path) -> dict[str, object]:
         "norm": norm,
         "labels": _labels(Path(path), metadata.get("labels", "{}")),
         "base": metadata.get("base"),
+        **({"start": metadata["start"]} if "adapter" not in tensors else {}),
         **({"gate": list(gate.weight.shape), "served": list(gate.served)} if gate else {}),
     }
 
@@ -243,7 +271,7 @@ def _read(file: Path) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
             f"{file} cannot be read as safetensors ({error}): save the adapter again."
         ) from error
     told = metadata.get("checksum")  # files from before there was one have none
-    if "adapter" in tensors and told is not None and told != _checksum(metadata, tensors):
+    if tensors and told is not None and told != _checksum(metadata, tensors):
         raise AdapterError(f"{file} was damaged after it was saved: save the adapter again.")
     return metadata, tensors
 

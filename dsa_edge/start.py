@@ -27,7 +27,15 @@ from dsa_edge.atomic import write_atomic
 from dsa_edge.errors import AdapterError, UsageError
 from dsa_edge.gate import Gate
 
-__all__ = ["DIRECTIONS", "Start", "load_directions", "load_start", "save_directions", "save_start"]
+__all__ = [
+    "DIRECTIONS",
+    "Start",
+    "load_directions",
+    "load_start",
+    "save_directions",
+    "save_start",
+    "start_info",
+]
 
 FORMAT = "dsa-edge start 1"
 DIRECTIONS = "directions.safetensors"  # in a bundle
@@ -149,6 +157,31 @@ def load_start(path: str | Path) -> Start:
         raise AdapterError(
             f"{file} is no whole start ({error}): make it anew with `dsa-edge meta-train`."
         ) from error
+
+
+def start_info(path: str | Path) -> dict[str, object] | None:
+    """What a start says of itself; None for a file that is none.
+
+    Raises AdapterError for a damaged one.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as opened:
+            if (opened.metadata() or {}).get("format") != FORMAT:
+                return None
+    except (SafetensorError, OSError):
+        return None
+    start = load_start(path)
+    return {
+        "format": FORMAT,
+        "id": start.id,
+        "bundle": start.identity,
+        "spec": start.spec.to_dict(),
+        "numbers": start.vector.size,
+        "directions": len(start.directions),
+        "users": start.users,
+    }
 
 
 def save_directions(path: Path, directions: Halves) -> None:

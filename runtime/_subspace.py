@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 
 import numpy as np
 
@@ -22,6 +21,10 @@ from dsa_edge.runtime.estimators import Shapes
 from dsa_edge.start import DIRECTIONS, load_directions
 
 __all__ = ["Point", "Subspace", "Subspaces"]
+
+
+# Of the bundle used last: a thousand users share one set of directions.
+_KEPT: dict[tuple[str, str], tuple[Floats, Floats]] = {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +71,7 @@ class Point:
 
 
 class Subspaces:
-    """The subspace of a bundle, read when it is first needed."""
+    """The subspaces of a bundle, read when they are first needed."""
 
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
@@ -82,7 +85,7 @@ class Subspaces:
                 f"{count} directions were asked for, and this bundle has {there}: ask for fewer, "
                 "or export it with --start and a start that has them."
             )
-        start, directions = self._read
+        start, directions = self._read()
         return Subspace(start, directions[:count], told.id)
 
     def whole(self, adapter: Adapter) -> Adapter:
@@ -101,6 +104,15 @@ class Subspaces:
             )
         return replace(adapter, vector=self.first(at.values.size).vector(at.values))
 
+    def settled(self, adapter: Adapter) -> Adapter:
+        """An adapter with its coordinates only if the vector still follows from them."""
+        told, at = self._bundle.manifest.start, adapter.coordinates
+        if at is None or told is None or at.start != told.id:
+            return replace(adapter, coordinates=None)
+        again = self.whole(replace(adapter, vector=adapter.vector[:0]))
+        same = np.array_equal(again.vector, adapter.vector)
+        return adapter if same else replace(adapter, coordinates=None)
+
     def point(self, adapter: Adapter, along: int, version: int, shapes: Shapes) -> Point:
         """Where a run begins from a version, along so many directions, 0 for all numbers."""
         if not along:
@@ -117,15 +129,18 @@ class Subspaces:
         begin[: known.size] = known
         return Point(begin, ((along,),), subspace)
 
-    @cached_property
     def _read(self) -> tuple[Floats, Floats]:
-        """The start (n,) and all directions (M, n)."""
+        """The start (n,) and all directions (M, n), kept for all users of a bundle together."""
         manifest, folder = self._bundle.manifest, self._bundle.path
         size, told = manifest.adapter_size, manifest.start
+        key = str(folder), told.id if told else ""
+        if key in _KEPT:
+            return _KEPT[key]
         start = load_adapter(
             folder / "adapter.safetensors", manifest.identity, size, manifest.pruned,
             manifest.gate_shape,
         )  # fmt: skip
         count = told.directions if told else 0
         directions = load_directions(folder / DIRECTIONS, count, size)
-        return start.vector, directions.astype(np.float32)
+        _KEPT.clear()
+        return _KEPT.setdefault(key, (start.vector, directions.astype(np.float32)))

@@ -122,10 +122,14 @@ class Versions:
         """The examples that `fit(…, remember=True)` kept, by id, oldest first."""
         return {key: _example(content) for key, content in self._store.remembered().items()}
 
-    def save_adapter(self, path: str | Path) -> None:
-        """Write the adapter in use to a file."""
-        manifest = self.bundle.manifest
-        save_adapter(path, self.adapter, manifest.identity, manifest.adapter, manifest.pruned)
+    def save_adapter(self, path: str | Path, small: bool = False) -> None:
+        """Write the adapter in use to a file.
+
+        small: its coordinates alone, which bundles with the same learned start can read; raises
+            UsageError for an adapter that was not learned along directions.
+        """
+        told = self.bundle.manifest
+        save_adapter(path, self.adapter, told.identity, told.adapter, told.pruned, small)
 
     def load_adapter(self, path: str | Path) -> int:
         """Use an adapter from a file as a new version; returns its id."""
@@ -142,7 +146,8 @@ class Versions:
         shape, trained = self.bundle.manifest.gate_shape, bool(adapter.vector.any())
         check_gate(adapter.gate, shape, trained, "the adapter")
         with self._store.writing():
-            return self._store.add_version(self.version, adapter, "loaded", 0, {})
+            kept = self._subspaces.settled(adapter)
+            return self._store.add_version(self.version, kept, "loaded", 0, {})
 
     def is_compatible(self, path: str | Path) -> tuple[str, ...]:
         """Why an adapter file cannot be used here; empty when it can.
@@ -151,7 +156,10 @@ class Versions:
         """
         manifest = self.bundle.manifest
         size = manifest.adapter_size
-        return compatibility(path, manifest.identity, manifest.adapter, size, manifest.pruned)
+        start = manifest.start and manifest.start.id
+        return compatibility(
+            path, manifest.identity, manifest.adapter, size, manifest.pruned, start
+        )
 
     def replay(self, steps: Sequence[int], run: int | None = None) -> list[Adapter]:
         """Rebuild the adapter after each number of steps from the journal alone, to the bit.
@@ -227,7 +235,7 @@ class Versions:
     def _from_file(self, file: Path) -> Adapter:
         manifest = self.bundle.manifest
         wanted = manifest.adapter_size, manifest.pruned, manifest.gate_shape
-        return load_adapter(file, manifest.identity, *wanted)
+        return self._subspaces.whole(load_adapter(file, manifest.identity, *wanted))
 
 
 def _content(example: Example) -> str:

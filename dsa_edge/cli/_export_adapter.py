@@ -55,9 +55,12 @@ def learned(arguments: argparse.Namespace) -> tuple[Bundle, Adapter]:
         raise UsageError("expected --adapter or --store, got both or neither: give one of them.")
     bundle = Bundle.open(arguments.bundle, check_hashes=False)
     if arguments.adapter is not None:
+        from dsa_edge.runtime._subspace import Subspaces
+
         size, pruned = bundle.manifest.adapter_size, bundle.manifest.pruned
         wanted = size, pruned, bundle.manifest.gate_shape
-        return bundle, load_adapter(arguments.adapter, bundle.identity, *wanted)
+        loaded = load_adapter(arguments.adapter, bundle.identity, *wanted)
+        return bundle, Subspaces(bundle).whole(loaded)
     from dsa_edge.runtime._database import FILE
 
     if not (Path(arguments.store) / FILE).is_file():

@@ -120,10 +120,8 @@ def hyperparameters_of(
         return {n: getattr(arguments, n) for n in names if getattr(arguments, n, None) is not None}
 
     along = getattr(arguments, "subspace", 0)
-    method = {
-        **({"estimator": "axes", "along": along} if along else {}),
-        **given("estimator", "optimizer"),
-    }
+    method = {"estimator": "axes", "along": along} if along else {}
+    method |= given("estimator", "optimizer")
     numbers = {**given("rate", "epsilon", "queries", "batch", "keep"), **_others(arguments)}
     if not method and not numbers:
         return None  # a fit then takes the bundle's own

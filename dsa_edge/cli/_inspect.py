@@ -11,6 +11,7 @@ from dsa_edge.bundle import Bundle
 from dsa_edge.cli._common import emit, parser, routes_rows, table
 from dsa_edge.cli._pruning import pruned_rows
 from dsa_edge.manifest import Manifest, TensorInfo
+from dsa_edge.start import start_info
 
 __all__ = ["main"]
 
@@ -22,13 +23,13 @@ EXAMPLES = """\
 
 def main(argv: Sequence[str]) -> int:
     """Run the verb."""
-    made = parser("inspect", "Show what a bundle or an adapter file holds.", EXAMPLES)
-    made.add_argument("path", help="bundle folder or adapter file")
+    made = parser("inspect", "Show what a bundle, an adapter or a start holds.", EXAMPLES)
+    made.add_argument("path", help="bundle folder, adapter file or start")
     made.add_argument("--slots", action="store_true", help="list every slot of the adapter")
     arguments = made.parse_args(argv)
     path = Path(arguments.path)
     if path.is_file():
-        info = read_adapter_info(path)
+        info = start_info(path) or read_adapter_info(path)
         rows = [row for row in info.items() if row[0] != "served"]
         served = info.get("served", [])
         rows += routes_rows(served) if isinstance(served, list) else []
@@ -61,6 +62,7 @@ def _text(bundle: Bundle, slots: bool) -> str:
         *pruned_rows(manifest.pruned),
         ("adapter", f"{adapter.kind}, rank {adapter.rank}, {manifest.adapter_size} numbers"),
         *_blocks(manifest),
+        *_start(manifest),
         ("a user", f"{kilobytes:.1f} kB"),
         ("targets", f"{' '.join(adapter.targets)} of {layers}"),
         ("invocation", f"last {adapter.invocation} prompt tokens, and the response"),
@@ -83,6 +85,13 @@ def _blocks(manifest: Manifest) -> list[tuple[str, object]]:
         return []
     text = f"{spec.blocks} a target, of which {spec.active} serve a prompt; gate of "
     return [("blocks", f"{text}{manifest.gate_size * 4 / 1e3:.1f} kB")]
+
+
+def _start(manifest: Manifest) -> list[tuple[str, object]]:
+    told = manifest.start
+    if told is None:
+        return []
+    return [("start", f"{told.id[:16]}, of {told.users} users, {told.directions} directions")]
 
 
 def _geometry(manifest: Manifest) -> str:

@@ -191,7 +191,8 @@ class SharedBase:
     def _load_initial(self) -> Adapter:
         """The bundle's initial adapter, one for all users that have not learned yet."""
         manifest, file = self.bundle.manifest, self.bundle.path / "adapter.safetensors"
-        made = load_adapter(file, manifest.identity, manifest.adapter_size, manifest.pruned)
+        wanted = manifest.adapter_size, manifest.pruned, manifest.gate_shape
+        made = load_adapter(file, manifest.identity, *wanted)
         made.vector.flags.writeable = False
         return made
 
