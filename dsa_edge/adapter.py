@@ -2,7 +2,8 @@
 
 An adapter is one flat float32 vector; `layout.py` has what it consists of. Files are safetensors
 with the tensor `adapter` (n,), the gate of several blocks if there are such, and the hash of the
-bundle they belong to. A small file has `coordinates` (M,) along a learned start's directions instead.
+bundle they belong to. A small file has instead the `coordinates` (M,) along a learned start's
+directions.
 """
 
 from __future__ import annotations
@@ -139,11 +140,8 @@ def load_adapter(
             f"{identity[:12]}…: open the bundle that it belongs to, or train again on this one."
         )
     at = Coordinates(vector, metadata["start"]) if "adapter" not in tensors else None
-    if (
-        vector.shape != (vector.size if at else size,)
-        or vector.dtype != np.float32
-        or not np.isfinite(vector).all()
-    ):
+    shape = (size,) if at is None else (vector.size,)
+    if vector.shape != shape or vector.dtype != np.float32 or not np.isfinite(vector).all():
         raise AdapterError(
             f"{file} holds {vector.dtype} {vector.shape}, expected {size} finite float32 numbers: "
             "the file is damaged; save the adapter again."

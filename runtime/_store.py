@@ -195,7 +195,7 @@ class Store(Examples):
         return row
 
     def _write(self, version: Version, adapter: Adapter) -> None:
-        start = adapter.coordinates and adapter.coordinates.start
+        start = None if adapter.coordinates is None else adapter.coordinates.start
         record = record_of_version(version, adapter.labels, adapter.gate, start)
         self._db.rows(
             "INSERT OR REPLACE INTO versions VALUES (?, ?, ?)", version.id,

@@ -156,7 +156,7 @@ class Versions:
         """
         manifest = self.bundle.manifest
         size = manifest.adapter_size
-        start = manifest.start and manifest.start.id
+        start = None if manifest.start is None else manifest.start.id
         return compatibility(
             path, manifest.identity, manifest.adapter, size, manifest.pruned, start
         )

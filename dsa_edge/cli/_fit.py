@@ -120,7 +120,7 @@ def hyperparameters_of(
         return {n: getattr(arguments, n) for n in names if getattr(arguments, n, None) is not None}
 
     along = getattr(arguments, "subspace", 0)
-    method = {"estimator": "axes", "along": along} if along else {}
+    method: dict[str, Any] = {"estimator": "axes", "along": along} if along else {}
     method |= given("estimator", "optimizer")
     numbers = {**given("rate", "epsilon", "queries", "batch", "keep"), **_others(arguments)}
     if not method and not numbers:

@@ -49,8 +49,9 @@ def judged(
             sides = [_sides(prompts, lots, at, settings) for at in (zero, start)]
             rows[user.key] = (*sides[0], *sides[1])
         on_user()
-    means = np.array(list(rows.values())).mean(0) if rows else [float("nan")] * 4
-    return Judged(len(rows), *(float(mean) for mean in means), rows)
+    table = np.array(list(rows.values()) or [[float("nan")] * 4])
+    zero_loss, zero_steps, loss, steps = (float(mean) for mean in table.mean(0))
+    return Judged(len(rows), zero_loss, zero_steps, loss, steps, rows)
 
 
 def _sides(
@@ -59,4 +60,5 @@ def _sides(
     """Loss at a start, and after a few steps from it."""
     found = adapted(prompts, start, lots, settings.inner_rate)
     support = lots.steps[0]
-    return tuple(prompts.judged(at, support, lots.query) for at in (start, found.theta))  # type: ignore[return-value]
+    before, after = (prompts.judged(at, support, lots.query) for at in (start, found.theta))
+    return before, after

@@ -31,8 +31,8 @@ class Learning:
     def __init__(self, reader: Reader, seen: Sequence[User], settings: MetaSettings) -> None:
         self._reader, self._seen, self._settings = reader, seen, settings
         phi = reader.host.model.start().to(reader.device)
-        rules = {"reptile": Reptile, "fomaml": Fomaml}
-        self._rule: Reptile | Fomaml = rules[settings.method](phi.numel())
+        made = Reptile if settings.method == "reptile" else Fomaml
+        self._rule: Reptile | Fomaml = made(phi.numel())
         self._prompts: dict[str, Prompts] = {}
         self.state = State(phi, self._rule.state)
 

@@ -73,9 +73,9 @@ class Reader:
     def _prefill(self, items: Sequence[Item]) -> list[_Kept]:
         prompts, tails = (_padded([getattr(i, n) for i in items]) for n in ("prompt", "tail"))
         lengths = torch.tensor([len(item.prompt) for item in items])
+        prompts, tails, lengths = (t.to(self.device) for t in (prompts, tails, lengths))
         with self.device:
-            given = (t.to(self.device) for t in (prompts, tails, lengths))
-            made = self.chains.prefill(*given, self.empty, self.empty)
+            made = self.chains.prefill(prompts, tails, lengths, self.empty, self.empty)
         return [
             _Kept(
                 made["hidden"][at, : len(item.tail)].clone(),
