@@ -13,7 +13,7 @@ from tiny import change
 
 from dsa_edge.cli import main
 from dsa_edge.kernels.library import library_path
-from dsa_edge.runtime import DeviceState, Personalizer, _learner
+from dsa_edge.runtime import DeviceState, Personalizer, _conditions
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 TEXTS = ["a dull film", "a warm film"] * 8
@@ -43,7 +43,7 @@ def place(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     for name in ("reviews.jsonl", "test.jsonl"):
         (folder / name).write_text("\n".join(map(json.dumps, labelled)))
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(_learner, "LinuxDevice", Cool)
+    monkeypatch.setattr(_conditions, "LinuxDevice", Cool)
     return folder
 
 

@@ -39,7 +39,8 @@ def judged(
     on_user: Callable[[], object] = lambda: None,
 ) -> Judged:  # fmt: skip
     """Judge a start (n,) by users it was not learned from; those with too few examples do not."""
-    zero, rows = reader.host.model.start().to(start.device), {}
+    zero = reader.host.model.start().to(start.device)
+    rows = dict[str, tuple[float, float, float, float]]()
     for user in unseen:
         if len(user.examples) >= settings.least:
             prompts = reader.prompts(user.examples[: settings.examples])
@@ -49,9 +50,9 @@ def judged(
             sides = [_sides(prompts, lots, at, settings) for at in (zero, start)]
             rows[user.key] = (*sides[0], *sides[1])
         on_user()
-    table = np.array(list(rows.values()) or [[float("nan")] * 4])
-    zero_loss, zero_steps, loss, steps = (float(mean) for mean in table.mean(0))
-    return Judged(len(rows), zero_loss, zero_steps, loss, steps, rows)
+    means = np.array(list(rows.values())).mean(0).tolist() if rows else [float("nan")] * 4
+    before, before_steps, after, after_steps = means
+    return Judged(len(rows), before, before_steps, after, after_steps, rows)
 
 
 def _sides(
