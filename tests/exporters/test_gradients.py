@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from starts import put_start
 
 from dsa_edge.adapter import AdapterSpec
 from dsa_edge.bundle import Bundle
@@ -122,6 +125,26 @@ def test_free_responses_learn_by_exact_gradients(with_gradients: Path) -> None:
         report = me.fit(rows, Budget(steps=30), hyperparameters=hyper)
         assert report.verdict == "improved"
         assert report.after.loss < report.before.loss - 0.3
+
+
+def test_exact_gradients_along_directions_are_those_of_axes(
+    with_gradients: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "learned.dsa"
+    shutil.copytree(with_gradients, path)
+    put_start(path)
+    rows = [Example(f"say {w}", f" {w} and rain") for w in WORDS * 4]
+    scalars = []
+    for estimator in ("axes", "exact"):
+        hyper = replace(Hyperparameters.suited(False, estimator, along=6), epsilon=0.003)
+        with Personalizer.open(path) as me:
+            me.fit(rows, Budget(steps=1), hyperparameters=hyper)
+            (step,) = me._store.journal(me._store.run())
+            scalars.append(step.slopes)
+            me.replay([1])
+    axes = scalars[0]  # in an order that the seed decides
+    # 8 bits of the largest for the journal, and the transposes' 8 bits.
+    assert np.linalg.norm(np.sort(axes) - np.sort(scalars[1])) < 0.05 * np.linalg.norm(axes)
 
 
 def test_a_bundle_without_gradients_says_so_before_anything_is_cached(bundle: Path) -> None:
