@@ -32,7 +32,10 @@ from dsa_edge.errors import ExampleError
 from dsa_edge.examples import Example, Labels, Row
 from dsa_edge.tokenizer import Tokenizer
 
-__all__ = ["GET", "TASKS", "Task", "distinct", "load_task", "split_rows"]
+__all__ = [
+    "GET", "TASKS", "Task", "distinct", "load_task", "post_example", "posts_of_accounts",
+    "split_rows",
+]  # fmt: skip
 
 FOLDER = Path("build/methods")
 GET = (
@@ -203,6 +206,11 @@ def _mails(archive: Path) -> list[Row]:
 def _legible(text: str) -> bool:
     """Whether a mail says something in an alphabet that the base was trained on."""
     return len(text) > 40 and sum(map(str.isascii, text)) > 0.95 * len(text)
+
+
+def posts_of_accounts(folder: Path = FOLDER) -> dict[str, list[str]]:
+    """Each account's posts, oldest first; raises ExampleError where the package is not there."""
+    return read_accounts(_csv(_archive("posts", folder)))
 
 
 def _posts(archive: Path, tokenizer: Tokenizer) -> Task:

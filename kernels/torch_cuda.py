@@ -10,10 +10,10 @@ from torch import Tensor
 
 from dsa_edge.kernels import torch_adapter  # noqa: F401  defines the op
 
-__all__: list[str] = []
+__all__ = ["gated_lowrank"]
 
 
-def _gated_lowrank(
+def gated_lowrank(
     x: Tensor, base: Tensor, core: Tensor, route_index: Tensor, route_weight: Tensor, u: Tensor,
     v: Tensor, active: Tensor,
 ) -> Tensor:  # fmt: skip
@@ -37,4 +37,4 @@ def _gated_lowrank(
 
 
 _DSA = torch.library.Library("dsa", "IMPL")
-_DSA.impl("gated_lowrank", _gated_lowrank, "CUDA")
+_DSA.impl("gated_lowrank", gated_lowrank, "CUDA")

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 from _sweeper import Sweeper
-from _torch_engine import TorchEngine, _gated_lowrank, adapted, dense_decoder
+from _torch_engine import TorchEngine, adapted, dense_decoder
 from stub import COMMON, EXAMPLES, fixed_chunks
 
 from dsa_edge.adapter import AdapterSpec
 from dsa_edge.bundle import Bundle
 from dsa_edge.errors import UsageError
+from dsa_edge.kernels import torch_cuda
 from dsa_edge.kernels.torch_adapter import gated_lowrank
 from dsa_edge.kinds import KINDS
 from dsa_edge.runtime import Budget, Example
@@ -145,4 +146,6 @@ def test_the_operator_for_gpus_is_the_kernel(blocks: int, square: bool) -> None:
         torch.randn(blocks, rank, 6).half(), torch.randn(blocks, 8, rank).half(),
         torch.rand(examples, rows) > 0.3,
     )  # fmt: skip
-    torch.testing.assert_close(_gated_lowrank(*given), gated_lowrank(*given), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        torch_cuda.gated_lowrank(*given), gated_lowrank(*given), atol=1e-4, rtol=1e-4
+    )

@@ -114,6 +114,11 @@ class Prompts:
     def __len__(self) -> int:
         return len(self._encoded)
 
+    @property
+    def size(self) -> int:
+        """Numbers of the adapter, n."""
+        return self._reader.host.model.size
+
     def loss(self, theta: Tensor, batch: Ints) -> Tensor:
         """Mean loss at θ (n,): nats a token, or of choices beside what label biases explain."""
         scores = self._scores(theta, batch)

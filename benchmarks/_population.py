@@ -1,0 +1,122 @@
+"""The fits of `population.py`: one unseen user, one number of examples, one row."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dsa_edge.adapter import Adapter
+from dsa_edge.examples import Example
+from dsa_edge.exporters.training.meta import MetaSettings
+from dsa_edge.exporters.training.meta._host import open_host
+from dsa_edge.exporters.training.meta._inner import JUDGE, adapted, drawn
+from dsa_edge.exporters.training.meta._prompts import Reader
+from dsa_edge.runtime import Budget, Hyperparameters, Personalizer
+
+__all__ = ["FIRST_ORDER", "ROWS", "Cost", "first_order", "fitted"]
+
+FIRST_ORDER = "first order from zero"
+# name → (whether from the learned start, estimator, whether along directions); None takes no step
+ROWS: dict[str, tuple[bool, str | None, bool]] = {
+    "zero start": (False, None, False),
+    "zero start, zeroth order": (False, "antithetic", False),
+    "learned start": (True, None, False),
+    "learned start, zeroth order": (True, "antithetic", False),
+    "learned start, axes along directions": (True, "axes", True),
+    "learned start, exact gradients": (True, "exact", False),
+    "learned start, exact along directions": (True, "exact", True),
+}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a fit may take: steps of zeroth order, of axes, and of gradients; directions a step."""
+
+    zeroth: int
+    axes: int
+    gradients: int
+    queries: int
+    batch: int
+    directions: int
+
+    def of(self, estimator: str, along: bool) -> tuple[Hyperparameters, int]:
+        """The hyper-parameters and the steps of a row; rates are the runtime's own."""
+        count = self.directions if along else 0
+        suited = Hyperparameters.suited(False, estimator, along=count)
+        steps = {"axes": self.axes, "exact": self.gradients}.get(estimator, self.zeroth)
+        queries = suited.queries if estimator == "axes" else self.queries
+        batch = suited.batch if estimator == "exact" else self.batch
+        return replace(suited, queries=queries, batch=batch), steps
+
+
+def fitted(
+    bundle: Path, row: str, learn: Sequence[Example], held: Sequence[Example], cost: Cost, seed: int
+) -> dict[str, Any]:
+    """One row: nats a token on held-out examples along the fit, and what it took."""
+    learned, estimator, along = ROWS[row]
+    with tempfile.TemporaryDirectory() as store, Personalizer.open(bundle, store) as me:
+        if not learned:
+            me.use_adapter(Adapter(np.zeros_like(me.adapter.vector)))
+        if estimator is None:
+            return _curve(me, held, [0], [me.adapter], 0.0, 0)
+        hyper, steps = cost.of(estimator, along)
+        began = time.perf_counter()
+        report = me.fit(learn, Budget(steps=steps), hyperparameters=hyper, seed=seed)
+        seconds = time.perf_counter() - began
+        marks = marks_of(report.steps)
+        made = _curve(me, held, marks, me.replay(marks), seconds, report.tokens)
+        kept = me.history()[-1].steps if report.verdict == "improved" else 0
+        (kept_result,) = me.evaluate(held)
+        user = Path(store) / "user.safetensors"
+        me.use_adapter(me.replay([report.steps])[0])
+        me.save_adapter(user, small=along)
+        numbers = cost.directions if along else me.bundle.manifest.adapter_size
+        return {
+            **made, "verdict": report.verdict, "kept": kept, "kept_nats": kept_result.loss,
+            "bytes": 4 * numbers, "file_bytes": user.stat().st_size,
+            "journal_bytes": 4 * (1 + _width(report.hyperparameters, numbers)) * report.steps,
+        }  # fmt: skip
+
+
+def first_order(
+    bundle: Path, learn: Sequence[Example], held: Sequence[Example], steps: int, rate: float,
+    seed: int,
+) -> dict[str, Any]:  # fmt: skip
+    """The line of 100 %: Adam on the same core from zero in torch, measured on the same engine."""
+    prompts = Reader(open_host(bundle, None, None, "cpu")).prompts(learn)
+    settings = MetaSettings(seed=seed, batch=min(16, len(learn)), examples=max(256, len(learn)))
+    lots = drawn(len(prompts), steps, settings, JUDGE, 1, "0", query=0)
+    marks = marks_of(steps)[1:]
+    began = time.perf_counter()
+    zero = torch.zeros(prompts.size)
+    found = adapted(prompts, zero, lots, rate, marks)
+    seconds = time.perf_counter() - began
+    adapters = [Adapter(point.numpy()) for point in (zero, *found.points)]
+    with Personalizer.open(bundle) as me:
+        return _curve(me, held, [0, *marks], adapters, seconds, 4 * steps * settings.batch)
+
+
+def marks_of(steps: int) -> list[int]:
+    """Steps after which a fit is measured, 0 and the last among them."""
+    return sorted({0, *(round(steps * share) for share in (0.1, 0.2, 0.35, 0.5, 0.75, 1.0))})
+
+
+def _width(hyper: dict[str, Any], numbers: int) -> int:
+    if hyper["estimator"] == "exact":
+        return numbers
+    return min(int(hyper["queries"]), numbers)
+
+
+def _curve(
+    me: Personalizer, held: Sequence[Example], steps: list[int], adapters: Sequence[Adapter],
+    seconds: float, tokens: int,
+) -> dict[str, Any]:  # fmt: skip
+    nats = [result.loss for result in me.evaluate(held, list(adapters))]
+    return {"steps": steps, "nats": nats, "seconds": seconds, "tokens": tokens}

@@ -1,0 +1,214 @@
+"""What a learned start is worth to users that it was not learned from, and what a user costs.
+
+    python benchmarks/population.py --json                        # an hour or two on two cores
+    python benchmarks/population.py --parts meta                  # and then, on any later day,
+    python benchmarks/population.py --parts users --accounts nytimeshealth --examples 16
+
+Users are accounts that post health news; an account's own posts are free responses to one prompt.
+Three accounts are unseen. Each fit learns from the posts just before the account's last 100, which
+judge it, in nats a token. 100 % is the best point of first order from zero, in torch. Results are
+kept in build/population: what is there is not run again. Other users: --users FILE or FOLDER, as
+`meta-train` takes them, with --accounts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from _common import parser
+from _population import FIRST_ORDER, ROWS, Cost, first_order, fitted
+from _tasks import FOLDER, post_example, posts_of_accounts
+from tqdm import tqdm
+
+from dsa_edge.adapter import AdapterSpec
+from dsa_edge.demo import find_model
+from dsa_edge.examples import Example
+from dsa_edge.exporters import export
+from dsa_edge.exporters.checkpoint import open_checkpoint, tokenizer_info
+from dsa_edge.exporters.training.meta import MetaSettings, meta_train, read_users
+from dsa_edge.tokenizer import Tokenizer
+
+ACCOUNTS = "nytimeshealth,latimeshealth,KaiserHealthNews"
+TARGET = 0.8  # of the first-order gain
+PARTS = ("meta", "bundle", "users")
+
+
+def main() -> None:
+    arguments = _parser().parse_args()
+    place, parts = Path(arguments.out), arguments.parts.split(",")
+    place.mkdir(parents=True, exist_ok=True)
+    users = _users(arguments)
+    if "meta" in parts:
+        _meta(arguments, place, users)
+    if "bundle" in parts and not (place / "learned.dsa").exists():
+        export(
+            _model(arguments), place / "learned.dsa", adapter=_spec(arguments),
+            start=place / "start.safetensors", gradients=True,
+        )  # fmt: skip
+    if "users" in parts:
+        _fits(arguments, place, users)
+    result = _summary(place)
+    print(json.dumps(result) if arguments.json else _text(result))
+
+
+def _parser() -> argparse.ArgumentParser:
+    made = parser(__doc__)
+    made.add_argument("--out", default="build/population", help="where results are kept")
+    made.add_argument("--parts", default=",".join(PARTS), help="some of meta,bundle,users")
+    made.add_argument("--model", help="checkpoint (default: the demo's)")
+    made.add_argument("--users", help="other users than the accounts")
+    made.add_argument("--accounts", default=ACCOUNTS, help="the unseen ones")
+    made.add_argument("--examples", default="16,256", help="that a fit learns from")
+    made.add_argument("--held", type=int, default=100, help="that judge it")
+    made.add_argument("--rows", help="of the table, by comma and space (default: all)")
+    made.add_argument("--rank", type=int, default=0, help="of the core")
+    made.add_argument("--rounds", type=int, default=40)
+    made.add_argument("--directions", type=int, default=48)
+    made.add_argument("--zeroth", type=int, default=60, help="steps of zeroth order")
+    made.add_argument("--axes", type=int, default=15, help="steps of axes")
+    made.add_argument("--gradients", type=int, default=60, help="steps of exact gradients")
+    made.add_argument("--queries", type=int, default=8)
+    made.add_argument("--batch", type=int, default=8)
+    made.add_argument("--first-order-rate", type=float, default=0.006)
+    made.add_argument("--device", default="cpu", help="of the meta-training: cpu or cuda")
+    made.add_argument("--seed", type=int, default=0)
+    return made
+
+
+def _model(arguments: argparse.Namespace) -> Path:
+    return Path(arguments.model) if arguments.model else find_model()
+
+
+def _spec(arguments: argparse.Namespace) -> AdapterSpec:
+    return AdapterSpec(rank=arguments.rank)
+
+
+def _users(arguments: argparse.Namespace) -> dict[str, list[Example]]:
+    """Examples of all users, the oldest first."""
+    if arguments.users:
+        return read_users(arguments.users)
+    source = open_checkpoint(_model(arguments))
+    tokenizer = Tokenizer(source.tokenizer_json, tokenizer_info(source))
+    posts = posts_of_accounts(FOLDER)
+    return {name: [post_example(text, tokenizer) for text in posts[name]] for name in posts}
+
+
+def _meta(arguments: argparse.Namespace, place: Path, users: dict[str, list[Example]]) -> None:
+    """Learn the start, unless it is there."""
+    if (place / "start.safetensors").exists():
+        return
+    settings = MetaSettings(
+        rounds=arguments.rounds, directions=arguments.directions, seed=arguments.seed,
+        unseen=tuple(arguments.accounts.split(",")), skip_small=True,
+    )  # fmt: skip
+    latest = {name: posts[-settings.examples :] for name, posts in users.items()}
+    with tqdm(unit="part", disable=arguments.json) as bar:
+
+        def on_part(done: int, total: int, told: str) -> None:
+            bar.total = total
+            bar.set_postfix_str(told, refresh=False)
+            bar.update(done - bar.n)
+
+        meta_train(
+            _model(arguments), latest, place / "start.safetensors", settings, _spec(arguments),
+            device=arguments.device, on_part=on_part,
+        )  # fmt: skip
+
+
+def _fits(arguments: argparse.Namespace, place: Path, users: dict[str, list[Example]]) -> None:
+    """Every row of every unseen user that is not there yet."""
+    rows = arguments.rows.split(", ") if arguments.rows else [FIRST_ORDER, *ROWS]
+    wanted = [
+        (account, int(count), row)
+        for account in arguments.accounts.split(",")
+        for count in arguments.examples.split(",")
+        for row in rows
+    ]
+    for number, (account, count, row) in enumerate(tqdm(wanted, disable=arguments.json)):
+        file = place / f"{account}-{count}-{row.replace(' ', '_').replace(',', '')}.json"
+        if file.exists():
+            continue
+        posts = users[account]
+        held, learn = posts[-arguments.held :], posts[: -arguments.held][-count:]
+        made = _one(arguments, place / "learned.dsa", row, learn, held)
+        told = {"account": account, "examples": count, "row": row, "number": number, **made}
+        file.write_text(json.dumps(told))
+
+
+def _one(
+    arguments: argparse.Namespace, bundle: Path, row: str, learn: Sequence[Example],
+    held: Sequence[Example],
+) -> dict[str, Any]:  # fmt: skip
+    names = ("zeroth", "axes", "gradients", "queries", "batch", "directions")
+    cost = Cost(**{name: getattr(arguments, name) for name in names})
+    if row == FIRST_ORDER:
+        steps, rate = cost.gradients, arguments.first_order_rate
+        return first_order(bundle, learn, held, steps, rate, arguments.seed)
+    return {**fitted(bundle, row, learn, held, cost, arguments.seed), "cost": asdict(cost)}
+
+
+def _summary(place: Path) -> dict[str, Any]:
+    """Every row's means over accounts, as shares of the first-order gain of each."""
+    found = [json.loads(file.read_text()) for file in sorted(place.glob("*-*-*.json"))]
+    by_place = {(r["account"], r["examples"], r["row"]): r for r in found}
+    rows = []
+    for row in (FIRST_ORDER, *ROWS):
+        for count in sorted({r["examples"] for r in found}):
+            own = [r for r in found if r["row"] == row and r["examples"] == count]
+            shares = [_share(r, by_place.get((r["account"], count, FIRST_ORDER))) for r in own]
+            if own:
+                rows.append(_row(row, count, own, [s for s in shares if s is not None]))
+    return {"rows": rows, "fits": found}
+
+
+def _share(row: dict[str, Any], best: dict[str, Any] | None) -> tuple[float, int | None] | None:
+    """Of the first-order gain at the end, and the first measured step that has the target."""
+    if best is None:
+        return None
+    zero, gain = best["nats"][0], best["nats"][0] - min(best["nats"])
+    shares = [(zero - nats) / gain for nats in row["nats"]]
+    reached = [s for s, share in zip(row["steps"], shares, strict=True) if share >= TARGET]
+    return shares[-1], min(reached, default=None)
+
+
+def _row(
+    row: str, count: int, own: list[dict[str, Any]], shares: list[tuple[float, int | None]]
+) -> dict[str, Any]:
+    steps = [reached for _, reached in shares]
+    return {
+        "row": row,
+        "examples": count,
+        "accounts": len(own),
+        "nats": mean(r["nats"][-1] for r in own),
+        "best_nats": mean(min(r["nats"]) for r in own),
+        "kept_nats": mean(r.get("kept_nats", r["nats"][-1]) for r in own),
+        "share": mean(share for share, _ in shares) if shares else None,
+        "steps_to_target": [s for s in steps if s is not None],
+        "reached": len([s for s in steps if s is not None]),
+        "seconds": mean(r["seconds"] for r in own),
+        "bytes": max(r.get("bytes", 0) for r in own),
+        "file_bytes": max(r.get("file_bytes", 0) for r in own),
+    }
+
+
+def _text(result: dict[str, Any]) -> str:
+    lines = ["| start and method | examples | nats a token | share | at target | s | file bytes |"]
+    lines.append("| --- | --- | --- | --- | --- | --- | --- |")
+    for r in result["rows"]:
+        share = "–" if r["share"] is None else f"{r['share']:.0%}"
+        target = f"{r['reached']} of {r['accounts']}, steps {r['steps_to_target'] or '–'}"
+        lines.append(
+            f"| {r['row']} | {r['examples']} | {r['nats']:.3f} | {share} | {target} | "
+            f"{r['seconds']:.0f} | {r['file_bytes'] or '–'} |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
