@@ -42,6 +42,7 @@ DIRECTIONS = "directions.safetensors"  # in a bundle
 SPACE = "dsa-edge directions 1"
 MOST = 4096  # directions
 MAX_BYTES = 1 << 20  # of a file beyond its numbers
+MAX_START = 1 << 30  # bytes of a start
 TENSORS = ("adapter", "directions", "gate")
 
 Floats = NDArray[np.float32]
@@ -143,7 +144,7 @@ def load_start(path: str | Path) -> Start:
     Raises AdapterError when the file is missing, damaged, or no start.
     """
     file = Path(path)
-    metadata, tensors = _read(file, FORMAT, "start", 4 * (MOST + 1) << 20)
+    metadata, tensors = _read(file, FORMAT, "start", MAX_START)
     try:
         spec = json.loads(metadata["spec"])
         table = tensors.get("gate")
