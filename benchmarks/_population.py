@@ -46,10 +46,9 @@ class Cost:
     batch: int
     directions: int
 
-    def of(self, estimator: str, along: bool) -> tuple[Hyperparameters, int]:
+    def of(self, estimator: str, along: int) -> tuple[Hyperparameters, int]:
         """The hyper-parameters and the steps of a row; rates are the runtime's own."""
-        count = self.directions if along else 0
-        suited = Hyperparameters.suited(False, estimator, along=count)
+        suited = Hyperparameters.suited(False, estimator, along=along)
         steps = {"axes": self.axes, "exact": self.gradients}.get(estimator, self.zeroth)
         queries = suited.queries if estimator == "axes" else self.queries
         batch = suited.batch if estimator == "exact" else self.batch
@@ -66,7 +65,9 @@ def fitted(
             me.use_adapter(Adapter(np.zeros_like(me.adapter.vector)))
         if estimator is None:
             return _curve(me, held, [0], [me.adapter], 0.0, 0)
-        hyper, steps = cost.of(estimator, along)
+        there = me.bundle.manifest.start
+        count = min(cost.directions, there.directions if there else 0) if along else 0
+        hyper, steps = cost.of(estimator, count)
         began = time.perf_counter()
         report = me.fit(learn, Budget(steps=steps), hyperparameters=hyper, seed=seed)
         seconds = time.perf_counter() - began
@@ -77,7 +78,7 @@ def fitted(
         user = Path(store) / "user.safetensors"
         me.use_adapter(me.replay([report.steps])[0])
         me.save_adapter(user, small=along)
-        numbers = cost.directions if along else me.bundle.manifest.adapter_size
+        numbers = count or me.bundle.manifest.adapter_size
         return {
             **made, "verdict": report.verdict, "kept": kept, "kept_nats": kept_result.loss,
             "bytes": 4 * numbers, "file_bytes": user.stat().st_size,

@@ -96,8 +96,11 @@ class Start:
         """What users begin with."""
         return Adapter(self.vector, gate=self.gate)
 
-    def check_spec(self, spec: AdapterSpec, base: str) -> None:
-        """Refuse another adapter layout or another base before any work; raises AdapterError."""
+    def check_spec(self, spec: AdapterSpec, base: str, size: int) -> None:
+        """Refuse another adapter layout or another base before any work; raises AdapterError.
+
+        size: numbers of the adapter.
+        """
         ours, theirs = spec.to_dict(), self.spec.to_dict()
         differing = [k for k in {**ours, **theirs} if ours.get(k) != theirs.get(k)]
         if differing:
@@ -111,6 +114,11 @@ class Start:
             raise AdapterError(
                 f"the start was learned on base {self.base[:12]}…, this one is {base[:12]}…: use "
                 "that base, or learn a start on this one with `dsa-edge meta-train`."
+            )
+        if size != self.vector.size:
+            raise AdapterError(
+                f"the start has {self.vector.size} numbers, this adapter has {size}: make it anew "
+                "with `dsa-edge meta-train`."
             )
 
     def check(self, identity: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -14,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dsa_edge.adapter import Adapter, AdapterSpec, save_adapter
+from dsa_edge.adapter import AdapterSpec
 from dsa_edge.bundle import hash_file
 from dsa_edge.errors import MissingDependencyError, UsageError
 from dsa_edge.exporters._golden import GOLDEN_TOKENS, golden_tokens
 from dsa_edge.exporters._stages import Stages, put_in_place, staging
+from dsa_edge.exporters._start import check_start, finish, info_of
 from dsa_edge.exporters._verify import Check, verify
 from dsa_edge.exporters.adapters import BLOCKS
 from dsa_edge.exporters.checkpoint import Checkpoint, open_checkpoint, tokenizer_info
@@ -34,14 +34,12 @@ from dsa_edge.manifest import (
     FileEntry,
     Golden,
     Manifest,
-    StartInfo,
     TokenizerInfo,
-    identity_of,
 )
 from dsa_edge.programs import ExecutorchInfo
 from dsa_edge.pruned import Pruned
 from dsa_edge.quantization import QuantizationInfo
-from dsa_edge.start import DIRECTIONS, Start, load_start, save_directions
+from dsa_edge.start import load_start
 from dsa_edge.tokenizer import Tokenizer
 
 __all__ = ["BACKENDS", "ExportReport", "export"]
@@ -129,7 +127,7 @@ def export(
         thinned = _thinned(opened, spec, pruning, stages)
         source, model, quantized = _built(opened, spec, thinned, recipe, gradients, stages)
         base, pruned = _base(source, recipe, accuracy_level), thinned.pruned if thinned else None
-        _check_start(learned, source, model, base, pruned, quantized)
+        check_start(learned, source, model, base, pruned, quantized)
         methods, programs = _written(model, folder, backends, accuracy_level, keep_programs, stages)
         with stages("tokenizer"):
             info = _write_tokenizer(source, folder)
@@ -139,13 +137,10 @@ def export(
             manifest = Manifest(
                 base, asdict(model.decoder.spec), model.adapter, info, methods, _files(folder),
                 golden, _producers(), programs, pruned=pruned, quantized=quantized,
-                start=_told(learned),
+                start=info_of(learned),
             )  # fmt: skip
-            size = _finish(folder, manifest, model, learned)
-        checks: tuple[Check, ...] = ()
-        if check:
-            with stages("verify"):
-                checks = tuple(verify(folder, stages.detail))
+            size = finish(folder, manifest, model, learned)
+        checks = _verified(folder, stages) if check else ()
         put_in_place(folder, target)
     report = ExportReport(
         target, size, model.size, time.perf_counter() - started, stages.seconds, checks,
@@ -156,29 +151,15 @@ def export(
     return replace(report, operators=programs.operators, delegated=programs.delegated)
 
 
+def _verified(folder: Path, stages: Stages) -> tuple[Check, ...]:
+    with stages("verify"):
+        return tuple(verify(folder, stages.detail))
+
+
 def _base(source: Checkpoint, recipe: Recipe, accuracy_level: int) -> BaseInfo:
     return BaseInfo(
         source.name, source.source, source.sha256, source.licence, recipe.quantize, accuracy_level
     )
-
-
-def _check_start(
-    learned: Start | None, source: Checkpoint, model: AdaptedModel, base: BaseInfo,
-    pruned: Pruned | None, quantized: QuantizationInfo | None,
-) -> None:  # fmt: skip
-    """Refuse the start of another base or adapter before the graphs are written."""
-    if learned is None:
-        return
-    learned.check_spec(model.adapter, base.sha256)
-    digest = hashlib.sha256(source.tokenizer_json.encode()).hexdigest()
-    decoder = asdict(model.decoder.spec)
-    learned.check(identity_of(base, model.adapter, digest, decoder, pruned, quantized))
-
-
-def _told(learned: Start | None) -> StartInfo | None:
-    if learned is None:
-        return None
-    return StartInfo(learned.id, len(learned.directions), learned.users)
 
 
 def _written(
@@ -332,20 +313,6 @@ def _files(folder: Path) -> dict[str, FileEntry]:
         path.relative_to(folder).as_posix(): FileEntry(hash_file(path), path.stat().st_size)
         for path in files
     }
-
-
-def _finish(folder: Path, manifest: Manifest, model: AdaptedModel, learned: Start | None) -> int:
-    """Write where users begin, and the manifest; returns the bundle's size in bytes."""
-    start = Adapter(model.start().numpy()) if learned is None else learned.adapter
-    places = [folder / "adapter.safetensors"]
-    save_adapter(places[0], start, manifest.identity, manifest.adapter, manifest.pruned)
-    if learned is not None and len(learned.directions):
-        places.append(folder / DIRECTIONS)
-        save_directions(places[1], learned.directions)
-    for place in places:
-        manifest.files[place.name] = FileEntry(hash_file(place), place.stat().st_size)
-    manifest.write(folder / "manifest.json")
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _producers() -> dict[str, str]:

@@ -17,7 +17,8 @@ def of_method(hyper: Hyperparameters) -> tuple[str, ...]:
     """How steps were made, if not as usual."""
     usual = (hyper.estimator, hyper.optimizer) == ("antithetic", "adam")
     method = f"estimator {hyper.estimator}, optimizer {hyper.optimizer}"
-    return (method,) * (not usual)
+    where = f"learned along {hyper.along} directions of the bundle's start"
+    return (*(method,) * (not usual), *(where,) * (hyper.along > 0))
 
 
 def of_attention(group: int | None, wanted: int | None, engine: str) -> tuple[str, ...]:

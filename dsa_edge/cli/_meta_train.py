@@ -27,17 +27,22 @@ DESCRIPTION = """Learn a start for new users from the users that you have, on th
 A folder of one JSONL file a user, or a file whose lines have a "user", beside the fields of
 `personalize --data`. Users are split into seen and unseen ones by a hash of their names; the unseen
 only judge. An interrupted run goes on where it was when it is started again."""
+# What `MetaSettings` has: help must not wait for torch. A test holds them against each other.
 COUNTS = (
-    ("rounds", "steps of the start"),
-    ("users-per-round", "users that each is made of"),
-    ("inner-steps", "steps of a user in a round"),
-    ("batch", "examples of an inner step"),
-    ("query", "examples that judge a user"),
-    ("examples", "of a user that are used at most"),
-    ("directions", "along which users may learn, at most; 0 for none"),
-    ("adapt-steps", "steps of every seen user from the learned start, for the directions"),
-    ("snapshots", "points on that way that directions are made of"),
-    ("seed", "of everything"),
+    ("rounds", 40, "steps of the start"),
+    ("users-per-round", 4, "users that each is made of"),
+    ("inner-steps", 5, "steps of a user in a round"),
+    ("batch", 16, "examples of an inner step"),
+    ("query", 16, "examples that judge a user"),
+    ("examples", 256, "of a user that are used at most"),
+    ("directions", 64, "along which users may learn, at most; 0 for none"),
+    ("adapt-steps", 20, "steps of every seen user from the learned start, for the directions"),
+    ("snapshots", 4, "points on that way that directions are made of"),
+    ("seed", 0, "of everything"),
+)
+RATES = (
+    ("inner-rate", 0.006, "of the users' steps (default: 0.006)"),
+    ("rate", 0.0, "of the start, falling to zero (default: the method's own)"),
 )
 
 
@@ -70,33 +75,24 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from dsa_edge.exporters.training.meta._settings import METHODS, MetaSettings
-
-    default = MetaSettings()
     made = parser("meta-train", DESCRIPTION, EXAMPLES)
     made.add_argument("base", help="bundle, Hugging Face folder (safetensors) or GGUF file")
     made.add_argument("--users", required=True, metavar="PATH", help="folder or JSONL file")
     made.add_argument("--out", required=True, metavar="FILE", help="NAME.safetensors to write")
     add_labels(made)
-    made.add_argument("--method", default=default.method, help=f"{' or '.join(METHODS)} (default: "
-                      f"{default.method})")  # fmt: skip
-    for name, what in COUNTS:
-        value = getattr(default, name.replace("-", "_"))
+    made.add_argument("--method", default="reptile", help="reptile or fomaml (default: reptile)")
+    for name, value, what in COUNTS:
         made.add_argument(
             f"--{name}", type=int, default=value, metavar="N", help=f"{what} (default: {value})"
         )
+    for name, rate, what in RATES:
+        made.add_argument(f"--{name}", type=float, default=rate, metavar="R", help=what)
     made.add_argument(
-        "--inner-rate", type=float, default=default.inner_rate, metavar="R",
-        help=f"of the users' steps (default: {default.inner_rate})",
-    )  # fmt: skip
-    made.add_argument(
-        "--rate", type=float, default=0.0, metavar="R",
-        help="of the start, falling to zero (default: the method's own)",
-    )  # fmt: skip
-    made.add_argument(
-        "--unseen", default=str(default.unseen), metavar="SHARE|A,B",
-        help=f"share of users that only judge, or their names (default: {default.unseen})",
-    )  # fmt: skip
+        "--unseen",
+        default="0.2",
+        metavar="SHARE|A,B",
+        help="share of users that only judge, or their names (default: 0.2)",
+    )
     made.add_argument(
         "--skip-small", action="store_true", help="leave out users with too few examples"
     )

@@ -10,6 +10,9 @@ import pytest
 from starts import put_start
 from stores import Run
 
+from dsa_edge.cli._meta_train import _parser, _settings
+from dsa_edge.exporters.training.meta import MetaSettings
+
 QUICK = ("--rounds", 2, "--users-per-round", 2, "--inner-steps", 2, "--batch", 4, "--query", 4)
 SMALL = ("--adapt-steps", 2, "--snapshots", 1, "--rank", 4, "--targets", "q,v")
 
@@ -40,6 +43,11 @@ def test_a_start_from_labelled_texts(
     assert code == 0
     assert "dsa-edge start 1" in told
     assert (tmp_path / "start.run.json").exists()
+
+
+def test_the_command_line_has_the_defaults_of_python() -> None:
+    given = _parser().parse_args(["base", "--users", "people", "--out", "start.safetensors"])
+    assert _settings(given) == MetaSettings()
 
 
 @pytest.mark.parametrize(

@@ -109,12 +109,14 @@ def test_numbers_that_cannot_be_a_start_are_refused(wrong: dict[str, Any]) -> No
 
 def test_another_layout_base_or_bundle_is_refused_in_a_sentence() -> None:
     made = start()
-    made.check_spec(made.spec, made.base)
+    made.check_spec(made.spec, made.base, SIZE)
     made.check(made.identity)
     with pytest.raises(AdapterError, match="learned for an adapter of rank 4, this one has 8"):
-        made.check_spec(replace(made.spec, rank=8), made.base)
+        made.check_spec(replace(made.spec, rank=8), made.base, SIZE)
     with pytest.raises(AdapterError, match=r"learned on base bbbbbbbbbbbb…, this one is cccc"):
-        made.check_spec(made.spec, "c" * 64)
+        made.check_spec(made.spec, "c" * 64, SIZE)
+    with pytest.raises(AdapterError, match="has 12 numbers, this adapter has 13"):
+        made.check_spec(made.spec, made.base, 13)
     with pytest.raises(AdapterError, match="quantize and prune as there"):
         made.check("d" * 64)
 

@@ -16,7 +16,7 @@ from tiny import CORPUS
 
 from dsa_edge.adapter import Adapter, AdapterSpec
 from dsa_edge.bundle import Bundle
-from dsa_edge.errors import AdapterError, UsageError
+from dsa_edge.errors import AdapterError, ExampleError, UsageError
 from dsa_edge.examples import Example
 from dsa_edge.exporters import export
 from dsa_edge.exporters.training.meta import MetaReport, MetaSettings, meta_train
@@ -231,6 +231,9 @@ def test_mistakes_are_told_before_anything_is_learned(
     out = tmp_path / "s.safetensors"
     with pytest.raises(UsageError, match=r"expected NAME\.safetensors in a folder"):
         meta_train(base, USERS, tmp_path / "none" / "s.safetensors", SETTINGS)
+    long = {**USERS, "ann": [*USERS["user2"], Example("say", " rain" * 200)]}
+    with pytest.raises(ExampleError, match=r"user ann, example 21: .* tokens, but this base takes"):
+        meta_train(base, long, out, SETTINGS, SPEC)
     with pytest.raises(UsageError, match="device 'tpu' is not here"):
         meta_train(base, USERS, out, SETTINGS, device="tpu")
     with pytest.raises(UsageError, match="is a bundle, which has its own adapter and bits"):

@@ -47,6 +47,9 @@ class MetaSettings:
 
     def __post_init__(self) -> None:
         """Refuse what cannot learn, and fill in the method's rate."""
+        if isinstance(self.unseen, (str, int)):
+            one = (self.unseen,) if isinstance(self.unseen, str) else float(self.unseen)
+            object.__setattr__(self, "unseen", one)
         if self.method not in METHODS:
             raise UsageError(f"method is {self.method!r}, expected {' or '.join(METHODS)}.")
         counts = ("rounds", "users_per_round", "inner_steps", "batch", "query", "adapt_steps")

@@ -12,7 +12,7 @@ import numpy as np
 
 from dsa_edge.adapter import AdapterSpec
 from dsa_edge.atomic import write_atomic
-from dsa_edge.errors import UsageError
+from dsa_edge.errors import ExampleError, UsageError
 from dsa_edge.examples import Example, Labels
 from dsa_edge.exporters.training.meta._directions import principal
 from dsa_edge.exporters.training.meta._host import Host, open_host
@@ -125,8 +125,18 @@ def _population(
         if labels is not None:  # a text may hold what is a special token of this base
             labels = Labels(labels.template, labels.names, host.tokenizer.plain)
         users = read_users(users, labels, host.tokenizer.chat)
+    _check_lengths(host, users, settings.examples)
     unseen = settings.unseen if isinstance(settings.unseen, float) else tuple(settings.unseen)
     return gathered(users, unseen, settings.least, settings.skip_small, str(settings.seed))
+
+
+def _check_lengths(host: Host, users: Mapping[str, Sequence[Example]], most: int) -> None:
+    """Refuse examples that the base cannot take, by the user's name, before any of the work."""
+    for name, examples in users.items():
+        try:
+            host.encoder.encode_all(examples[:most])
+        except ExampleError as error:
+            raise ExampleError(f"user {name}, {error}") from error
 
 
 def _learned(learning: Learning, target: Path, key: str, bar: _Bar) -> State:
