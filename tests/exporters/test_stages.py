@@ -23,7 +23,7 @@ STAGES = {
     "graphs": f"{HERE}.write_graphs",
     "tokenizer": f"{HERE}._write_tokenizer",
     "golden": f"{HERE}._golden",
-    "manifest": f"{HERE}._finish",
+    "manifest": f"{HERE}.finish",
     "verify": f"{HERE}.verify",
 }
 Export = Callable[..., ExportReport]
