@@ -19,7 +19,7 @@ from dsa_edge.bundle import Bundle
 from dsa_edge.errors import AdapterError, ExampleError, UsageError
 from dsa_edge.examples import Example
 from dsa_edge.exporters import export
-from dsa_edge.exporters.training.meta import MetaReport, MetaSettings, meta_train
+from dsa_edge.exporters.training.meta import MetaReport, MetaSettings, _learn, meta_train
 from dsa_edge.exporters.training.meta._directions import principal
 from dsa_edge.exporters.training.meta._host import open_host
 from dsa_edge.exporters.training.meta._prompts import Reader
@@ -158,6 +158,14 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(
     assert load_start(out).id == load_start(whole.start).id
     assert (again.rounds, again.judged) == (whole.rounds, whole.judged)
     assert not out.with_name("cut.state").exists()
+
+
+def test_prompts_that_are_run_again_change_nothing(
+    base: Path, learned: MetaReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_learn, "MOST_BYTES", 0)
+    again = meta_train(base, USERS, tmp_path / "s.safetensors", SETTINGS, SPEC)
+    assert load_start(again.start).id == load_start(learned.start).id
 
 
 def test_a_state_of_another_run_is_not_overwritten(base: Path, tmp_path: Path) -> None:

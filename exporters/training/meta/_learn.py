@@ -23,6 +23,7 @@ __all__ = ["Learning"]
 
 ORDER = 0  # stream of which users a round has
 MOST_ADAPTED = 256  # users that directions are made of
+MOST_BYTES = 2 << 30  # of users' prompts that are kept; those of others are run again
 
 
 class Learning:
@@ -95,9 +96,12 @@ class Learning:
 
     def prompts(self, user: User) -> Prompts:
         """A user's examples, as many as the settings allow, run once."""
-        if user.key not in self._prompts:
-            self._prompts[user.key] = self._reader.prompts(user.examples[: self._settings.examples])
-        return self._prompts[user.key]
+        kept = self._prompts
+        if user.key not in kept:
+            while kept and sum(prompts.bytes for prompts in kept.values()) > MOST_BYTES:
+                del kept[next(iter(kept))]  # the oldest: passes over users are shuffled
+            kept[user.key] = self._reader.prompts(user.examples[: self._settings.examples])
+        return kept[user.key]
 
     @property
     def points(self) -> np.ndarray:

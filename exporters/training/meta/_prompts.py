@@ -39,6 +39,11 @@ class _Kept:
     keys: Tensor
     values: Tensor
 
+    @property
+    def bytes(self) -> int:
+        """What it takes of memory."""
+        return self.hidden.nbytes + self.keys.nbytes + self.values.nbytes
+
 
 class Reader:
     """Runs prompts and losses on a host model."""
@@ -113,6 +118,11 @@ class Prompts:
 
     def __len__(self) -> int:
         return len(self._encoded)
+
+    @property
+    def bytes(self) -> int:
+        """What the prompts take of memory."""
+        return sum(kept.bytes for kept in self._kept)
 
     @property
     def size(self) -> int:
