@@ -46,6 +46,10 @@ class Route:
         """The routes of some of the examples."""
         return Route(self.index[some], self.weight[some])
 
+    def serves(self, blocks: int) -> NDArray[np.bool_]:
+        """Whether each of N blocks serves an example: (B, N)."""
+        return np.asarray((self.index[..., None] == np.arange(blocks)).any(-2))
+
     def served(self, blocks: int) -> tuple[int, ...]:
         """How many of the examples each of N blocks serves."""
         return tuple(np.bincount(self.index.ravel(), minlength=blocks).tolist())

@@ -181,7 +181,8 @@ class Learner(Measured):
         sets = {example.choices for example in encoded}
         labels = (*self.adapter.labels, *(sets.pop() if len(sets) == 1 else ()))
         size = self.bundle.manifest.adapter_size + self.bundle.manifest.gate_size
-        return rehearse(Fitted(steps, size, len(encoded), hyper, labels), self._store, bound)
+        fitted = Fitted(steps, size, len(encoded), hyper, labels, self._width(hyper))
+        return rehearse(fitted, self._store, bound)
 
     def _fit(self, examples: Sequence[Example], wish: _Wish, pace: Pace) -> Report:
         self._prepare(wish.budget)
@@ -298,7 +299,8 @@ class Learner(Measured):
                 f"on {self._engine.name}: export it with `--gradients` and use backend onnx, or "
                 "leave the estimator out."
             )
-        space = Space(self.adapter.vector, slot_shapes(self.bundle.manifest))
+        manifest = self.bundle.manifest
+        space = Space(self.adapter.vector, slot_shapes(manifest), manifest.adapter.blocks)
         return make_estimator(hyper, 0, space).width
 
     def _course(

@@ -169,7 +169,8 @@ class Versions:
             gate = self._gate_of(found) or start.gate
             shapes = slot_shapes(self.bundle.manifest)
             journal = self._store.journal(found)
-            states = replay(start.vector, found.seed, hyper, journal, steps, shapes)
+            blocks = self.bundle.manifest.adapter.blocks
+            states = replay(start.vector, found.seed, hyper, journal, steps, shapes, blocks)
             return [Adapter(theta, labels, gate) for theta in states]
 
     def _gate_of(self, run: Run) -> Gate | None:
