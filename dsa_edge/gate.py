@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from dsa_edge.errors import AdapterError, UsageError
 
-__all__ = ["Gate", "Route", "check_gate"]
+__all__ = ["Gate", "Route", "check_gate", "routes_of"]
 
 Floats = NDArray[np.float32]
 
@@ -45,6 +45,10 @@ class Route:
     def __getitem__(self, some: slice | NDArray[np.int64]) -> Route:
         """The routes of some of the examples."""
         return Route(self.index[some], self.weight[some])
+
+    def serves(self, blocks: int) -> NDArray[np.bool_]:
+        """Whether each of N blocks serves an example: (B, N)."""
+        return np.asarray((self.index[..., None] == np.arange(blocks)).any(-2))
 
     def served(self, blocks: int) -> tuple[int, ...]:
         """How many of the examples each of N blocks serves."""
@@ -102,6 +106,19 @@ class Gate:
         """The routes of pooled hidden states (B, D) through `active` blocks each."""
         ranked = np.argsort(-self.scores(pooled), axis=1, kind="stable")
         return Route.of(ranked[:, :active])
+
+
+def routes_of(gates: Sequence[Gate | None], pooled: Floats, active: int) -> Route:
+    """The routes of pooled hidden states (B, D), each by a gate of its own.
+
+    Without a gate the first blocks serve, as good as any.
+    """
+    first = Route.first(1, active)
+    found = [
+        first if gate is None else gate.route(states[None], active)
+        for gate, states in zip(gates, pooled, strict=True)
+    ]
+    return Route.of(np.concatenate([route.index for route in found]))
 
 
 def check_gate(gate: Gate | None, shape: tuple[int, int] | None, trained: bool, what: str) -> None:

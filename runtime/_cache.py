@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsa_edge.errors import BudgetError
-from dsa_edge.gate import Gate
+from dsa_edge.gate import Gate, routes_of
 from dsa_edge.manifest import Manifest
 from dsa_edge.runtime._encode import Item
 from dsa_edge.runtime._engine import Context, Engine, Floats, Halves, Ints, Route
@@ -101,6 +101,11 @@ class PromptCache:
         Items of the same prompt have the same route, whatever rounding makes of their states.
         """
         self.routes = None if gate is None else gate.route(self.pooled[self._alike], self._active)
+
+    def route_each(self, gates: Sequence[Gate | None]) -> None:
+        """Let each item's own gate choose its blocks, where there are several to choose from."""
+        if len(self.pooled):
+            self.routes = routes_of(gates, self.pooled[self._alike], self._active)
 
     def context(self, indices: Ints) -> Context:
         """A padded batch of items by index (B,)."""

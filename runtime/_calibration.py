@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from dsa_edge.runtime._engine import Floats, Ints
 
-__all__ = ["Calibration", "central", "centred_slopes", "fit_bias", "forward", "residuals"]
+__all__ = [
+    "Calibration", "central", "centred_slopes", "changes", "fit_bias", "forward", "residuals"
+]  # fmt: skip
 
 Doubles = NDArray[np.float64]
 
@@ -80,9 +82,24 @@ def centred_slopes(
 ) -> Floats:
     """Directional derivatives c (q,) of the calibrated loss, free of what the bias explains.
 
+    The means of each example's own, `changes`.
+    """
+    slopes = changes(scores, answers, epsilon, smoothing, slopes_of).mean(-1)
+    return np.where(np.isfinite(slopes), slopes, np.nan).astype(np.float32)
+
+
+def changes(
+    scores: Floats,
+    answers: Ints,
+    epsilon: float,
+    smoothing: float = 0.0,
+    slopes_of: Callable[[Doubles, float], Doubles] = central,
+) -> Doubles:
+    """Derivatives (q, B) of each example's calibrated loss, free of what the bias explains.
+
     scores: (L, B, K) calibrated log-scores of lanes, of which `slopes_of` makes slopes, such as
     `central` of pairs; answers: (B,).
-    With residuals ρ = p − t of the lanes' mean prediction, c_j = mean_b ρ_b · ∂s_b/∂z_j; the target
+    With residuals ρ = p − t of the lanes' mean prediction, c_jb = ρ_b · ∂s_b/∂z_j; the target
     t is 1 for the answer, of which `smoothing` is spread evenly over all choices.
     Fitting the bias makes ρ vanish on average; within a batch it does not, and that remainder times
     the direction's common effect on all examples is noise. Centring ρ over the batch removes it.
@@ -93,9 +110,8 @@ def centred_slopes(
     with np.errstate(invalid="ignore"):
         change = slopes_of(exact, epsilon)  # (q, B, K)
         if not finite.any():
-            return np.full(len(change), np.nan, dtype=np.float32)
-        slopes = (residuals(exact[finite], answers, smoothing) * change).sum(-1).mean(-1)
-    return np.where(np.isfinite(slopes), slopes, np.nan).astype(np.float32)
+            return np.full(change.shape[:2], np.nan)
+        return np.asarray((residuals(exact[finite], answers, smoothing) * change).sum(-1))
 
 
 def residuals(scores: Doubles, answers: Ints, smoothing: float) -> Doubles:

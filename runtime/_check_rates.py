@@ -33,7 +33,7 @@ def checked(
     Returns them unchanged where they do, or where none was found; and a note on each change.
     """
     start = float(objective(batch, theta[None]).losses.mean())
-    estimator = State(theta, shapes=objective.shapes).estimator(seed, hyper)
+    estimator = _start(objective, theta).estimator(seed, hyper)
     tried, notes = hyper, tuple[str, ...]()
     if isinstance(estimator, Exact):  # which has no radius
         gradient = exact_gradient(objective, batch, theta, hyper.smoothing)[0]
@@ -58,18 +58,22 @@ def _probed(
     tried, factor = hyper, 1.0
     for _ in range(TRIES):
         tried = replace(tried, epsilon=tried.epsilon * factor)
-        estimator = State(theta, shapes=objective.shapes).estimator(seed, tried)
+        estimator = _start(objective, theta).estimator(seed, tried)
         assert not isinstance(estimator, Exact)
         losses = objective.losses(batch, estimator.blocks(theta, 0))
         factor = _change(estimator, losses, start)
         if factor == 1:
-            return tried, estimator.from_losses(losses)
+            return tried, estimator.from_losses(losses, objective.served(batch))
     return None
 
 
 def _note(given: float, used: float) -> tuple[str, ...]:
     made = f"the rate {given:g} made the loss worse at once: {used:g} was used"
     return (made,) * (used != given)
+
+
+def _start(objective: Objective, theta: Floats) -> State:
+    return State(theta, shapes=objective.shapes, blocks=objective.blocks)
 
 
 def _change(estimator: Probing, losses: Floats, start: float) -> float:
@@ -86,12 +90,12 @@ def _safe_rate(
     slopes: Floats, start: float,
 ) -> float:  # fmt: skip
     """The first of the rates, each half the one before, after whose steps the loss is no worse."""
-    gradient = State(theta, shapes=objective.shapes).estimator(seed, hyper).direction(slopes, 0)
+    gradient = _start(objective, theta).estimator(seed, hyper).direction(slopes, 0)
     if gradient is None:
         return hyper.rate
     rates = [hyper.rate / 2**i for i in range(HALVINGS)]
     moved = np.stack([
-        _ahead(State(theta, shapes=objective.shapes), seed, hyper, gradient, Step(rate, slopes))
+        _ahead(_start(objective, theta), seed, hyper, gradient, Step(rate, slopes))
         for rate in rates
     ])  # fmt: skip
     means = objective(batch, moved).losses.astype(np.float64).mean(1)

@@ -10,13 +10,14 @@ import numpy as np
 
 from dsa_edge.errors import UsageError
 
-__all__ = ["ESTIMATORS", "OPTIMIZERS", "Hyperparameters", "Value"]
+__all__ = ["ESTIMATORS", "OPTIMIZERS", "SLOPES", "Hyperparameters", "Value"]
 
 Value = float | int | str  # what a journal holds of a hyper-parameter
 ESTIMATORS = ("antithetic", "axes", "exact", "lowrank", "mezo", "one-sided", "quzo", "sparse")
+SLOPES = ("batch", "blocks")
 OPTIMIZERS = ("adam", "momentum", "normalized", "sgd")
 # What runs did before a journal said so.
-ALWAYS = {"estimator": "antithetic", "optimizer": "adam"}
+ALWAYS = {"estimator": "antithetic", "optimizer": "adam", "slopes": "batch"}
 USUAL_LANES = 3200  # of a fit that is told no number of steps, whatever a step costs
 USUAL_GRADIENTS = 100  # steps of one by exact gradients, each worth more than its lanes
 KEPT = 0.2, 0.7  # shares of such a fit between which numbers are taken away
@@ -34,6 +35,9 @@ class Hyperparameters:
     cooldown: last part of the run over which the rate falls linearly to zero; 0 keeps it.
     estimator: how a gradient comes of losses, one of `ESTIMATORS` (`runtime/estimators/`).
     optimizer: what is done with it, one of `OPTIMIZERS`.
+    slopes: what a direction's scalars are measured on, one of `SLOPES`: the whole `batch`, or for
+    each of an adapter's `blocks` the examples that it serves. Only estimators of pairs along
+    random directions can tell blocks apart (`estimators/_base.py`).
 
     share: of the numbers that `sparse` learns. mask: which ones, as `mask_of` writes it; empty
     takes those that are smallest at the start. rank: of `lowrank`; refresh: steps for which it
@@ -65,6 +69,7 @@ class Hyperparameters:
     keep_from: int = 40
     keep_until: int = 140
     keep_every: int = 10
+    slopes: str = "blocks"
     along: int = 0
 
     def __post_init__(self) -> None:
@@ -90,6 +95,7 @@ class Hyperparameters:
         """Refuse unknown methods, what is not theirs, and pairs that undo each other."""
         _check_name("estimator", self.estimator, ESTIMATORS)
         _check_name("optimizer", self.optimizer, OPTIMIZERS)
+        _check_name("slopes", self.slopes, SLOPES)
         if not 0 < self.share <= 1:
             raise UsageError(f"share is {self.share}, expected 0 < share ≤ 1.")
         if not (0 < self.keep <= 1 and 0 <= self.keep_from < self.keep_until):

@@ -188,7 +188,8 @@ class Learner(Measured):
         labels = (*self.adapter.labels, *(sets.pop() if len(sets) == 1 else ()))
         numbers = hyper.along or self.bundle.manifest.adapter_size
         size = numbers + self.bundle.manifest.gate_size
-        return rehearse(Fitted(steps, size, len(encoded), hyper, labels), self._store, bound)
+        fitted = Fitted(steps, size, len(encoded), hyper, labels, self._width(hyper))
+        return rehearse(fitted, self._store, bound)
 
     def _fit(self, examples: Sequence[Example], wish: _Wish, pace: Pace) -> Report:
         self._prepare(wish.budget)
@@ -311,7 +312,7 @@ class Learner(Measured):
                 "leave the estimator out."
             )
         point = self._point(self.adapter, hyper.along, self.version)
-        return make_estimator(hyper, 0, Space(point.begin, point.shapes)).width
+        return make_estimator(hyper, 0, Space(point.begin, point.shapes, point.blocks)).width
 
     def _course(
         self, objective: Objective, point: Point, ids: Sequence[str], wish: _Wish,

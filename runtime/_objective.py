@@ -19,7 +19,7 @@ from dsa_edge.runtime._encode import Encoded, Item, longest
 from dsa_edge.runtime._engine import Context, Engine, Floats, Ints, Route
 from dsa_edge.runtime._plan import Chunks
 from dsa_edge.runtime._subspace import Subspace
-from dsa_edge.runtime.estimators import Shapes, slot_shapes
+from dsa_edge.runtime.estimators import Served, Shapes, slot_shapes
 
 __all__ = ["Objective", "Scores", "items_of"]
 
@@ -158,6 +158,19 @@ class Objective:
         if self.subspace is not None:
             return ((len(self.subspace.directions),),)
         return slot_shapes(self._engine.bundle.manifest)
+
+    @property
+    def blocks(self) -> int:
+        """Of each target, with numbers of their own; a direction moves all of them."""
+        return 1 if self.subspace is not None else self._engine.bundle.manifest.adapter.blocks
+
+    def served(self, batch: Ints) -> Served | None:
+        """Which of N blocks serve some examples, (B, N); None without several."""
+        if self.blocks == 1:
+            return None
+        active = self._engine.bundle.manifest.adapter.active
+        route = self.routes[batch] if self.routes else Route.first(len(batch), active)
+        return route.serves(self.blocks)
 
     @property
     def group(self) -> int | None:

@@ -42,13 +42,14 @@ class Step:
 class State:
     """The adapter while it learns, where it started, and what its optimizer remembers.
 
-    shapes: of the adapter's slots. first, second: moments of g (n,). square: that of the scalars.
-    power1, power2: running powers of β₁ and β₂.
+    shapes: of the adapter's slots. blocks: of each target. first, second: moments of g (n,).
+    square: that of the scalars. power1, power2: running powers of β₁ and β₂.
     """
 
     theta: Floats
     step: int = 0
     shapes: Shapes = ()
+    blocks: int = 1
     first: Floats = field(init=False)
     second: Floats = field(init=False)
     square: np.float32 = field(init=False, default=np.float32(0))
@@ -61,7 +62,7 @@ class State:
         self.first = np.zeros_like(self.theta)
         self.second = np.zeros_like(self.theta)
         self.allocation = Allocation(self.theta.size)
-        self._space = Space(self.theta, self.shapes)
+        self._space = Space(self.theta, self.shapes, self.blocks)
         self._made: tuple[int, Hyperparameters, Exact | Probing] | None = None
 
     def estimator(self, seed: int, hyper: Hyperparameters) -> Exact | Probing:
@@ -107,12 +108,13 @@ def replay(
     journal: Sequence[Step],
     at: Sequence[int],
     shapes: Shapes = (),
+    blocks: int = 1,
 ) -> list[Floats]:
     """Rebuild θ (n,) after each number of steps in `at` from the recorded steps, to the bit.
 
-    shapes: of the adapter's slots, which some estimators need.
+    shapes: of the adapter's slots, which some estimators need. blocks: of each target.
     """
-    state, wanted = State(theta, shapes=shapes), {}
+    state, wanted = State(theta, shapes=shapes, blocks=blocks), {}
     width = state.estimator(seed, hyper).width
     if wrong := [len(step.slopes) for step in journal if len(step.slopes) != width]:
         raise ValueError(f"{wrong[0]} scalars in a step of {width}")

@@ -177,7 +177,7 @@ def _batches(known: int, size: int) -> list[Ints]:
 
 
 def _step(objective: Objective, batch: Ints, adapter: Floats, hyper: Hyperparameters) -> None:
-    state = State(adapter, shapes=objective.shapes)
+    state = State(adapter, shapes=objective.shapes, blocks=objective.blocks)
     estimator = state.estimator(0, hyper)
     if isinstance(estimator, Exact):
         exact_gradient(objective, batch, adapter, hyper.smoothing)

@@ -32,13 +32,17 @@ Transaction = tuple[int, int]  # frames that it wrote, pages of the database aft
 
 @dataclass(frozen=True)
 class Fitted:
-    """What a fit leaves: steps, numbers of its adapter, examples, and its choices' labels."""
+    """What a fit leaves: steps, numbers of its adapter, examples, and its choices' labels.
+
+    width: scalars of a step; None for what an adapter of one block has.
+    """
 
     steps: int
     numbers: int
     examples: int
     hyper: Hyperparameters
     choices: tuple[str, ...] = ()
+    width: int | None = None
 
 
 @dataclass(frozen=True)
@@ -131,7 +135,7 @@ def perform(store: Store, fit: Fitted) -> Iterator[None]:
     random = np.random.default_rng(0)
     ids = [os.urandom(ID_BYTES).hex() for _ in range(fit.examples)]
     start = np.zeros(fit.numbers, dtype=np.float32)
-    width = make_estimator(fit.hyper, 0, Space(start)).width
+    width = fit.width or make_estimator(fit.hyper, 0, Space(start)).width
     run = store.start_run(0, 2**62, asdict(fit.hyper), ids, width=width)
     yield
     for _ in range(fit.steps):

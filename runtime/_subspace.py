@@ -55,11 +55,12 @@ class Subspace:
 class Point:
     """Where a run begins: θ (n,), or in a subspace c (M,).
 
-    shapes: of slots of what is learned.
+    shapes: of slots of what is learned. blocks: of each target that have slots of their own.
     """
 
     begin: Floats
     shapes: Shapes
+    blocks: int = 1
     subspace: Subspace | None = None
 
     def adapter(self, learned: Floats, labels: Mapping[str, float], gate: Gate | None) -> Adapter:
@@ -116,7 +117,7 @@ class Subspaces:
     def point(self, adapter: Adapter, along: int, version: int, shapes: Shapes) -> Point:
         """Where a run begins from a version, along so many directions, 0 for all numbers."""
         if not along:
-            return Point(adapter.vector, shapes)
+            return Point(adapter.vector, shapes, self._bundle.manifest.adapter.blocks)
         subspace, begin = self.first(along), np.zeros(along, dtype=np.float32)
         at = adapter.coordinates
         known = at.values if at is not None else begin[:0]
@@ -127,7 +128,7 @@ class Subspaces:
                 "directions: roll back to version 0, or learn along as many."
             )
         begin[: known.size] = known
-        return Point(begin, ((along,),), subspace)
+        return Point(begin, ((along,),), subspace=subspace)
 
     def _read(self) -> tuple[Floats, Floats]:
         """The start (n,) and all directions (M, n), kept for all users of a bundle together."""

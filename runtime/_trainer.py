@@ -121,7 +121,7 @@ class Trainer:
 
     def run(self, adapter: Floats) -> Outcome:
         """Learn from `adapter` (n,) for as long as the pace allows."""
-        state = State(adapter, shapes=self.objective.shapes)
+        state = State(adapter, shapes=self.objective.shapes, blocks=self.objective.blocks)
         before, old_bias = self._check(state), self.objective.bias
         reference = self._calibrate(adapter)
         start = self._check(state)
@@ -200,10 +200,12 @@ class Trainer:
         """Scalars (width,), the mean loss of the lanes, and losses (B,) of what they surround."""
         if self._calibration is None:
             losses = self.objective.losses(batch, blocks)
-            return estimator.from_losses(losses), float(losses.mean()), losses.mean(0)
+            slopes = estimator.from_losses(losses, self.objective.served(batch))
+            return slopes, float(losses.mean()), losses.mean(0)
         raw = np.concatenate([self.objective.choice_scores(batch, block) for block in blocks])
         answers = self.objective.answers[batch]
-        slopes = estimator.from_scores(self.objective.calibrated(raw), answers)
+        scores, served = self.objective.calibrated(raw), self.objective.served(batch)
+        slopes = estimator.from_scores(scores, answers, served)
         loss = float(self.objective.scored(batch, raw).losses.mean())
         whole = np.isfinite(raw).all((1, 2))
         centre = raw[whole if whole.any() else slice(None)].mean(0, keepdims=True)

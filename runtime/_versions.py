@@ -181,7 +181,9 @@ class Versions:
             gate = self._gate_of(found) or start.gate
             point = self._point(start, hyper.along, found.parent)
             journal = self._store.journal(found)
-            states = replay(point.begin, found.seed, hyper, journal, steps, point.shapes)
+            states = replay(
+                point.begin, found.seed, hyper, journal, steps, point.shapes, point.blocks
+            )
             return [point.adapter(learned, labels, gate) for learned in states]
 
     def _point(self, adapter: Adapter, along: int, version: int) -> Point:

@@ -36,7 +36,7 @@ __all__ = [
 
 OTHERS = (
     "beta1", "beta2", "cooldown", "grid", "keep_every", "keep_from", "keep_until", "mask", "rank",
-    "refresh", "share", "smoothing",
+    "refresh", "share", "slopes", "smoothing",
 )  # fmt: skip
 WHEN = ("charging", "battery", "celsius", "idle")
 METHODS = """\

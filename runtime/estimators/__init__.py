@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from dsa_edge.runtime._hyperparameters import Hyperparameters
-from dsa_edge.runtime.estimators._base import Probing, Shapes, Space, slot_shapes
+from dsa_edge.runtime.estimators._base import Probing, Served, Shapes, Space, slot_shapes
 from dsa_edge.runtime.estimators.antithetic import Antithetic
 from dsa_edge.runtime.estimators.axes import Axes
 from dsa_edge.runtime.estimators.exact import Exact
@@ -18,7 +18,9 @@ from dsa_edge.runtime.estimators.one_sided import OneSided
 from dsa_edge.runtime.estimators.quzo import Quzo
 from dsa_edge.runtime.estimators.sparse import Sparse, mask_of
 
-__all__ = ["Exact", "Probing", "Shapes", "Space", "make_estimator", "mask_of", "slot_shapes"]
+__all__ = [
+    "Exact", "Probing", "Served", "Shapes", "Space", "make_estimator", "mask_of", "slot_shapes"
+]  # fmt: skip
 
 MAKERS: dict[str, Callable[[Hyperparameters, int, Space], Exact | Probing]] = {
     "antithetic": Antithetic,

@@ -10,21 +10,26 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dsa_edge.manifest import Manifest
-from dsa_edge.runtime._calibration import central, centred_slopes
+from dsa_edge.runtime._calibration import central, centred_slopes, changes
 from dsa_edge.runtime._engine import Floats, Ints
 from dsa_edge.runtime._hyperparameters import Hyperparameters
 
-__all__ = ["Doubles", "Estimator", "Pairs", "Probing", "Shapes", "Space", "batched", "slot_shapes"]
+__all__ = [
+    "Doubles", "Estimator", "Pairs", "Probing", "Served", "Shapes", "Space", "batched",
+    "slot_shapes",
+]  # fmt: skip
 
 Doubles = NDArray[np.float64]
 Shapes = tuple[tuple[int, ...], ...]  # of the slots of an adapter, one after the other
+Served = NDArray[np.bool_]  # (B, N) whether each of N blocks serves an example; (q, B, N) per query
 BLOCK = 2**24  # bytes of lanes that are made at a time
 
 
@@ -33,11 +38,12 @@ class Space:
     """Where a run begins, and what its numbers are.
 
     start: the adapter (n,) before the first step. shapes: of its slots, one after the other; none
-    is one vector.
+    is one vector. blocks: of each target, N; their slots take turns (`layout.py`).
     """
 
     start: Floats
     shapes: Shapes = ()
+    blocks: int = 1
 
     def __post_init__(self) -> None:
         """Without shapes, all is one vector."""
@@ -45,6 +51,12 @@ class Space:
         if sum(math.prod(shape) for shape in shapes) != self.start.size:
             raise ValueError(f"slots of shapes {shapes} in an adapter of {self.start.size} numbers")
         object.__setattr__(self, "shapes", shapes)
+
+    @cached_property
+    def block(self) -> Ints:
+        """The block (n,) that each number belongs to."""
+        sizes = [math.prod(shape) for shape in self.shapes]
+        return np.repeat(np.arange(len(sizes), dtype=np.int64) % self.blocks, sizes)
 
     @property
     def size(self) -> int:
@@ -93,11 +105,11 @@ class Probing(Estimator, Protocol):
         """What values (L, …) of all lanes change by along each direction, (width, …)."""
         ...
 
-    def from_losses(self, losses: Floats) -> Floats:
-        """Scalars (width,) from losses (L, B)."""
+    def from_losses(self, losses: Floats, served: Served | None = None) -> Floats:
+        """Scalars (width,) from losses (L, B); served: by which blocks, where there are several."""
         ...
 
-    def from_scores(self, scores: Floats, answers: Ints) -> Floats:
+    def from_scores(self, scores: Floats, answers: Ints, served: Served | None = None) -> Floats:
         """Scalars (width,) from calibrated log-scores (L, B, K) and the answers (B,)."""
         ...
 
@@ -107,7 +119,17 @@ class Pairs:
     """Central differences along directions of its own: c_j = (L(θ + εz_j) − L(θ − εz_j)) / 2ε.
 
     g = mean_j c_j z'_j with `probed` z_j and `returned` z'_j, E[z' zᵀ] = I.
+
+    An example's loss L_i hangs on the blocks that serve it alone. So of N blocks each has a slope
+    of its own, to which the others' examples add nothing: with s_ji the slope of L_i along z_j,
+
+        c_jb = (1/B) Σ_{i served by b} s_ji        g_b = mean_j c_jb z'_j of the numbers of block b
+
+    Unbiased as before, for E[s_ji z'_jb] = ∂L_i/∂θ_b, which is 0 where b does not serve i. With one
+    block active, E‖g − ∇‖² falls from n‖∇‖²/q to about Σ_b n_b‖∇_b‖²/q: N times less.
     """
+
+    by_block: ClassVar[bool] = True  # whether blocks have scalars of their own
 
     hyper: Hyperparameters
     seed: int
@@ -117,14 +139,19 @@ class Pairs:
         """Refuse an adapter that an estimator cannot work on; most can on any."""
 
     @property
+    def parts(self) -> int:
+        """Scalars of a direction: one, or one for each block."""
+        return self.space.blocks if self.by_block and self.hyper.slopes == "blocks" else 1
+
+    @property
     def width(self) -> int:
-        """One scalar a direction."""
-        return self.hyper.queries
+        """Those of all directions, one direction after the other."""
+        return self.hyper.queries * self.parts
 
     @property
     def lanes(self) -> int:
         """Two for a direction."""
-        return 2 * self.width
+        return 2 * self.hyper.queries
 
     def probed(self, step: int, query: int) -> Floats:
         """The direction z (n,) of a query."""
@@ -139,7 +166,7 @@ class Pairs:
         return batched(self._rows(theta, step), theta.size)
 
     def _rows(self, theta: Floats, step: int) -> Iterator[Floats]:
-        for query in range(self.width):
+        for query in range(self.hyper.queries):
             shift = np.float32(self.hyper.epsilon) * self.probed(step, query)
             yield theta + shift
             yield theta - shift
@@ -148,16 +175,31 @@ class Pairs:
         """Central differences."""
         return central(values, epsilon)
 
-    def from_losses(self, losses: Floats) -> Floats:
-        """Of the batch's mean loss."""
+    def from_losses(self, losses: Floats, served: Served | None = None) -> Floats:
+        """Of the batch's mean loss, or of each block's part of it."""
+        exact = losses.astype(np.float64)
         with np.errstate(invalid="ignore"):
-            slopes = self.slopes(losses.astype(np.float64).mean(1), self.hyper.epsilon)
+            if self.parts == 1:
+                slopes = self.slopes(exact.mean(1), self.hyper.epsilon)
+            else:
+                slopes = self._per_block(self.slopes(exact, self.hyper.epsilon), served)
         return self.scalars(np.where(np.isfinite(slopes), slopes, np.nan))
 
-    def from_scores(self, scores: Floats, answers: Ints) -> Floats:
+    def from_scores(self, scores: Floats, answers: Ints, served: Served | None = None) -> Floats:
         """Of the loss beside what the label biases explain."""
-        epsilon, smoothing = self.hyper.epsilon, self.hyper.smoothing
-        return self.scalars(centred_slopes(scores, answers, epsilon, smoothing, self.slopes))
+        given = scores, answers, self.hyper.epsilon, self.hyper.smoothing, self.slopes
+        if self.parts == 1:
+            return self.scalars(centred_slopes(*given))
+        return self.scalars(self._per_block(changes(*given), served))
+
+    def _per_block(self, slopes: Doubles, served: Served | None) -> Doubles:
+        """Scalars (width,) from each example's own slopes (q, B): the formula above."""
+        if served is None:
+            raise ValueError(f"slopes of {self.parts} blocks without a route")
+        with np.errstate(invalid="ignore"):
+            means = (slopes[..., None] * served).mean(1)  # (q, N)
+        means[~np.isfinite(slopes).all(1)] = np.nan  # a pair counts as a whole or not at all
+        return means.ravel()
 
     def scalars(self, slopes: Doubles | Floats) -> Floats:
         """What is journalled of slopes (width,)."""
@@ -165,18 +207,23 @@ class Pairs:
 
     def direction(self, scalars: Floats, step: int) -> Floats | None:
         """The mean over the directions that were not lost."""
-        usable = np.isfinite(scalars)
+        table = scalars.reshape(-1, self.parts)
+        usable = np.asarray(np.isfinite(table).all(1))
         if not usable.any():
             return None
-        total = self.total(np.where(usable, scalars, np.float32(0)), step)
+        total = self.total(np.where(usable[:, None], table, np.float32(0)), step)
         return total / np.float32(usable.sum())
 
     def total(self, scalars: Floats, step: int) -> Floats:
-        """Σ_j c_j z'_j in float32, query by query."""
+        """Σ_j c_jb z'_j in float32, query by query, of scalars (q, parts)."""
         total = np.zeros(self.space.size, dtype=np.float32)
-        for query in np.flatnonzero(scalars):
-            total += scalars[query] * self.returned(step, int(query))
+        for query in np.flatnonzero(scalars.any(1)):
+            total += self._spread(scalars[query]) * self.returned(step, int(query))
         return total
+
+    def _spread(self, scalars: Floats) -> Floats:
+        """Each number's scalar (n,) out of one for each part, or the only one (1,)."""
+        return scalars[self.space.block] if self.parts > 1 else scalars
 
     def moved(self, theta: Floats, by: Floats, step: int) -> Floats:
         """θ − the step."""

@@ -28,4 +28,6 @@ class Antithetic(Pairs):
 
     def total(self, scalars: Floats, step: int) -> Floats:
         """The sum without making the signs; to the bit the same."""
-        return signed_sum(scalars, self.seed, step, self.space.size)
+        if self.parts == 1:
+            return signed_sum(scalars[:, 0], self.seed, step, self.space.size)
+        return signed_sum(scalars, self.seed, step, self.space.size, self.space.block)

@@ -32,6 +32,8 @@ MOST_LANES = 1024  # of a step; the default runs 32
 class Axes(Pairs):
     """Coordinate axes, some a step."""
 
+    by_block = False  # an axis is one block's, and other blocks' examples do not move along it
+
     def __post_init__(self) -> None:
         """Refuse steps that would take as long as a whole fit."""
         if self.lanes > MOST_LANES:
@@ -45,6 +47,11 @@ class Axes(Pairs):
     def width(self) -> int:
         """One scalar an axis."""
         return min(self.hyper.queries, self.space.size)
+
+    @property
+    def lanes(self) -> int:
+        """Two for an axis."""
+        return 2 * self.width
 
     def _rows(self, theta: Floats, step: int) -> Iterator[Floats]:
         epsilon = np.float32(self.hyper.epsilon)

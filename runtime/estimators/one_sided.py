@@ -8,6 +8,7 @@ our rate, so the rate need not follow ε. N + 1 lanes for N directions. u is sym
 no bias of order ε; curvature adds variance instead. For a linear loss
 E‖g σ/ε − ∇‖² = (n − 1)‖∇‖² / N. Along a flat stretch σ is rounding alone; a floor keeps noise from
 becoming a full step.
+Blocks share the scalars of a direction, for l_i and σ are the whole batch's.
 
 A scalar is c_i, already divided. u_i is `signs` of (seed, step, i).
 """
@@ -30,6 +31,8 @@ FLOOR = 1e-5  # nats: below it losses in float32 cannot be told apart
 
 class OneSided(Antithetic):
     """Random signs, the centre and one side."""
+
+    by_block = False
 
     @property
     def lanes(self) -> int:

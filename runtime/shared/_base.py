@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import TypeVar
 
 import numpy as np
 
@@ -40,7 +39,6 @@ from dsa_edge.tokenizer import Tokenizer
 __all__ = ["SharedBase"]
 
 Row = tuple[Personalizer, str]  # a user and a prompt
-T = TypeVar("T")
 
 
 class SharedBase:
@@ -123,8 +121,6 @@ class SharedBase:
         `Personalizer.choose` does, naming the row; then nothing was answered, and nothing lost.
         """
         check_choices(choices)
-        if self.bundle.manifest.adapter.blocks > 1:
-            return self._one_by_one(rows, lambda user, prompt: user.choose(prompt, choices))
         encoded = [self._encoded(number, row, choices) for number, row in enumerate(rows)]
         found: list[Choice] = []
         for part in in_parts(self._engine, encoded):
@@ -149,15 +145,11 @@ class SharedBase:
         """
         if max_tokens < 1:
             raise UsageError(f"max_tokens is {max_tokens}, expected at least 1.")
-        if self.bundle.manifest.adapter.blocks > 1:
-            return self._one_by_one(
-                rows, lambda user, prompt: user.generate(prompt, max_tokens, sampling)
-            )
         made = [self._continued(number, row, max_tokens) for number, row in enumerate(rows)]
         stop = self.bundle.manifest.tokenizer.eos_ids
         for part in rows_together(self.bundle.manifest, made):
-            vectors = [adapter.vector for adapter in self._adapters(rows, part)]
-            generate_rows(self._engine, made[part], vectors, sampling or Sampling(), stop)
+            adapters = self._adapters(rows, part)
+            generate_rows(self._engine, made[part], adapters, sampling or Sampling(), stop)
         return ["".join(self._tokenizer.stream(row.made)) for row in made]
 
     @property
@@ -195,14 +187,6 @@ class SharedBase:
         made = load_adapter(file, manifest.identity, *wanted)
         made.vector.flags.writeable = False
         return made
-
-    def _one_by_one(self, rows: Sequence[Row], run: Callable[[Personalizer, str], T]) -> list[T]:
-        """Every row alone: a batch does not yet carry the routes of several users' gates."""
-        found = []
-        for number, (user, prompt) in enumerate(rows):
-            with _naming(number, user):
-                found.append(run(self._of_here(user), prompt))
-        return found
 
     def _encoded(self, number: int, row: Row, choices: Sequence[str]) -> Encoded:
         user, prompt = row

@@ -1,4 +1,4 @@
-"""Choices of several users in one batch: every example by an adapter of its own."""
+"""Choices of several users in one batch: every example by an adapter and a route of its own."""
 
 from __future__ import annotations
 
@@ -24,11 +24,15 @@ def log_probs(
 ) -> Floats:
     """Log-probabilities (B, K) of the choices that all examples share, each by its own adapter.
 
+    Of several blocks, each example goes through those that its adapter's gate chooses.
     sealed: encrypt the prompts if they are too long for memory and go to an unlinked file.
     """
     full_head = any(example.tokens is None for example in encoded)
     chunks = plan_chunks(engine.bundle.manifest, Budget(), full_head, longest=longest(encoded))
     cache = PromptCache(engine, items_of(encoded), chunks, sealed=sealed)
+    gates = [adapter.gate for adapter in adapters]
+    counts = [len(example.items) for example in encoded]
+    cache.route_each([gate for gate, n in zip(gates, counts, strict=True) for _ in range(n)])
     objective = OwnAdapters(engine, encoded, cache, chunks)
     vectors = np.stack([adapter.vector for adapter in adapters])
     bias = np.stack([adapter.bias(objective.choices) for adapter in adapters])

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from dsa_edge.adapter import Adapter
 from dsa_edge.errors import EngineError
+from dsa_edge.gate import routes_of
 from dsa_edge.manifest import Manifest
-from dsa_edge.runtime._engine import Decoded, Engine, Floats, Halves, Ints
+from dsa_edge.runtime._engine import Decoded, Engine, Floats, Halves, Ints, Route
 from dsa_edge.runtime._generate import Sampling
 from dsa_edge.runtime._plan import MB, Budget, plan_chunks
 from dsa_edge.runtime._prompts import GROW, no_prefix, run_prompt
@@ -51,14 +53,14 @@ def rows_together(manifest: Manifest, rows: Sequence[Continued]) -> Iterator[sli
 def generate_rows(
     engine: Engine,
     rows: Sequence[Continued],
-    adapters: Sequence[Floats],
+    adapters: Sequence[Adapter],
     sampling: Sampling,
     stop: tuple[int, ...],
 ) -> None:
     """Continue every row until one of `stop` or its room; tokens are added to `made`.
 
-    adapters: (n,) of each row. A row draws as if it were alone. Raises EngineError naming whose
-    logits are not numbers.
+    adapters: of each row, whose gate chooses the row's blocks. A row draws as if it were alone.
+    Raises EngineError naming whose logits are not numbers.
     """
     batch = _Batch(engine, rows, adapters)
     random = [np.random.default_rng(sampling.seed) for _ in rows]
@@ -90,16 +92,21 @@ def _most_tokens(row: Continued) -> int:
 
 
 class _Batch:
-    """Keys and values (N, B, kv, room, d) of the rows so far, and each row's adapter (n,)."""
+    """Keys and values (N, B, kv, room, d) of the rows so far, each row's adapter (n,) and route."""
 
     def __init__(
-        self, engine: Engine, rows: Sequence[Continued], adapters: Sequence[Floats]
+        self, engine: Engine, rows: Sequence[Continued], adapters: Sequence[Adapter]
     ) -> None:
         self._engine = engine
-        self._prefix = no_prefix(engine.bundle.manifest)
-        self._adapters = np.stack(adapters)
+        manifest = engine.bundle.manifest
+        self._prefix = no_prefix(manifest)
+        self._adapters = np.stack([adapter.vector for adapter in adapters])
         self._lengths = np.array([len(row.prompt) for row in rows], dtype=np.int64)
-        self._keys, self._values = self._prefilled(rows)
+        self._keys, self._values, pooled = self._prefilled(rows)
+        self._route: Route | None = None
+        if manifest.adapter.blocks > 1 and pooled is not None:
+            gates = [adapter.gate for adapter in adapters]
+            self._route = routes_of(gates, pooled, manifest.adapter.active)
 
     def decode(self, tokens: Ints) -> Floats:
         """Logits (B, V) after the next tokens (B, T) of every row, which become part of it."""
@@ -119,6 +126,7 @@ class _Batch:
         """Go on with some of the rows alone."""
         self._keys, self._values = self._keys[:, rows], self._values[:, rows]
         self._lengths, self._adapters = self._lengths[rows], self._adapters[rows]
+        self._route = self._route and self._route[np.array(rows, dtype=np.int64)]
 
     def _run(self, tokens: Ints) -> Decoded:
         """One run for all rows; one for each where the engine takes one adapter a run."""
@@ -134,11 +142,11 @@ class _Batch:
     def _decoded(self, tokens: Ints, rows: slice) -> Decoded:
         return self._engine.decode(
             tokens[rows], self._prefix, self._keys[:, rows], self._values[:, rows],
-            self._lengths[rows], self._adapters[rows],
+            self._lengths[rows], self._adapters[rows], self._route and self._route[rows],
         )  # fmt: skip
 
-    def _prefilled(self, rows: Sequence[Continued]) -> tuple[Halves, Halves]:
-        """Keys and values of all prompts: in one run where memory has room, else one by one."""
+    def _prefilled(self, rows: Sequence[Continued]) -> tuple[Halves, Halves, Floats | None]:
+        """Keys, values and mean states (B, D) of all prompts: in one run if memory has room."""
         chunks = plan_chunks(self._engine.bundle.manifest, Budget(), True)
         longest = int(self._lengths.max())
         response = np.stack([row.invocation for row in rows])
@@ -147,15 +155,17 @@ class _Batch:
             for at, row in enumerate(rows):
                 prompts[at, : len(row.prompt)] = row.prompt
             filled = self._engine.prefill(self._prefix, prompts, response, self._lengths)
-            return _grown(filled.keys, GROW), _grown(filled.values, GROW)
+            return _grown(filled.keys, GROW), _grown(filled.values, GROW), filled.pooled
         shape = list(self._prefix.keys.shape)
         shape[1], shape[3] = len(rows), longest + GROW
         keys, values = np.zeros(shape, np.float16), np.zeros(shape, np.float16)
+        means = list[Floats]()
         for at, row in enumerate(rows):
             cache, _ = run_prompt(self._engine, self._prefix, row.prompt, row.invocation, chunks)
             keys[:, at, :, : len(row.prompt)] = cache.keys[:, 0, :, : len(row.prompt)]
             values[:, at, :, : len(row.prompt)] = cache.values[:, 0, :, : len(row.prompt)]
-        return keys, values
+            means += [] if cache.pooled is None else [cache.pooled]
+        return keys, values, np.stack(means) if len(means) == len(rows) else None
 
 
 def _grown(cache: Halves, room: int) -> Halves:

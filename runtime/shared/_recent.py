@@ -51,10 +51,16 @@ class Recent:
         with self._lock:
             self._drop(store)
             self._kept[store] = mark, adapter
-            self.bytes += adapter.vector.nbytes
+            self.bytes += _bytes(adapter)
             while self.bytes > self.most:
                 self._drop(next(iter(self._kept)))
 
     def _drop(self, store: PooledDatabase) -> None:
         kept = self._kept.pop(store, None)
-        self.bytes -= 0 if kept is None else kept[1].vector.nbytes
+        self.bytes -= 0 if kept is None else _bytes(kept[1])
+
+
+def _bytes(adapter: Adapter) -> int:
+    """Of an adapter's numbers, its gate's among them."""
+    gate = adapter.gate
+    return adapter.vector.nbytes + (gate.weight.nbytes + gate.bias.nbytes if gate else 0)

@@ -297,7 +297,7 @@ def test_what_is_taken_away_is_taken_within_the_steps_there_are(bundle: Path) ->
 def test_journals_from_before_there_was_a_choice_still_replay() -> None:
     old = {k: v for k, v in asdict(Hyperparameters(queries=3)).items() if k in vars_of_old()}
     read = Hyperparameters.from_dict({k: float(v) for k, v in old.items()})
-    assert read == Hyperparameters(queries=3)
+    assert read == Hyperparameters(queries=3, slopes="batch")  # one for all blocks
     assert type(read.queries) is int
 
 

@@ -163,3 +163,18 @@ def test_text_and_choices_of_a_gated_adapter_follow_its_route(gated: Bundle, bac
     assert me.choose(prompt, CHOICES) == choice
     report = me.fit(EXAMPLES * 2, Budget(steps=3))
     assert sum(report.routes) == spec.active * len(EXAMPLES) * 2
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_rows_with_adapters_of_their_own_keep_their_routes(gated: Bundle, engine: Any) -> None:
+    """Each row of a mixed batch says what it says alone, but for what rounding makes of it."""
+    runs = engine(gated)
+    context, own = context_of(runs), 2 * lanes_of(gated, len(EXAMPLES))
+    mixed = runs.choose(replace(context, each=True), own, CANDIDATES)
+    for at in range(len(EXAMPLES)):
+        row = slice(at, at + 1)
+        single = runs.choose(context.some(row), own[row], CANDIDATES)
+        np.testing.assert_allclose(mixed[:, row], single, atol=1e-4)
+    assert context.route is not None
+    others = replace(context, each=True, route=context.route[np.roll(np.arange(len(own)), 1)])
+    assert np.abs(runs.choose(others, own, CANDIDATES) - mixed).max() > 1e-3

@@ -68,10 +68,11 @@ def test_golden_lanes_and_replays(golden: dict[str, Any]) -> None:
         given = {k: v for k, v in case.items() if k in Hyperparameters.__dataclass_fields__}
         hyper, seed, theta = Hyperparameters(**given), int(case["seed"]), floats(case["theta_hex"])
         shapes = tuple(map(tuple, case["shapes"]))
-        copies = lanes(State(theta, shapes=shapes), seed, hyper)
+        blocks = case.get("blocks", 1)
+        copies = lanes(State(theta, shapes=shapes, blocks=blocks), seed, hyper)
         assert [bits(lane) for lane in copies[: len(case["lanes_hex"])]] == case["lanes_hex"]
         rows = [floats(row) for row in case["rows_hex"]]
         journal = [Step(float(row[0]), row[1:]) for row in rows]
         at = [int(count) for count in case["theta_after_hex"]]
-        found = replay(theta, seed, hyper, journal, at, shapes)
+        found = replay(theta, seed, hyper, journal, at, shapes, blocks)
         assert [bits(t) for t in found] == list(case["theta_after_hex"].values())
