@@ -1,0 +1,89 @@
+"""The server as a Flower app: rounds of meta-steps, and the start as a file after each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, Context, MetricRecord
+from flwr.serverapp import Grid, ServerApp
+from flwr.serverapp.strategy import FedTrimmedAvg, Strategy
+
+from dsa_edge.adapter import Adapter, load_adapter, save_adapter
+from dsa_edge.bundle import Bundle
+from dsa_edge.errors import UsageError
+from dsa_edge.runtime._engine import Floats
+from dsa_edge.runtime.federated._records import ADAPTER
+from dsa_edge.runtime.federated._round import Round
+from dsa_edge.runtime.federated._strategy import MetaStep
+
+__all__ = ["server_app"]
+
+
+def server_app(
+    bundle: str | Path,
+    start: str | Path,
+    rounds: int = 50,
+    sample: int = 10,
+    inner: Strategy | None = None,
+    asked: Round | None = None,
+    beta: float = 1.0,
+    timeout: float = 600.0,
+    on_round: Callable[[int, Floats], dict[str, float]] | None = None,
+) -> ServerApp:
+    """A Flower server that improves a bundle's start.
+
+    bundle: the folder that all clients have. start: adapter file to write after each round, as
+    `save_adapter` does, for the next bundle; if it is there already, the rounds go on from it.
+    rounds, sample: how many, and clients in each. inner: Flower's strategy that samples clients
+    and aggregates their updates, by default a trimmed mean without the fifth of the values at
+    either end; it may be wrapped for differential privacy. timeout: seconds to wait for a round's
+    clients; who is later is left out. on_round: returns figures of a start (n,), the first one's
+    with round 0.
+    Raises BundleError, AdapterError for a start of another bundle, and UsageError.
+    """
+    if rounds < 1 or sample < 1 or not 0 < beta <= 10 or not timeout > 0:
+        raise UsageError(
+            f"rounds is {rounds}, sample {sample}, beta {beta} and timeout {timeout}, expected at "
+            "least 1 round and client, 0 < beta ≤ 10 and a positive timeout."
+        )
+    manifest = Bundle.open(bundle, check_hashes=False).manifest
+    file = Path(start) if Path(start).is_file() else Path(bundle) / "adapter.safetensors"
+    first = load_adapter(file, manifest.identity, manifest.adapter_size, manifest.pruned)
+
+    def save(number: int, vector: Floats) -> None:
+        made = Adapter(vector, first.labels)
+        save_adapter(start, made, manifest.identity, manifest.adapter, manifest.pruned)
+
+    app = ServerApp()
+
+    @app.main()
+    def main(grid: Grid, context: Context) -> None:
+        strategy = MetaStep(
+            inner or sampled(sample), manifest, asked or Round.suited(manifest.identity), beta,
+            on_start=save,
+        )  # fmt: skip
+        strategy.start(
+            grid, ArrayRecord({ADAPTER: Array(first.vector)}), rounds, timeout,
+            evaluate_fn=on_round and _figures(on_round),
+        )  # fmt: skip
+
+    return app
+
+
+def sampled(clients: int) -> FedTrimmedAvg:
+    """Flower's trimmed mean over so many clients a round."""
+    return FedTrimmedAvg(
+        fraction_train=1e-9, min_train_nodes=clients, min_available_nodes=clients,
+        fraction_evaluate=0.0, beta=0.2,
+    )  # fmt: skip
+
+
+def _figures(
+    on_round: Callable[[int, Floats], dict[str, float]],
+) -> Callable[[int, ArrayRecord], MetricRecord]:
+    def evaluated(number: int, arrays: ArrayRecord) -> MetricRecord:
+        return MetricRecord(dict(on_round(number, arrays[ADAPTER].numpy().astype(np.float32))))
+
+    return evaluated
