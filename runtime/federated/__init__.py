@@ -1,6 +1,6 @@
 """Devices of one organisation improve the start of the next bundle; texts stay where they are.
 
-from dsa_edge.runtime.federated import client_app, server_app      # pip install 'dsa-edge[federated]'
+from dsa_edge.runtime.federated import client_app, server_app  # dsa-edge[federated]
 app = client_app(lambda context: (base, examples))
 app = server_app("smol.dsa", start="start.safetensors")
 
@@ -22,6 +22,7 @@ _FLOWER = {
     "LocalGrid": "_grid",
     "MetaStep": "_strategy",
     "client_app": "_client",
+    "sampling": "_server",
     "server_app": "_server",
 }
 
@@ -33,6 +34,7 @@ __all__ = [
     "Update",
     "client_app",
     "local_update",
+    "sampling",
     "server_app",
 ]
 

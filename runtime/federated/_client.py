@@ -6,8 +6,17 @@ from collections.abc import Callable, Sequence
 from logging import WARNING
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord
-from flwr.app import MessageType, RecordDict
+from flwr.app import (
+    Array,
+    ArrayRecord,
+    ConfigRecord,
+    Context,
+    Error,
+    Message,
+    MessageType,
+    MetricRecord,
+    RecordDict,
+)
 from flwr.clientapp import ClientApp
 from flwr.clientapp.typing import ClientAppCallable, Mod
 from flwr.common.constant import ErrorCode
@@ -84,7 +93,9 @@ def _wire(limits: Limits) -> Mod:
 
     def wire(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
         if list(message.content) != [REQUEST] or not message.content.config_records:
-            raise FederationError(f"the request has {list(message.content)[:4]}, expected {REQUEST!r}")
+            raise FederationError(
+                f"the request has {list(message.content)[:4]}, expected {REQUEST!r}"
+            )
         asked = Round.from_dict(message.content.config_records[REQUEST])
         done = context.state.config_records.get(STATE, ConfigRecord({"rounds": 0}))
         limits.check(asked, int(str(done["rounds"])))

@@ -71,9 +71,7 @@ class Round:
         if kind not in KINDS:
             raise UsageError(f"kind is {kind!r}, expected one of {', '.join(KINDS)}.")
         own = Hyperparameters.suited(choices, optimizer=KINDS[kind])
-        return cls(
-            bundle, kind=kind, epsilon=own.epsilon, rate=own.rate, smoothing=own.smoothing
-        )
+        return cls(bundle, kind=kind, epsilon=own.epsilon, rate=own.rate, smoothing=own.smoothing)
 
     @property
     def size(self) -> int:
@@ -111,7 +109,9 @@ class Round:
                 f"the request has format {told.get('format')!r}, this client speaks {FORMAT}: "
                 "install the same dsa-edge on both."
             )
-        kinds = {f.name: str if f.name in ("bundle", "kind") else type(f.default) for f in fields(cls)}
+        kinds = {
+            f.name: str if f.name in ("bundle", "kind") else type(f.default) for f in fields(cls)
+        }
         wrong = [name for name, kind in kinds.items() if type(told.get(name)) is not kind]
         if wrong:
             raise FederationError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, Context, MetricRecord
@@ -18,7 +19,9 @@ from dsa_edge.runtime.federated._records import ADAPTER
 from dsa_edge.runtime.federated._round import Round
 from dsa_edge.runtime.federated._strategy import MetaStep
 
-__all__ = ["server_app"]
+__all__ = ["sampling", "server_app"]
+
+TRIMMED = 0.2  # of the values at either end, for two poisoned clients of ten
 
 
 def server_app(
@@ -60,10 +63,9 @@ def server_app(
 
     @app.main()
     def main(grid: Grid, context: Context) -> None:
-        strategy = MetaStep(
-            inner or sampled(sample), manifest, asked or Round.suited(manifest.identity), beta,
-            on_start=save,
-        )  # fmt: skip
+        robust = FedTrimmedAvg(**sampling(sample), beta=TRIMMED)
+        wanted = asked or Round.suited(manifest.identity)
+        strategy = MetaStep(inner or robust, manifest, wanted, beta, on_start=save)
         strategy.start(
             grid, ArrayRecord({ADAPTER: Array(first.vector)}), rounds, timeout,
             evaluate_fn=on_round and _figures(on_round),
@@ -72,12 +74,15 @@ def server_app(
     return app
 
 
-def sampled(clients: int) -> FedTrimmedAvg:
-    """Flower's trimmed mean over so many clients a round."""
-    return FedTrimmedAvg(
-        fraction_train=1e-9, min_train_nodes=clients, min_available_nodes=clients,
-        fraction_evaluate=0.0, beta=0.2,
-    )  # fmt: skip
+def sampling(clients: int) -> dict[str, Any]:
+    """Arguments by which one of Flower's strategies asks so many clients a round to learn.
+
+    Flower takes a share of all and no fewer than a number: here the number alone decides.
+    """
+    return {
+        "fraction_train": 1e-9, "min_train_nodes": clients, "min_available_nodes": clients,
+        "fraction_evaluate": 0.0,
+    }  # fmt: skip
 
 
 def _figures(

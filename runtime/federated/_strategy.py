@@ -65,7 +65,7 @@ class MetaStep(Strategy):
         told = {**self._round.to_dict(), "start": packed_start(self._start)}
         messages = list(self.inner.configure_train(server_round, nothing, config, grid))
         for message in messages:
-            known = next(iter(message.content.config_records.values()), {})
+            known = next(iter(message.content.config_records.values()), ConfigRecord())
             message.content = RecordDict({REQUEST: ConfigRecord({**known, **told})})
         return messages
 
@@ -142,7 +142,13 @@ class MetaStep(Strategy):
 
     def _refuse(self, reply: Message, why: str) -> None:
         node = reply.metadata.src_node_id
-        log(WARNING, "round %d: client %d is left out: %s.", self._round.number, node, why.strip("."))
+        log(
+            WARNING,
+            "round %d: client %d is left out: %s.",
+            self._round.number,
+            node,
+            why.strip("."),
+        )
 
 
 def _array(name: str, numbers: Floats) -> ArrayRecord:

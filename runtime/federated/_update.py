@@ -83,6 +83,8 @@ def read_update(told: Mapping[str, object], asked: Round) -> Update:
     numbers = np.frombuffer(values, dtype="<i2")
     if (numbers < -LARGEST).any():
         raise FederationError("its values hold −32768, which no scalar becomes")
+    if not numbers.any():
+        raise FederationError("its values are all zero, which says nothing")
     return Update(numbers.astype(np.float32) / np.float32(LARGEST), share, steps)
 
 
