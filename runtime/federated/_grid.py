@@ -12,7 +12,8 @@ from uuid import uuid4
 
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
-from flwr.common.serde import message_to_proto
+from flwr.common.serde import message_from_proto, message_to_proto
+from flwr.proto.message_pb2 import Message as Proto
 from flwr.serverapp import Grid, ServerApp
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
@@ -87,14 +88,14 @@ class LocalGrid(Grid):
     def _push(self, message: Message) -> str:
         key, node = str(uuid4()), message.metadata.dst_node_id
         message.metadata.__dict__["_message_id"] = key
-        self.traffic.down.append(_size(message))
-        reply = self._clients[node](message, self._contexts[node])
+        reply = self._clients[node](_sent(message, self.traffic.down), self._contexts[node])
         if reply is not None:
-            self.traffic.up.append(_size(reply))
-            self._replies[key] = reply
+            self._replies[key] = _sent(reply, self.traffic.up)
         return key
 
 
-def _size(message: Message) -> int:
-    """Bytes of a message in protobuf."""
-    return len(message_to_proto(message).SerializeToString())
+def _sent(message: Message, sizes: list[int]) -> Message:
+    """A message as the other side gets it; its bytes in protobuf are noted."""
+    data = message_to_proto(message).SerializeToString()
+    sizes.append(len(data))
+    return message_from_proto(Proto.FromString(data))

@@ -24,8 +24,8 @@ def check_bundle(manifest: Manifest, asked: Round) -> None:
     """Raises FederationError when a round is not about this bundle, or cannot be."""
     if asked.bundle != manifest.identity:
         raise FederationError(
-            f"the round is about bundle {asked.bundle[:12]}…, this client has "
-            f"{manifest.identity[:12]}…: install the bundle that the server has."
+            f"the round is about bundle {asked.bundle[:12]}…, this one is "
+            f"{manifest.identity[:12]}…: server and clients need the same bundle."
         )
     if manifest.adapter.blocks > 1:
         raise FederationError(

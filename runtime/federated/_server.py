@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from dsa_edge.adapter import Adapter, load_adapter, save_adapter
 from dsa_edge.bundle import Bundle
 from dsa_edge.errors import UsageError
 from dsa_edge.runtime._engine import Floats
+from dsa_edge.runtime.federated._local import check_bundle
 from dsa_edge.runtime.federated._records import ADAPTER
 from dsa_edge.runtime.federated._round import Round
 from dsa_edge.runtime.federated._strategy import MetaStep
@@ -32,6 +35,7 @@ def server_app(
     inner: Strategy | None = None,
     asked: Round | None = None,
     beta: float = 1.0,
+    least: int = 2,
     timeout: float = 600.0,
     on_round: Callable[[int, Floats], dict[str, float]] | None = None,
 ) -> ServerApp:
@@ -41,10 +45,12 @@ def server_app(
     `save_adapter` does, for the next bundle; if it is there already, the rounds go on from it.
     rounds, sample: how many, and clients in each. inner: Flower's strategy that samples clients
     and aggregates their updates, by default a trimmed mean without the fifth of the values at
-    either end; it may be wrapped for differential privacy. timeout: seconds to wait for a round's
-    clients; who is later is left out. on_round: returns figures of a start (n,), the first one's
-    with round 0.
-    Raises BundleError, AdapterError for a start of another bundle, and UsageError.
+    either end; it may be wrapped for differential privacy. asked: by default what suits choices,
+    with directions that nobody knows before. beta, least: as of `MetaStep`. timeout: seconds to
+    wait for a round's clients; who is later is left out. on_round: returns figures of a start
+    (n,), the first one's with round 0.
+    Raises BundleError, AdapterError for a start of another bundle, FederationError for a bundle of
+    several blocks, and UsageError.
     """
     if rounds < 1 or sample < 1 or not 0 < beta <= 10 or not timeout > 0:
         raise UsageError(
@@ -52,6 +58,8 @@ def server_app(
             "least 1 round and client, 0 < beta ≤ 10 and a positive timeout."
         )
     manifest = Bundle.open(bundle, check_hashes=False).manifest
+    wanted = asked or replace(Round.suited(manifest.identity), seed=secrets.randbits(63))
+    check_bundle(manifest, wanted)
     file = Path(start) if Path(start).is_file() else Path(bundle) / "adapter.safetensors"
     first = load_adapter(file, manifest.identity, manifest.adapter_size, manifest.pruned)
 
@@ -64,8 +72,7 @@ def server_app(
     @app.main()
     def main(grid: Grid, context: Context) -> None:
         robust = FedTrimmedAvg(**sampling(sample), beta=TRIMMED)
-        wanted = asked or Round.suited(manifest.identity)
-        strategy = MetaStep(inner or robust, manifest, wanted, beta, on_start=save)
+        strategy = MetaStep(inner or robust, manifest, wanted, beta, least=least, on_start=save)
         strategy.start(
             grid, ArrayRecord({ADAPTER: Array(first.vector)}), rounds, timeout,
             evaluate_fn=on_round and _figures(on_round),

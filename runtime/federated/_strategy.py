@@ -28,6 +28,7 @@ from dsa_edge.runtime.federated._update import Update, journal_move, read_update
 
 __all__ = ["MetaStep"]
 
+FARTHEST = 65504  # from 0 that a number can be and be sent as float16
 LEAST_COMPARED = 4  # updates; of fewer, none can be told to be out of the ordinary
 
 
@@ -36,8 +37,9 @@ class MetaStep(Strategy):
 
     manifest: of the bundle. asked: what every round asks for, but for its number and seed.
     beta: share of the aggregate that the start moves by. far: an update whose norm is so many
-    times the median of its round's is refused. on_start: called with the round and the start
-    (n,) after each meta-step.
+    times the median of its round's is refused. least: updates that a round needs; the aggregate
+    of one is that client's own. on_start: called with the round and the start (n,) after each
+    meta-step.
     """
 
     def __init__(
@@ -47,9 +49,11 @@ class MetaStep(Strategy):
         asked: Round,
         beta: float = 1.0,
         far: float = 3.0,
+        least: int = 2,
         on_start: Callable[[int, Floats], object] | None = None,
     ) -> None:
         self.inner, self.manifest, self.beta, self.far = inner, manifest, beta, far
+        self.least = least
         self._asked = self._round = asked
         self._on_start = on_start or (lambda number, start: None)
         self._start = np.zeros(manifest.adapter_size, dtype=np.float32)
@@ -76,8 +80,13 @@ class MetaStep(Strategy):
         replies = list(replies)
         kept = self._near(self._read(replies))
         told = MetricRecord({"clients": len(kept), "refused": len(replies) - len(kept)})
-        if not kept:
-            log(WARNING, "round %d: no update could be used, the start stays.", server_round)
+        if len(kept) < max(self.least, 1):
+            log(
+                WARNING,
+                "round %d: %d updates are too few, the start stays.",
+                server_round,
+                len(kept),
+            )
             return None, told
         found, _ = self.inner.aggregate_train(server_round, [message for message, _ in kept])
         if found is None:
@@ -86,8 +95,8 @@ class MetaStep(Strategy):
         if self._round.kind == "sums":
             move = sum_move(move, self._round, self._start.size)
         start = (self._start + np.float32(self.beta) * move).astype(np.float32)
-        if not np.isfinite(start).all():
-            log(WARNING, "round %d: the aggregate is not finite, the start stays.", server_round)
+        if not np.abs(start).max() < FARTHEST:  # NaN is not, either
+            log(WARNING, "round %d: the aggregate is out of range, the start stays.", server_round)
             return None, told
         self._on_start(server_round, start)
         told["moved"] = float(np.linalg.norm((start - self._start).astype(np.float64)))
