@@ -1,4 +1,4 @@
-"""Users of a federation: texts, clients that answer or fail, and what a start is worth to others."""
+"""Users of a federation: their texts, their clients, and what a start is worth to others."""
 
 from __future__ import annotations
 

@@ -12,15 +12,23 @@ import numpy as np
 import pytest
 from crowd import WORDS, asked_of, clients, stub_base, unseen_loss, user
 
-from dsa_edge.adapter import load_adapter
+from dsa_edge.adapter import Adapter, load_adapter, save_adapter
 from dsa_edge.errors import AdapterError, FederationError, UsageError
 from dsa_edge.runtime import Example, SharedBase
 from dsa_edge.runtime._engine import Floats
 from dsa_edge.runtime.federated import Limits, Round
 
 flwr = pytest.importorskip("flwr", reason="needs Flower: pip install 'dsa-edge[federated]'")
-from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message  # noqa: E402
-from flwr.app import MetricRecord, RecordDict  # noqa: E402
+from flwr.app import (  # noqa: E402
+    Array,
+    ArrayRecord,
+    ConfigRecord,
+    Context,
+    Error,
+    Message,
+    MetricRecord,
+    RecordDict,
+)
 from flwr.clientapp.mod import LocalDpMod, fixedclipping_mod  # noqa: E402
 from flwr.serverapp.strategy import (  # noqa: E402
     DifferentialPrivacyClientSideFixedClipping,
@@ -120,9 +128,10 @@ def test_rounds_go_on_from_the_file_that_is_there(base: SharedBase, tmp_path: Pa
 
 
 def test_a_start_of_another_bundle_is_refused_before_any_round(
-    base: SharedBase, tmp_path: Path, other_bundle: Path
+    base: SharedBase, tmp_path: Path
 ) -> None:
-    file = other_bundle / "adapter.safetensors"
+    file = tmp_path / "start.safetensors"
+    save_adapter(file, Adapter(zero_of(base)), "f" * 64, base.bundle.manifest.adapter)
     with pytest.raises(AdapterError, match="bundle"):
         server_app(base.bundle.path, file)
     assert file.is_file()
