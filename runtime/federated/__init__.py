@@ -23,6 +23,7 @@ _FLOWER = {
     "MetaStep": "_strategy",
     "client_app": "_client",
     "sampling": "_server",
+    "secure_server_app": "_secure",
     "server_app": "_server",
 }
 
@@ -35,6 +36,7 @@ __all__ = [
     "client_app",
     "local_update",
     "sampling",
+    "secure_server_app",
     "server_app",
 ]
 

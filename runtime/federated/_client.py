@@ -5,20 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from logging import WARNING
 
-import numpy as np
-from flwr.app import (
-    Array,
-    ArrayRecord,
-    ConfigRecord,
-    Context,
-    Error,
-    Message,
-    MessageType,
-    MetricRecord,
-    RecordDict,
-)
+from flwr.app import Context, Error, Message, MessageType, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
-from flwr.clientapp.typing import ClientAppCallable, Mod
+from flwr.clientapp.typing import Mod
 from flwr.common.constant import ErrorCode
 from flwr.common.logger import log
 
@@ -26,27 +15,30 @@ from dsa_edge.errors import FederationError
 from dsa_edge.examples import Example
 from dsa_edge.runtime.federated._local import check_bundle, local_update, read_start
 from dsa_edge.runtime.federated._records import REQUEST, UPDATE
-from dsa_edge.runtime.federated._round import FORMAT, Limits, Round
-from dsa_edge.runtime.federated._update import packed
+from dsa_edge.runtime.federated._round import Limits, Round
+from dsa_edge.runtime.federated._wire import array_of, wire_mod
 from dsa_edge.runtime.shared import SharedBase
 
 __all__ = ["Participant", "client_app"]
 
 Participant = Callable[[Context], tuple[SharedBase, Sequence[Example]]]
-STATE = "dsa-edge"  # where Flower keeps how many rounds this client has done
 
 
 def client_app(
-    participant: Participant, limits: Limits | None = None, mods: Sequence[Mod] = ()
+    participant: Participant,
+    limits: Limits | None = None,
+    mods: Sequence[Mod] = (),
+    secure: bool = False,
 ) -> ClientApp:
     """A Flower client whose update is a few steps on the user's own examples.
 
     participant: called for each round; returns the loaded base, which stays open, and examples.
     limits: what a server may ask for. mods: Flower's own, such as `LocalDpMod`; they see values
     (K,) in −1 … 1 as float32, of which the server asked zeros, and what they make of them is sent
-    as int16.
+    as int16. secure: updates are masked, for a `secure_server_app`.
     """
-    app = _OneRequest(mods=[_wire(limits or Limits()), *mods])
+    own = limits or Limits()
+    app = _OneRequest(mods=[*_outer(own, secure), *mods])
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
@@ -54,14 +46,22 @@ def client_app(
         asked, (base, examples) = Round.from_dict(told), participant(context)
         check_bundle(base.bundle.manifest, asked)
         start = read_start(told.get("start"), base.bundle.manifest.adapter_size)
-        budget = (limits or Limits()).budget
-        update = local_update(base, examples, start, asked, message.metadata.dst_node_id, budget)
+        node = message.metadata.dst_node_id
+        update = local_update(base, examples, start, asked, node, own.budget)
         said = MetricRecord({"num-examples": 1, "share": update.share, "steps": update.steps})
-        return Message(
-            RecordDict({UPDATE: _array(update.values), "metrics": said}), reply_to=message
-        )
+        content = RecordDict({UPDATE: array_of(update.values), "metrics": said})
+        return Message(content, reply_to=message)
 
     return app
+
+
+def _outer(limits: Limits, secure: bool) -> list[Mod]:
+    """The mods that speak with the server."""
+    if not secure:
+        return [wire_mod(limits)]
+    from dsa_edge.runtime.federated._secure import secure_mods
+
+    return secure_mods(limits)
 
 
 class _OneRequest(ClientApp):
@@ -86,42 +86,6 @@ class _OneRequest(ClientApp):
         except Exception as error:
             log(WARNING, "this client left the round: %s", error)
             return _refusal(message, f"it left the round with {type(error).__name__}")
-
-
-def _wire(limits: Limits) -> Mod:
-    """The outermost mod: what is sent is one record of bytes, whatever the others made of it."""
-
-    def wire(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
-        if list(message.content) != [REQUEST] or not message.content.config_records:
-            raise FederationError(
-                f"the request has {list(message.content)[:4]}, expected {REQUEST!r}"
-            )
-        asked = Round.from_dict(message.content.config_records[REQUEST])
-        done = context.state.config_records.get(STATE, ConfigRecord({"rounds": 0}))
-        limits.check(asked, int(str(done["rounds"])))
-        nothing = _array(np.zeros(asked.size, dtype=np.float32))
-        message.content = RecordDict({**message.content, UPDATE: nothing})
-        context.state[STATE] = ConfigRecord({"rounds": int(str(done["rounds"])) + 1})
-        return _sent(call_next(message, context), asked, message)
-
-    return wire
-
-
-def _sent(reply: Message, asked: Round, message: Message) -> Message:
-    """A reply as it goes over the wire."""
-    if reply.has_error():
-        return reply
-    values = reply.content.array_records[UPDATE][UPDATE].numpy()
-    said = reply.content.metric_records["metrics"]
-    told = ConfigRecord({
-        "format": FORMAT, "bundle": asked.bundle[:16], "values": packed(values),
-        "share": float(str(said["share"])), "steps": int(str(said["steps"])),
-    })  # fmt: skip
-    return Message(RecordDict({UPDATE: told}), reply_to=message)
-
-
-def _array(values: np.ndarray) -> ArrayRecord:
-    return ArrayRecord({UPDATE: Array(values)})
 
 
 def _refusal(message: Message, why: str) -> Message:

@@ -46,7 +46,7 @@ class Round:
     epsilon: float = 0.1
     rate: float = 0.1
     smoothing: float = 0.2
-    clip: float = 4.0
+    clip: float = 2.0
     format: int = FORMAT
 
     def __post_init__(self) -> None:

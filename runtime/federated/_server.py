@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +11,11 @@ from flwr.app import Array, ArrayRecord, Context, MetricRecord
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedTrimmedAvg, Strategy
 
-from dsa_edge.adapter import Adapter, load_adapter, save_adapter
-from dsa_edge.bundle import Bundle
 from dsa_edge.errors import UsageError
 from dsa_edge.runtime._engine import Floats
-from dsa_edge.runtime.federated._local import check_bundle
 from dsa_edge.runtime.federated._records import ADAPTER
 from dsa_edge.runtime.federated._round import Round
+from dsa_edge.runtime.federated._start import StartFile
 from dsa_edge.runtime.federated._strategy import MetaStep
 
 __all__ = ["sampling", "server_app"]
@@ -57,24 +53,17 @@ def server_app(
             f"rounds is {rounds}, sample {sample}, beta {beta} and timeout {timeout}, expected at "
             "least 1 round and client, 0 < beta ≤ 10 and a positive timeout."
         )
-    manifest = Bundle.open(bundle, check_hashes=False).manifest
-    wanted = asked or replace(Round.suited(manifest.identity), seed=secrets.randbits(63))
-    check_bundle(manifest, wanted)
-    file = Path(start) if Path(start).is_file() else Path(bundle) / "adapter.safetensors"
-    first = load_adapter(file, manifest.identity, manifest.adapter_size, manifest.pruned)
-
-    def save(number: int, vector: Floats) -> None:
-        made = Adapter(vector, first.labels)
-        save_adapter(start, made, manifest.identity, manifest.adapter, manifest.pruned)
-
+    file = StartFile(bundle, start, asked)
     app = ServerApp()
 
     @app.main()
     def main(grid: Grid, context: Context) -> None:
         robust = FedTrimmedAvg(**sampling(sample), beta=TRIMMED)
-        strategy = MetaStep(inner or robust, manifest, wanted, beta, least=least, on_start=save)
+        strategy = MetaStep(
+            inner or robust, file.manifest, file.asked, beta, least=least, on_start=file.save
+        )
         strategy.start(
-            grid, ArrayRecord({ADAPTER: Array(first.vector)}), rounds, timeout,
+            grid, ArrayRecord({ADAPTER: Array(file.first.vector)}), rounds, timeout,
             evaluate_fn=on_round and _figures(on_round),
         )  # fmt: skip
 

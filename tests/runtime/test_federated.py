@@ -93,7 +93,7 @@ def test_scalars_beyond_the_clip_count_as_the_clip() -> None:
 def test_other_pairs_weigh_more_where_one_was_lost() -> None:
     asked = Round("b" * 64, steps=1, queries=2)
     update = update_of([Step(asked.rate, np.array([1, np.nan], np.float32))], asked)
-    np.testing.assert_allclose(update.values, [0.5, 0])  # twice 1, over the clip of 4
+    np.testing.assert_allclose(update.values, [1, 0])  # twice 1, over the clip of 2
 
 
 def test_a_client_without_a_finite_loss_sends_nothing(bundle: Path) -> None:

@@ -38,7 +38,13 @@ from flwr.serverapp.strategy import (  # noqa: E402
     FedTrimmedAvg,
 )
 
-from dsa_edge.runtime.federated import LocalGrid, client_app, sampling, server_app  # noqa: E402
+from dsa_edge.runtime.federated import (  # noqa: E402
+    LocalGrid,
+    client_app,
+    sampling,
+    secure_server_app,
+    server_app,
+)
 
 Answering = Callable[[Message, Context], Message | None]
 
@@ -334,6 +340,35 @@ def test_flowers_clipping_and_noise_on_the_client_fit_into_the_same_bytes(
     assert np.linalg.norm(sent["noised"]) == pytest.approx(0.5, abs=1e-3)  # then clipped as well
     cosine = sent["clipped"] @ sent["noised"] / 0.25
     assert cosine < 0.9
+
+
+def test_secure_aggregation_gives_the_mean_of_updates_that_nobody_saw(
+    base: SharedBase, tmp_path: Path
+) -> None:
+    plain = Run(base, tmp_path, clients(base, 4), rounds=1, inner=FedAvg(**sampling(4))).start
+    masked: list[bytes] = []
+    app = clients(base, 1, secure=True)[0]
+
+    def watched(message: Message, context: Context) -> Message:
+        reply = app(message, context)
+        stage = reply.content.config_records["secaggplus_configs"]
+        masked.extend(stage.get("masked_params", []))
+        return reply
+
+    grid = LocalGrid([watched] * 4)
+    file = tmp_path / "masked.safetensors"
+    grid.serve(secure_server_app(base.bundle.path, file, 1, 4, asked_of(base)))
+    manifest = base.bundle.manifest
+    found = load_adapter(file, manifest.identity, manifest.adapter_size).vector
+    # 2^16 levels in −1 … 1 and int16 round differently, by up to 3e-5 of the clip.
+    np.testing.assert_allclose(found, plain, atol=1e-3 * np.abs(plain).max())
+    assert len(set(masked)) == len(masked) == 8  # four weights and four vectors, none like another
+    assert max(grid.traffic.up) < 8 * 64 + 2048  # int64 for each value, and keys
+
+
+def test_secure_aggregation_takes_sums_alone(base: SharedBase, tmp_path: Path) -> None:
+    with pytest.raises(FederationError, match="'journals', expected 'sums'"):
+        secure_server_app(base.bundle.path, tmp_path / "s", asked=asked_of(base, "journals"))
 
 
 def context() -> Context:
