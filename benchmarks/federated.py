@@ -32,6 +32,8 @@ from _federation import FAULTS, Person, crowd, reviewers
 from flwr.serverapp.strategy import FedAvg, FedTrimmedAvg, Strategy
 
 from dsa_edge.adapter import Adapter, load_adapter
+from dsa_edge.bundle import Bundle
+from dsa_edge.cli._demo import demo_bundle
 from dsa_edge.runtime import Budget, SharedBase
 from dsa_edge.runtime._engine import Floats
 from dsa_edge.runtime.federated import LocalGrid, Round, sampling, server_app
@@ -52,29 +54,39 @@ def main() -> None:
     made.add_argument("--kind", default="sums", help="sums or journals")
     made.add_argument("--steps", type=int, default=32, help="of a client in a round")
     made.add_argument("--queries", type=int, default=8, help="directions of a step")
-    made.add_argument("--batch", type=int, default=16, help="examples of a step")
+    made.add_argument("--batch", type=int, default=8, help="examples of a step")
     made.add_argument("--rate", type=float, help="of a client's steps (default: what suits)")
-    made.add_argument("--clip", type=float, default=4.0, help="largest scalar")
+    made.add_argument("--clip", type=float, default=2.0, help="largest scalar")
     made.add_argument("--beta", type=float, default=1.0, help="of the server's meta-step")
     made.add_argument("--examples", type=int, default=24, help="that each user learns from")
     made.add_argument("--unseen", type=int, default=20, help="users who take part in no round")
     made.add_argument("--tested", type=int, default=40, help="later examples of each of these")
     made.add_argument("--fit-steps", type=int, default=40, help="that these then take themselves")
     made.add_argument("--every", type=int, default=10, help="rounds between two looks at a start")
+    made.add_argument("--engine", default="onnx", help="onnx, or cpu or cuda for torch")
     made.add_argument("--seeds", default="0")
     made.add_argument("--only", help="rows to run, by semicolon (default: all)")
     arguments = made.parse_args()
-    from dsa_edge.cli._demo import demo_bundle
-
     bundle = demo_bundle(Path(arguments.folder))
     runs = []
     for seed in map(int, arguments.seeds.split(",")):
         count = arguments.clients + arguments.unseen
         people = reviewers(count, arguments.examples, arguments.tested, seed)
-        with SharedBase.open(bundle, check_hashes=False) as base:
+        with opened(bundle, arguments.engine) as base:
             runs.append(compared(base, people, arguments, seed))
     result = {"options": vars(arguments), "seeds": runs}
     print(json.dumps(result) if arguments.json else text(runs))
+
+
+def opened(bundle: Path, engine: str) -> SharedBase:
+    """The loaded base of all users: the device's own engine, or torch on a CPU or GPU."""
+    if engine == "onnx":
+        return SharedBase.open(bundle, check_hashes=False)
+    from _torch_engine import TorchEngine, adapted, dense_decoder
+
+    whole = Bundle.open(bundle, check_hashes=False)
+    decoder = dense_decoder(whole, "group").to(engine)
+    return SharedBase(TorchEngine(*adapted(whole, whole.manifest.adapter, decoder)))
 
 
 def compared(
