@@ -1,10 +1,9 @@
-"""Rounds of Flower's apps in this process: learning, bytes, failures, poison, privacy."""
+"""Rounds of Flower's apps in this process: learning, bytes, failures, poison."""
 
 from __future__ import annotations
 
 import logging
-import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,9 @@ import numpy as np
 import pytest
 from crowd import WORDS, asked_of, clients, stub_base, unseen_loss, user
 
-from dsa_edge.adapter import Adapter, load_adapter, save_adapter
+from dsa_edge.adapter import Adapter, save_adapter
 from dsa_edge.errors import AdapterError, FederationError, UsageError
 from dsa_edge.runtime import Example, SharedBase
-from dsa_edge.runtime._engine import Floats
 from dsa_edge.runtime.federated import Limits, Round
 
 flwr = pytest.importorskip("flwr", reason="needs Flower: pip install 'dsa-edge[federated]'")
@@ -29,22 +27,10 @@ from flwr.app import (  # noqa: E402
     MetricRecord,
     RecordDict,
 )
-from flwr.clientapp.mod import LocalDpMod, fixedclipping_mod  # noqa: E402
-from flwr.serverapp.strategy import (  # noqa: E402
-    DifferentialPrivacyClientSideFixedClipping,
-    DifferentialPrivacyServerSideFixedClipping,
-    FedAvg,
-    FedMedian,
-    FedTrimmedAvg,
-)
+from flwr.serverapp.strategy import FedAvg, FedMedian, FedTrimmedAvg  # noqa: E402
+from rounds import Run, zero_of  # noqa: E402
 
-from dsa_edge.runtime.federated import (  # noqa: E402
-    LocalGrid,
-    client_app,
-    sampling,
-    secure_server_app,
-    server_app,
-)
+from dsa_edge.runtime.federated import LocalGrid, client_app, sampling, server_app  # noqa: E402
 
 Answering = Callable[[Message, Context], Message | None]
 
@@ -65,32 +51,6 @@ def lines() -> Iterator[list[str]]:
     logging.getLogger("flwr").removeHandler(handler)
 
 
-class Run:
-    """A server that ran over some clients, all of them in each round."""
-
-    def __init__(
-        self, base: SharedBase, folder: Path, answering: Sequence[Any], rounds: int = 2,
-        kind: str = "sums", **options: Any,
-    ) -> None:  # fmt: skip
-        random.seed(0)  # Flower draws the clients, and so their order
-        self.file, self.grid = folder / "start.safetensors", LocalGrid(answering)
-        self.app = server_app(
-            base.bundle.path, self.file, rounds, len(answering), asked=asked_of(base, kind),
-            **options,
-        )  # fmt: skip
-        self.grid.serve(self.app)
-        self.base = base
-
-    @property
-    def start(self) -> Floats:
-        manifest = self.base.bundle.manifest
-        return load_adapter(self.file, manifest.identity, manifest.adapter_size).vector
-
-
-def zero_of(base: SharedBase) -> Floats:
-    return np.zeros(base.bundle.manifest.adapter_size, np.float32)
-
-
 @pytest.mark.parametrize("kind", ["sums", "journals"])
 def test_a_start_from_rounds_helps_users_that_were_in_none(
     base: SharedBase, tmp_path: Path, kind: str
@@ -98,6 +58,12 @@ def test_a_start_from_rounds_helps_users_that_were_in_none(
     run = Run(base, tmp_path, clients(base, 6), rounds=6, kind=kind)
     before, after = unseen_loss(base, zero_of(base)), unseen_loss(base, run.start)
     assert after < 0.7 * before
+
+
+def test_clients_learn_with_the_real_engine(bundle: Path, tmp_path: Path) -> None:
+    with SharedBase.open(bundle, threads=1) as base:
+        run = Run(base, tmp_path, clients(base, 2), rounds=2)
+        assert unseen_loss(base, run.start) < unseen_loss(base, zero_of(base))
 
 
 def test_an_update_takes_less_than_a_kilobyte_and_holds_no_text(
@@ -299,76 +265,6 @@ def test_a_users_own_adapter_and_store_stay_as_they_were(bundle: Path, tmp_path:
         assert run.start.any()
         np.testing.assert_array_equal(me.adapter.vector, mine)
         assert me.history() == history
-
-
-def test_flowers_noise_on_the_server_is_part_of_the_start(base: SharedBase, tmp_path: Path) -> None:
-    np.random.seed(0)  # Flower draws its noise from there
-    crowd, starts = clients(base, 3), {}
-    for noise in (0.0, 1.0):
-        inner = DifferentialPrivacyServerSideFixedClipping(FedAvg(**sampling(3)), noise, 0.5, 3)
-        (tmp_path / str(noise)).mkdir()
-        starts[noise] = Run(base, tmp_path / str(noise), crowd, rounds=1, inner=inner).start
-    assert unseen_loss(base, starts[0.0]) < unseen_loss(base, zero_of(base))
-    assert np.linalg.norm(starts[1.0]) > 1.5 * np.linalg.norm(starts[0.0])
-
-
-def test_flowers_clipping_and_noise_on_the_client_fit_into_the_same_bytes(
-    base: SharedBase, tmp_path: Path
-) -> None:
-    np.random.seed(0)
-    sent: dict[str, Floats] = {}
-
-    def watched(name: str, app: Any) -> Answering:
-        def answer(message: Message, context: Context) -> Message:
-            reply = app(message, context)
-            values = np.frombuffer(reply.content["update"]["values"], "<i2")
-            sent[name] = values.astype(np.float32) / 32767
-            return reply
-
-        return answer
-
-    noised = client_app(
-        lambda context: (base, user(1)),
-        mods=[fixedclipping_mod, LocalDpMod(0.25, 0.25, epsilon=5.0, delta=1e-3)],
-    )
-    clipped = client_app(lambda context: (base, user(1)), mods=[fixedclipping_mod])
-    crowd = [watched("clipped", clipped), watched("noised", noised)]
-    inner = DifferentialPrivacyClientSideFixedClipping(FedAvg(**sampling(2)), 0.0, 0.5, 2)
-    run = Run(base, tmp_path, crowd, rounds=1, inner=inner)
-    assert max(run.grid.traffic.up) <= 1024
-    assert np.linalg.norm(sent["clipped"]) == pytest.approx(0.5, abs=1e-3)
-    assert np.linalg.norm(sent["noised"]) == pytest.approx(0.5, abs=1e-3)  # then clipped as well
-    cosine = sent["clipped"] @ sent["noised"] / 0.25
-    assert cosine < 0.9
-
-
-def test_secure_aggregation_gives_the_mean_of_updates_that_nobody_saw(
-    base: SharedBase, tmp_path: Path
-) -> None:
-    plain = Run(base, tmp_path, clients(base, 4), rounds=1, inner=FedAvg(**sampling(4))).start
-    masked: list[bytes] = []
-    app = clients(base, 1, secure=True)[0]
-
-    def watched(message: Message, context: Context) -> Message:
-        reply = app(message, context)
-        stage = reply.content.config_records["secaggplus_configs"]
-        masked.extend(stage.get("masked_params", []))
-        return reply
-
-    grid = LocalGrid([watched] * 4)
-    file = tmp_path / "masked.safetensors"
-    grid.serve(secure_server_app(base.bundle.path, file, 1, 4, asked_of(base)))
-    manifest = base.bundle.manifest
-    found = load_adapter(file, manifest.identity, manifest.adapter_size).vector
-    # 2^16 levels in −1 … 1 and int16 round differently, by up to 3e-5 of the clip.
-    np.testing.assert_allclose(found, plain, atol=1e-3 * np.abs(plain).max())
-    assert len(set(masked)) == len(masked) == 8  # four weights and four vectors, none like another
-    assert max(grid.traffic.up) < 8 * 64 + 2048  # int64 for each value, and keys
-
-
-def test_secure_aggregation_takes_sums_alone(base: SharedBase, tmp_path: Path) -> None:
-    with pytest.raises(FederationError, match="'journals', expected 'sums'"):
-        secure_server_app(base.bundle.path, tmp_path / "s", asked=asked_of(base, "journals"))
 
 
 def context() -> Context:
