@@ -13,6 +13,7 @@ DsaEdgeError
 ├── EngineError             the inference engine refused or failed
 ├── BudgetError             the work cannot fit the memory, time or disk allowed
 ├── PrivacyError            a privacy guarantee cannot be kept
+├── FederationError         a message of a federated round asks or says what cannot be
 └── StoreError              the user's store cannot be read or written
     ├── DamagedError        what it held is no longer what was written
     ├── WrongKeyError       it is sealed with another key
@@ -32,6 +33,7 @@ __all__ = [
     "EngineError",
     "ExampleError",
     "ExportError",
+    "FederationError",
     "MissingDependencyError",
     "PrivacyError",
     "StoreError",
@@ -94,6 +96,10 @@ class BudgetError(DsaEdgeError):
 
 class PrivacyError(DsaEdgeError):
     """The privacy guarantee that was asked for cannot be kept."""
+
+
+class FederationError(DsaEdgeError):
+    """A message of a federated round asks for what a client does not do, or says what cannot be."""
 
 
 class StoreError(DsaEdgeError):

@@ -22,7 +22,7 @@ from dsa_edge.gate import Gate, check_gate
 from dsa_edge.runtime._database import store_errors
 from dsa_edge.runtime._journal import ID_BYTES
 from dsa_edge.runtime._keys import KeyProvider
-from dsa_edge.runtime._optimizer import Hyperparameters, replay
+from dsa_edge.runtime._optimizer import Hyperparameters, Step, replay
 from dsa_edge.runtime._records import Run, Version
 from dsa_edge.runtime._store import Store
 from dsa_edge.runtime._subspace import Point, Subspaces
@@ -204,6 +204,13 @@ class Versions:
                 f"fit {run.id} began from start {str(run.start)[:12]}, this bundle has another: "
                 "open the bundle that it began on; its version is still there."
             )
+
+    def journal(self, run: int | None = None) -> list[Step]:
+        """The recorded steps of a fit, by default of the last one.
+
+        Raises StoreError when there is no such fit, DamagedError when steps are damaged or missing.
+        """
+        return self._store.journal(self._store.run(run))
 
     def _gate_of(self, run: Run) -> Gate | None:
         """The gate that a fit used, if its version, or what was kept of the fit, still has it."""
