@@ -30,11 +30,12 @@ class Journal(Packed):
     def start_run(
         self, parent: int, seed: int, hyper: Mapping[str, Value], examples: Sequence[str] = (),
         spent: Spent | None = None, width: int | None = None, gate: Gate | None = None,
+        directions: Floats | None = None,
     ) -> int:  # fmt: skip
         """Open the journal of a new fit; returns its id.
 
         spent: the privacy that it takes if it is never ended. width: scalars of each step, None
-        for as many as queries. gate: that the fit made.
+        for as many as queries. gate: that the fit made. directions: in which it learns one.
         """
         with self._db.transaction():
             for run in self.runs():
@@ -46,7 +47,10 @@ class Journal(Packed):
             self._db.rows("INSERT INTO runs VALUES (?, x'', ?)", row, ids)
             made = Run(row, parent, seed, dict(hyper), created=time.time(), privacy=spent)
             table = None if gate is None else gate.table.tolist()
-            self._keep_run(replace(made, width=width, gate=table))
+            made = replace(made, width=width, gate=table)
+            if directions is not None:
+                made = made.learning(directions)
+            self._keep_run(made)
         self._next = 0
         return row
 

@@ -11,6 +11,7 @@ from functools import partial
 from dsa_edge.adapter import Adapter
 from dsa_edge.errors import UsageError
 from dsa_edge.examples import Example
+from dsa_edge.gate import Gate as RoutingGate
 from dsa_edge.manifest import Manifest
 from dsa_edge.runtime._allocation import check_budget
 from dsa_edge.runtime._cache import cache_size, largest_item
@@ -18,6 +19,7 @@ from dsa_edge.runtime._conditions import Conditions, Device, Gate, LinuxDevice, 
 from dsa_edge.runtime._course import Course, OpenCourse, PrivateCourse
 from dsa_edge.runtime._defaults import of_curve, settled, usual_steps
 from dsa_edge.runtime._encode import Encoded, learnable
+from dsa_edge.runtime._learned_gate import gate_width
 from dsa_edge.runtime._measured import Measured
 from dsa_edge.runtime._memory import peak_mb
 from dsa_edge.runtime._notes import late, of_allocation, of_attention, of_circumstances, of_method
@@ -30,7 +32,7 @@ from dsa_edge.runtime._privacy import Privacy, Spent, check_covered
 from dsa_edge.runtime._random import order
 from dsa_edge.runtime._rehearsal import Fitted, rehearse
 from dsa_edge.runtime._report import Progress, Report
-from dsa_edge.runtime._routing import of_routes, settled_gate
+from dsa_edge.runtime._routing import counted, of_routes, settled_gate
 from dsa_edge.runtime._trainer import Outcome
 from dsa_edge.runtime.estimators import Space, make_estimator, slot_shapes
 
@@ -193,18 +195,21 @@ class Learner(Measured):
         parent, old = self.version, self.adapter
         objective.bias = old.bias(objective.choices)
         private = wish.privacy is not None
-        gate = settled_gate(objective, old.gate, self.bundle.manifest, wish.seed, private)
-        course = self._course(objective, old, ids[: len(objective)], wish, pace.steps)
+        scratch = wish.settled(self.bundle.manifest, objective.all_choices).gate == "scratch"
+        gate = settled_gate(objective, old.gate, self.bundle.manifest, wish.seed, private, scratch)
+        course = self._course(objective, old, ids[: len(objective)], wish, pace.steps, gate)
         if wish.remember:
             self._remember(dict(known))
         run = self._store.start_run(
             parent, wish.seed, asdict(course.hyper), ids, course.spent(pace.steps),
             self._width(course.hyper), gate if old.gate is None else None,
+            course.explorer and course.explorer.directions,
         )  # fmt: skip
         outcome = course.run(
             old.vector, lambda step: self._store.append(run, step), wish.on_step, pace
         )
         spent = course.spent(outcome.steps)
+        gate = counted(objective, outcome.gate) if outcome.gate else gate
         routed = replace(old, gate=gate)
         version = self._keep(run, parent, routed, objective.choices, outcome, spent)
         served = gate.served if gate and not private else ()
@@ -301,14 +306,21 @@ class Learner(Measured):
             )
         manifest = self.bundle.manifest
         space = Space(self.adapter.vector, slot_shapes(manifest), manifest.adapter.blocks)
-        return make_estimator(hyper, 0, space).width
+        if hyper.learns_gate and manifest.adapter.blocks == manifest.adapter.active:
+            raise UsageError(
+                f"gate {hyper.gate} chooses among blocks, and all {manifest.adapter.blocks} here "
+                "serve every prompt: export with more --blocks than --active, or use gate clusters."
+            )
+        own = make_estimator(hyper, 0, space).width
+        return own + gate_width(hyper, manifest.adapter.blocks)
 
     def _course(
-        self, objective: Objective, old: Adapter, ids: Sequence[str], wish: _Wish, steps: int
-    ) -> Course:
+        self, objective: Objective, old: Adapter, ids: Sequence[str], wish: _Wish, steps: int,
+        gate: RoutingGate | None,
+    ) -> Course:  # fmt: skip
         hyper = wish.settled(self.bundle.manifest, objective.all_choices)
         if wish.privacy is None:
-            return OpenCourse(objective, old.vector, hyper, wish.seed)
+            return OpenCourse(objective, old.vector, hyper, wish.seed, gate)
         return PrivateCourse(objective, ids, hyper, wish.seed, wish.privacy, steps, self.fits())
 
     def _waiting(

@@ -8,22 +8,24 @@ from dataclasses import replace
 from dsa_edge.errors import PrivacyError
 from dsa_edge.gate import Gate
 from dsa_edge.manifest import Manifest
-from dsa_edge.runtime._gates import clustered
+from dsa_edge.runtime._gates import clustered, scattered
 from dsa_edge.runtime._objective import Objective
 from dsa_edge.runtime._trainer import hold_out
 
-__all__ = ["of_routes", "settled_gate"]
+__all__ = ["counted", "of_routes", "settled_gate"]
 
 COLLAPSED = 0.9  # of the prompts; a block that serves more leaves the others nothing to learn
 
 
 def settled_gate(
-    objective: Objective, old: Gate | None, manifest: Manifest, seed: int, private: bool
-) -> Gate | None:
+    objective: Objective, old: Gate | None, manifest: Manifest, seed: int, private: bool,
+    scratch: bool = False,
+) -> Gate | None:  # fmt: skip
     """Route an objective's examples by the gate in use, or by one that is made of their prompts.
 
     The examples that the fit will hold out have no say in it. private: nothing may be read of the
-    prompts that leaves the fit, not even how many a block serves.
+    prompts that leaves the fit, not even how many a block serves. scratch: where there is none yet,
+    make one without meaning, for a fit that learns it.
     Returns the gate, None where there is one block. Raises PrivacyError without a gate in private.
     """
     blocks = manifest.adapter.blocks
@@ -35,11 +37,17 @@ def settled_gate(
             "fit without privacy on prompts that are not private first, or load an adapter."
         )
     train, _ = hold_out(len(objective), seed)
-    gate = old or clustered(objective.pooled[train], blocks, seed)
+    make = scattered if scratch else clustered
+    gate = old or make(objective.pooled[train], blocks, seed)
     objective.route_by(gate)
-    if private or objective.routes is None:
-        return gate
-    return replace(gate, served=objective.routes.served(blocks))
+    return gate if private else counted(objective, gate)
+
+
+def counted(objective: Objective, gate: Gate) -> Gate:
+    """A gate with how many of an objective's prompts each block serves; they are then routed so."""
+    objective.route_by(gate)
+    assert objective.routes is not None
+    return replace(gate, served=objective.routes.served(gate.blocks))
 
 
 def of_routes(served: Sequence[int], prompts: int) -> tuple[str, ...]:

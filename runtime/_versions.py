@@ -22,7 +22,8 @@ from dsa_edge.gate import Gate, check_gate
 from dsa_edge.runtime._database import store_errors
 from dsa_edge.runtime._journal import ID_BYTES
 from dsa_edge.runtime._keys import KeyProvider
-from dsa_edge.runtime._optimizer import Hyperparameters, replay
+from dsa_edge.runtime._learned_gate import replayed_gates
+from dsa_edge.runtime._optimizer import Hyperparameters, Step, replay
 from dsa_edge.runtime._records import Run, Version
 from dsa_edge.runtime._store import Store
 from dsa_edge.runtime.estimators import slot_shapes
@@ -166,12 +167,23 @@ class Versions:
             start = self._version(found.parent)
             hyper = Hyperparameters.from_dict(found.hyper)
             labels = self._store.labels(found.version) if found.version else start.labels
-            gate = self._gate_of(found) or start.gate
+            journal, gates = self._gates_of(found, start.gate, hyper, steps)
             shapes = slot_shapes(self.bundle.manifest)
-            journal = self._store.journal(found)
             blocks = self.bundle.manifest.adapter.blocks
             states = replay(start.vector, found.seed, hyper, journal, steps, shapes, blocks)
-            return [Adapter(theta, labels, gate) for theta in states]
+            return [Adapter(t, labels, gate) for t, gate in zip(states, gates, strict=True)]
+
+    def _gates_of(
+        self, run: Run, start: Gate | None, hyper: Hyperparameters, steps: Sequence[int]
+    ) -> tuple[list[Step], list[Gate | None]]:
+        """A fit's journal without what it has of a gate, and the gate after each of some steps."""
+        journal, first = self._store.journal(run), run.made_gate or start
+        if run.directions is None or first is None:
+            return journal, [self._gate_of(run) or start] * len(steps)
+        learned = run.learned_gate(first)
+        size = learned.amounts.size
+        gates: list[Gate | None] = [*replayed_gates(learned, hyper, journal, steps)]
+        return [Step(step.rate, step.slopes[:-size]) for step in journal], gates
 
     def _gate_of(self, run: Run) -> Gate | None:
         """The gate that a fit used, if its version, or what was kept of the fit, still has it."""

@@ -36,7 +36,7 @@ __all__ = [
 
 OTHERS = (
     "beta1", "beta2", "cooldown", "grid", "keep_every", "keep_from", "keep_until", "mask", "rank",
-    "refresh", "share", "slopes", "smoothing",
+    "refresh", "share", "slopes", "smoothing", "draws", "gate_rate",
 )  # fmt: skip
 WHEN = ("charging", "battery", "celsius", "idle")
 METHODS = """\
@@ -75,6 +75,9 @@ def add_budget(made: argparse.ArgumentParser) -> None:
     method.add_argument("--optimizer", metavar="NAME", help="default: adam")
     method.add_argument(
         "--set", action="append", metavar="NAME=VALUE", help=f"also {', '.join(OTHERS)}"
+    )
+    method.add_argument(
+        "--gate", metavar="NAME", help="of several blocks: clusters (default), learned, scratch"
     )
     method.add_argument(
         "--keep", type=float, metavar="SHARE", help="of the numbers, those that matter (AdaLoRA)"
@@ -116,7 +119,7 @@ def hyperparameters_of(
         return {n: getattr(arguments, n) for n in names if getattr(arguments, n, None) is not None}
 
     method = given("estimator", "optimizer")
-    numbers = {**given("rate", "epsilon", "queries", "batch", "keep"), **_others(arguments)}
+    numbers = {**given("rate", "epsilon", "queries", "batch", "keep", "gate"), **_others(arguments)}
     if not method and not numbers:
         return None  # a fit then takes the bundle's own
     choices = all(example.choices for example in examples)
