@@ -27,7 +27,7 @@ from dsa_edge.runtime.estimators import Served
 
 __all__ = ["Explorer"]
 
-SURE = {"learned": 0.9, "scratch": 0.5}  # mean chance of the best block at the start
+SURE = {"learned": 0.75, "scratch": 0.5}  # mean chance of the best block at the start
 
 
 class Explorer:

@@ -76,7 +76,7 @@ class Hyperparameters:
     slopes: str = "blocks"
     gate: str = "clusters"
     draws: int = 4
-    gate_rate: float = 2.0
+    gate_rate: float = 8.0
 
     def __post_init__(self) -> None:
         """Refuse values that cannot learn."""
