@@ -133,3 +133,21 @@ def _failed(
             percent = f"{100 * state.busy:.0f} %, expected at most {100 * conditions.idle:.0f} %"
             failed["idle"] = f"other programs take {percent}"
     return failed
+
+
+def waiting(
+    conditions: Conditions | None, device: Device, on_pause: Callable[[tuple[str, ...]], object]
+) -> Callable[[], float]:
+    """What waits until the conditions are met, and returns for how many seconds it did.
+
+    Raises UsageError for conditions that a device can never tell to be met.
+    """
+    if conditions is None:
+        return lambda: 0.0
+    unknown = never_met(conditions, device)
+    if unknown:
+        raise UsageError(
+            f"the conditions can never be met: {', '.join(unknown)}. Leave them out, or set "
+            "`device` to one that knows."
+        )
+    return Gate(conditions, device, on_pause).wait

@@ -75,7 +75,7 @@ class Hyperparameters:
     keep_every: int = 10
     slopes: str = "blocks"
     gate: str = "clusters"
-    draws: int = 4
+    draws: int = 2
     gate_rate: float = 8.0
 
     def __post_init__(self) -> None:

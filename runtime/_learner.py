@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 
 from dsa_edge.adapter import Adapter
 from dsa_edge.errors import UsageError
 from dsa_edge.examples import Example
-from dsa_edge.gate import Gate as RoutingGate
-from dsa_edge.manifest import Manifest
+from dsa_edge.gate import Gate, evenness
 from dsa_edge.runtime._allocation import check_budget
 from dsa_edge.runtime._cache import cache_size, largest_item
-from dsa_edge.runtime._conditions import Conditions, Device, Gate, LinuxDevice, never_met
+from dsa_edge.runtime._conditions import Conditions, Device, LinuxDevice, waiting
 from dsa_edge.runtime._course import Course, OpenCourse, PrivateCourse
 from dsa_edge.runtime._defaults import of_curve, settled, usual_steps
 from dsa_edge.runtime._encode import Encoded, learnable
@@ -32,32 +31,15 @@ from dsa_edge.runtime._privacy import Privacy, Spent, check_covered
 from dsa_edge.runtime._random import order
 from dsa_edge.runtime._rehearsal import Fitted, rehearse
 from dsa_edge.runtime._report import Progress, Report
-from dsa_edge.runtime._routing import counted, of_routes, settled_gate
+from dsa_edge.runtime._routing import counted, of_routes, served_examples, settled_gate
 from dsa_edge.runtime._trainer import Outcome
+from dsa_edge.runtime._wish import Wish, ignore
 from dsa_edge.runtime.estimators import Space, make_estimator, slot_shapes
 
 __all__ = ["Learner"]
 
 PROMPT_SHARE = 0.5  # of the allowed seconds, for caching prompts; the rest is for steps
 PROMPTS, OLD = 2**33, 2**34  # epoch numbers that no run reaches
-
-
-@dataclass(frozen=True)
-class _Wish:
-    """What `fit` was asked for."""
-
-    budget: Budget
-    on_step: Callable[[Progress], object]
-    hyperparameters: Hyperparameters | None
-    seed: int
-    on_prefill: Callable[[int], object]
-    remember: bool
-    replay: int
-    privacy: Privacy | None
-
-    def settled(self, manifest: Manifest, choices: bool) -> Hyperparameters:
-        """How the fit will step."""
-        return settled(manifest, choices, self.hyperparameters, self.privacy is not None)
 
 
 class Learner(Measured):
@@ -107,11 +89,11 @@ class Learner(Measured):
             raise UsageError(f"replay is {replay}, expected 0 or more examples.")
         if privacy and hyperparameters:  # before prompts are cached for nothing
             check_covered(hyperparameters)
-        wish = _Wish(
-            budget or Budget(), on_step or _ignore, hyperparameters, seed,
-            on_prefill or _ignore, remember, replay, privacy,
+        wish = Wish(
+            budget or Budget(), on_step or ignore, hyperparameters, seed,
+            on_prefill or ignore, remember, replay, privacy,
         )  # fmt: skip
-        wait = self._waiting(conditions, on_pause or _ignore)
+        wait = waiting(conditions, self.device or LinuxDevice(), on_pause or ignore)
         with self._store.writing():
             choices = all(example.choices for example in examples)
             known = self.bundle.manifest, choices, hyperparameters, privacy is not None
@@ -186,17 +168,17 @@ class Learner(Measured):
         fitted = Fitted(steps, size, len(encoded), hyper, labels, self._width(hyper))
         return rehearse(fitted, self._store, bound)
 
-    def _fit(self, examples: Sequence[Example], wish: _Wish, pace: Pace) -> Report:
+    def _fit(self, examples: Sequence[Example], wish: Wish, pace: Pace) -> Report:
         self._prepare(wish.budget)
         known = self._known(examples, wish)
         ids = [key for key, _ in known]
         objective = self._cached([example for _, example in known], wish, pace)
         prefill_seconds = pace.elapsed()
-        parent, old = self.version, self.adapter
+        parent, old, manifest = self.version, self.adapter, self.bundle.manifest
         objective.bias = old.bias(objective.choices)
         private = wish.privacy is not None
-        scratch = wish.settled(self.bundle.manifest, objective.all_choices).gate == "scratch"
-        gate = settled_gate(objective, old.gate, self.bundle.manifest, wish.seed, private, scratch)
+        scratch = wish.settled(manifest, objective.all_choices).gate == "scratch"
+        gate = settled_gate(objective, old.gate, manifest, wish.seed, private, scratch)
         course = self._course(objective, old, ids[: len(objective)], wish, pace.steps, gate)
         if wish.remember:
             self._remember(dict(known))
@@ -209,10 +191,12 @@ class Learner(Measured):
             old.vector, lambda step: self._store.append(run, step), wish.on_step, pace
         )
         spent = course.spent(outcome.steps)
-        gate = counted(objective, outcome.gate) if outcome.gate else gate
+        if gate is not None and not private:
+            gate = counted(objective, outcome.gate or gate)
         routed = replace(old, gate=gate)
         version = self._keep(run, parent, routed, objective.choices, outcome, spent)
         served = gate.served if gate and not private else ()
+        places = {self.example_id(e): at for at, e in reversed([*enumerate(examples)])}
         return Report(
             verdict=outcome.verdict,
             version=version,
@@ -227,14 +211,16 @@ class Learner(Measured):
             step_seconds=outcome.step_seconds,
             tokens=outcome.tokens,
             peak_mb=peak_mb(),
-            adapter_bytes=4 * self.bundle.manifest.adapter_size,
-            adapter_size=self.bundle.manifest.adapter_size,
+            adapter_bytes=4 * manifest.adapter_size,
+            adapter_size=manifest.adapter_size,
             seed=wish.seed,
             hyperparameters=asdict(course.hyper),
             privacy=spent,
             notes=self._notes(len(known), objective, course, outcome)
             + of_routes(served, len(objective)),
             routes=served,
+            served_examples=served_examples(objective, places, ids) if served else (),
+            evenness=evenness(served) if served else None,
             curve=tuple(outcome.curve),
         )
 
@@ -251,7 +237,7 @@ class Learner(Measured):
             *of_circumstances(alone, self._engine.from_storage),
         )
 
-    def _known(self, examples: Sequence[Example], wish: _Wish) -> list[tuple[str, Example]]:
+    def _known(self, examples: Sequence[Example], wish: Wish) -> list[tuple[str, Example]]:
         """Examples and their ids, in the order to cache them: the new ones and some of the old."""
         known = [(self.example_id(example), example) for example in learnable(examples)]
         if wish.replay:
@@ -264,7 +250,7 @@ class Learner(Measured):
             known = [known[i] for i in order(wish.seed, PROMPTS, len(known))]
         return known
 
-    def _cached(self, examples: Sequence[Example], wish: _Wish, pace: Pace) -> Objective:
+    def _cached(self, examples: Sequence[Example], wish: Wish, pace: Pace) -> Objective:
         """The loss over the examples, as many as there is time for."""
 
         def on_prefill(count: int) -> None:
@@ -315,27 +301,13 @@ class Learner(Measured):
         return own + gate_width(hyper, manifest.adapter.blocks)
 
     def _course(
-        self, objective: Objective, old: Adapter, ids: Sequence[str], wish: _Wish, steps: int,
-        gate: RoutingGate | None,
+        self, objective: Objective, old: Adapter, ids: Sequence[str], wish: Wish, steps: int,
+        gate: Gate | None,
     ) -> Course:  # fmt: skip
         hyper = wish.settled(self.bundle.manifest, objective.all_choices)
         if wish.privacy is None:
             return OpenCourse(objective, old.vector, hyper, wish.seed, gate)
         return PrivateCourse(objective, ids, hyper, wish.seed, wish.privacy, steps, self.fits())
-
-    def _waiting(
-        self, conditions: Conditions | None, on_pause: Callable[[tuple[str, ...]], object]
-    ) -> Callable[[], float]:
-        if conditions is None:
-            return lambda: 0.0
-        device = self.device or LinuxDevice()
-        unknown = never_met(conditions, device)
-        if unknown:
-            raise UsageError(
-                f"the conditions can never be met: {', '.join(unknown)}. Leave them out, or set "
-                "`device` to one that knows."
-            )
-        return Gate(conditions, device, on_pause).wait
 
     def _keep(
         self, run: int, parent: int, old: Adapter, choices: tuple[str, ...], outcome: Outcome,
@@ -357,7 +329,3 @@ class Learner(Measured):
 def _kept_bytes(example: Example) -> int:
     """Bytes of an example in the store at most, with its id and what seals it."""
     return len(json.dumps(asdict(example))) + 128
-
-
-def _ignore(_: object) -> None:
-    """Nobody wants to know."""

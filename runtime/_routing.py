@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from dsa_edge.errors import PrivacyError
-from dsa_edge.gate import Gate
+from dsa_edge.gate import Gate, evenness
 from dsa_edge.manifest import Manifest
 from dsa_edge.runtime._gates import clustered, scattered
 from dsa_edge.runtime._objective import Objective
 from dsa_edge.runtime._trainer import hold_out
 
-__all__ = ["counted", "of_routes", "settled_gate"]
+__all__ = ["counted", "of_routes", "served_examples", "settled_gate"]
 
+SHOWN = 5  # examples of a block that a report names
+UNEVEN = 0.3  # of the entropy that blocks serving alike would have
 COLLAPSED = 0.9  # of the prompts; a block that serves more leaves the others nothing to learn
 
 
@@ -50,6 +52,21 @@ def counted(objective: Objective, gate: Gate) -> Gate:
     return replace(gate, served=objective.routes.served(gate.blocks))
 
 
+def served_examples(
+    objective: Objective, places: Mapping[str, int], ids: Sequence[str]
+) -> tuple[tuple[int, ...], ...]:
+    """The first few examples that each block serves, by their places among those given.
+
+    places: of those that were given, by id. ids: of the objective's examples, old ones among them.
+    """
+    assert objective.routes is not None
+    own: list[set[int]] = [set() for _ in range(objective.blocks)]
+    for key, route in zip(ids, objective.routes.index.tolist(), strict=False):
+        for block in route if key in places else ():
+            own[block].add(places[key])
+    return tuple(tuple(sorted(found)[:SHOWN]) for found in own)
+
+
 def of_routes(served: Sequence[int], prompts: int) -> tuple[str, ...]:
     """Whether blocks have collapsed into one, or are never chosen."""
     most = max(range(len(served)), key=lambda block: served[block], default=0)
@@ -59,6 +76,11 @@ def of_routes(served: Sequence[int], prompts: int) -> tuple[str, ...]:
         notes.append(
             f"block {most} serves {served[most]} of {prompts} prompts, so the gate has little to "
             "choose: give prompts that differ more, or export with fewer --blocks"
+        )
+    elif served and evenness(served) < UNEVEN:
+        notes.append(
+            f"routes have {evenness(served):.0%} of the entropy that they would have if blocks "
+            "served alike, so few blocks learn much: fewer --blocks would do"
         )
     if idle:
         which = f"blocks {', '.join(idle)} serve" if len(idle) > 1 else f"block {idle[0]} serves"

@@ -38,7 +38,14 @@ def test_blocks_from_export_to_report(
     assert code == 0, err
     served = json.loads(out)["routes"]
     assert sum(served) == 2 * 16
-    assert f"block 0: {served[0]}, block 1: {served[1]}" in (tmp_path / "me.html").read_text()
+    page = (tmp_path / "me.html").read_text()
+    assert f"block 0: {served[0]}, block 1: {served[1]}" in page
+    shown = ", ".join(map(str, json.loads(out)["served_examples"][0]))
+    assert f"</div></td><td>{shown}</td></tr>" in page
+    assert "Entropy of the mean route: " in page
+    code, out, err = run(*fit, "--json", "--gate", "learned", "--set", "draws=2")
+    assert code == 0, err
+    assert json.loads(out)["hyperparameters"]["draws"] == 2
     with Personalizer.open(bundle, tmp_path / "me") as me:
         (learned,) = me.replay([3])
         me.use_adapter(learned)
@@ -46,6 +53,7 @@ def test_blocks_from_export_to_report(
     code, out, _ = run("inspect", tmp_path / "me.safetensors")
     assert code == 0
     assert "[3, 64]" in out
+    assert "entropy of routes" in out
     code, _, err = run("export-adapter", bundle, tmp_path / "peft", "--store", tmp_path / "me")
     assert code == 1
     assert "has 3 blocks that a gate chooses from for each prompt, expected one block" in err

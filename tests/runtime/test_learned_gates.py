@@ -149,6 +149,7 @@ def test_a_gate_learns_what_clusters_cannot_see(two: Path) -> None:
         report = me.fit(alike(), Budget(steps=150), hyperparameters=hyper, seed=1)
         assert report.verdict == "improved"
         assert sum(report.routes) == 120
+        assert sum(map(len, report.served_examples)) == 10
         rows[name] = me._engine.rows  # type: ignore[attr-defined]
         accuracy[name] = me.evaluate(alike())[0].accuracy or 0.0
     assert accuracy["clusters"] <= 0.86
