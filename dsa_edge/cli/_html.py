@@ -101,7 +101,9 @@ def _blocks(report: Report) -> str:
     rows = "".join(
         f'<tr><td>{block}</td><td>{count}</td><td class="wide"><div class="bar" style="width:'
         f'{100 * count / most:.0f}%"></div></td><td>{", ".join(map(str, own)) or "–"}</td></tr>'
-        for block, (count, own) in enumerate(zip(report.routes, report.served, strict=True))
+        for block, (count, own) in enumerate(
+            zip(report.routes, report.served_examples, strict=True)
+        )
     )
     caption = (
         f"<p>Examples are named by their places in the file, from 0. Entropy of the mean route: "

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from stores import Run
 
+from dsa_edge.cli._common import routes_rows
 from dsa_edge.runtime import Personalizer
 
 
@@ -53,10 +54,17 @@ def test_blocks_from_export_to_report(
     code, out, _ = run("inspect", tmp_path / "me.safetensors")
     assert code == 0
     assert "[3, 64]" in out
-    assert "entropy of routes" in out
     code, _, err = run("export-adapter", bundle, tmp_path / "peft", "--store", tmp_path / "me")
     assert code == 1
     assert "has 3 blocks that a gate chooses from for each prompt, expected one block" in err
+
+
+def test_how_evenly_blocks_serve_is_told_with_their_counts() -> None:
+    assert routes_rows(()) == []
+    rows = dict(routes_rows((30, 30, 0)))
+    assert rows["prompts served"] == "block 0: 30, block 1: 30, block 2: 0"
+    assert str(rows["entropy of routes"]).startswith("0.63 (1: blocks serve alike")
+    assert str(dict(routes_rows((7, 0)))["entropy of routes"]).startswith("0.00 ")
 
 
 @pytest.mark.parametrize(

@@ -146,7 +146,7 @@ def test_a_gate_learns_what_clusters_cannot_see(two: Path) -> None:
     for name in ("clusters", "learned", "scratch"):
         me = user(two)
         hyper = Hyperparameters(gate=name)
-        report = me.fit(alike(), Budget(steps=150), hyperparameters=hyper, seed=1)
+        report = me.fit(alike(), Budget(steps=200), hyperparameters=hyper, seed=1)
         assert report.verdict == "improved"
         assert sum(report.routes) == 120
         assert sum(map(len, report.served_examples)) == 10
@@ -154,7 +154,7 @@ def test_a_gate_learns_what_clusters_cannot_see(two: Path) -> None:
         accuracy[name] = me.evaluate(alike())[0].accuracy or 0.0
     assert accuracy["clusters"] <= 0.86
     assert accuracy["learned"] >= accuracy["clusters"] + 0.03
-    assert accuracy["scratch"] >= 0.95
+    assert accuracy["scratch"] >= 0.9
     assert rows["learned"] == rows["clusters"]
 
 
