@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dsa_edge.gate import Gate, Route
 from dsa_edge.runtime._engine import Floats, Ints
@@ -77,6 +78,12 @@ class Explorer:
     def served(self) -> Served:
         """Which blocks served each example in each pair of the step, (q, B, N)."""
         return Route.of(self._routes).serves(self._objective.blocks)[self._pairs]
+
+    @property
+    def usual(self) -> NDArray[np.bool_]:
+        """Whether every route drawn for an example is the one that it has without chance, (B,)."""
+        best = np.argsort(-self._scores, axis=1, kind="stable")[:, : self._objective.active]
+        return np.asarray((np.sort(self._routes, -1) == np.sort(best, -1)).all((0, 2)))
 
     def scalars(self, losses: Floats) -> Floats:
         """The gate's part of a step's journal (N F,), of the losses (L, B) of all lanes."""

@@ -23,8 +23,9 @@ from dsa_edge.runtime._gates import DIRECTIONS
 from dsa_edge.runtime._hyperparameters import Hyperparameters
 from dsa_edge.runtime._optimizer import Step
 
-__all__ = ["FEATURES", "LearnedGate", "gate_width", "replayed_gates"]
+__all__ = ["FEATURES", "LearnedGate", "gate_width", "record_bytes", "replayed_gates"]
 
+MOST_DIGITS = 26  # of a number of the table as JSON has it, with what is between two
 FEATURES = DIRECTIONS + 1  # F: and what all prompts share
 
 
@@ -61,6 +62,15 @@ class LearnedGate:
 def gate_width(hyper: Hyperparameters, blocks: int) -> int:
     """Numbers that a step's journal has of a gate."""
     return blocks * FEATURES if hyper.learns_gate else 0
+
+
+def record_bytes(hyper: Hyperparameters, shape: tuple[int, int] | None) -> int:
+    """Bytes that the record of a fit has of a gate of shape (N, D) at most; 0 without one."""
+    if shape is None:
+        return 0
+    blocks, width = shape
+    directions = 4 * FEATURES * (width + 1) * 4 // 3 + 4 if hyper.learns_gate else 0
+    return directions + MOST_DIGITS * blocks * (width + 1)
 
 
 def replayed_gates(

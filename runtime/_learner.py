@@ -18,7 +18,7 @@ from dsa_edge.runtime._conditions import Conditions, Device, LinuxDevice, waitin
 from dsa_edge.runtime._course import Course, OpenCourse, PrivateCourse
 from dsa_edge.runtime._defaults import of_curve, settled, usual_steps
 from dsa_edge.runtime._encode import Encoded, learnable
-from dsa_edge.runtime._learned_gate import gate_width
+from dsa_edge.runtime._learned_gate import gate_width, record_bytes
 from dsa_edge.runtime._measured import Measured
 from dsa_edge.runtime._memory import peak_mb
 from dsa_edge.runtime._notes import late, of_allocation, of_attention, of_circumstances, of_method
@@ -165,7 +165,8 @@ class Learner(Measured):
         sets = {example.choices for example in encoded}
         labels = (*self.adapter.labels, *(sets.pop() if len(sets) == 1 else ()))
         size = self.bundle.manifest.adapter_size + self.bundle.manifest.gate_size
-        fitted = Fitted(steps, size, len(encoded), hyper, labels, self._width(hyper))
+        shape = self.bundle.manifest.gate_shape
+        fitted = Fitted(steps, size, len(encoded), hyper, labels, self._width(hyper), shape)
         return rehearse(fitted, self._store, bound)
 
     def _fit(self, examples: Sequence[Example], wish: Wish, pace: Pace) -> Report:
@@ -185,7 +186,7 @@ class Learner(Measured):
         run = self._store.start_run(
             parent, wish.seed, asdict(course.hyper), ids, course.spent(pace.steps),
             self._width(course.hyper), gate if old.gate is None else None,
-            course.explorer and course.explorer.directions,
+            course.explorer.directions if course.explorer else None,
         )  # fmt: skip
         outcome = course.run(
             old.vector, lambda step: self._store.append(run, step), wish.on_step, pace
@@ -280,6 +281,7 @@ class Learner(Measured):
         if self._store.folder is None:
             return 0
         numbers = self.bundle.manifest.adapter_size + self.bundle.manifest.gate_size
+        content += record_bytes(hyper, self.bundle.manifest.gate_shape)
         return store_growth(steps, numbers, width, examples, content)
 
     def _width(self, hyper: Hyperparameters) -> int:

@@ -170,7 +170,7 @@ class Trainer:
         )  # fmt: skip
 
     def _look(self, scores: Scores, state: State) -> _Look:
-        gate = self._explorer and self._explorer.gate
+        gate = self._explorer.gate if self._explorer else None
         return _Look(scores, state.theta, state.step, self.objective.bias, gate)
 
     def _calibrate(self, adapter: Floats) -> Floats:
@@ -206,6 +206,8 @@ class Trainer:
         update(state, self.seed, self.hyper, Step(rate, slopes))
         if self._explorer is not None:
             self._explorer.move(self._gate_scalars, rate)
+            # What chance sent elsewhere says nothing of how the example is answered.
+            losses = np.where(self._explorer.usual, losses, np.nan)
         return loss, losses
 
     def _measure(
