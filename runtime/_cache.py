@@ -102,6 +102,11 @@ class PromptCache:
         """
         self.routes = None if gate is None else gate.route(self.pooled[self._alike], self._active)
 
+    def route_as(self, indices: Ints, blocks: Ints) -> None:
+        """Give items the routes (B, k) that were drawn for them, until a gate routes all again."""
+        assert self.routes is not None  # a gate came first
+        self.routes.index[indices] = blocks
+
     def route_each(self, gates: Sequence[Gate | None]) -> None:
         """Let each item's own gate choose its blocks, where there are several to choose from."""
         if len(self.pooled):

@@ -9,9 +9,11 @@ from typing import Protocol
 import numpy as np
 
 from dsa_edge.errors import PrivacyError
+from dsa_edge.gate import Gate
 from dsa_edge.runtime._accounting import noise_for, spent
 from dsa_edge.runtime._check_rates import checked
 from dsa_edge.runtime._engine import Floats, Ints
+from dsa_edge.runtime._explorer import Explorer
 from dsa_edge.runtime._objective import Objective
 from dsa_edge.runtime._optimizer import Hyperparameters, Step
 from dsa_edge.runtime._pace import Pace
@@ -36,6 +38,7 @@ class Course(Protocol):
     train: Ints
     held_out: Ints
     notes: tuple[str, ...]
+    explorer: Explorer | None
 
     def spent(self, steps: int) -> Spent | None:
         """The privacy that so many steps take; None where nothing is promised."""
@@ -50,15 +53,22 @@ class Course(Protocol):
 
 
 class OpenCourse:
-    """Examples are read freely; the radius and the rate are tried on some of them."""
+    """Examples are read freely; the radius and the rate are tried on some of them.
+
+    gate: in use at the start, where there are several blocks.
+    """
 
     def __init__(
-        self, objective: Objective, adapter: Floats, hyper: Hyperparameters, seed: int
-    ) -> None:
+        self, objective: Objective, adapter: Floats, hyper: Hyperparameters, seed: int,
+        gate: Gate | None = None,
+    ) -> None:  # fmt: skip
         self._objective, self._seed = objective, seed
         self.train, self.held_out = hold_out(len(objective), seed)
         tried = self.train[order(seed, TRIED, len(self.train))][: hyper.batch]
         self.hyper, self.notes = checked(objective, tried, adapter, hyper, seed)
+        self.explorer: Explorer | None = None
+        if gate is not None and self.hyper.learns_gate:
+            self.explorer = Explorer(objective, self.train, gate, self.hyper, seed)
 
     def spent(self, steps: int) -> None:
         """Nothing is promised."""
@@ -77,6 +87,7 @@ class OpenCourse:
             record,
             on_step,
             pace,
+            self.explorer,
         )
         return trainer.run(adapter)
 
@@ -90,6 +101,7 @@ class PrivateCourse:
     """
 
     notes: tuple[str, ...] = ()
+    explorer: Explorer | None = None
 
     def __init__(
         self, objective: Objective, ids: Sequence[str], hyper: Hyperparameters, seed: int,

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from dsa_edge.gate import Gate
 from dsa_edge.runtime._engine import Floats, Ints
 
-__all__ = ["alike", "clustered"]
+__all__ = ["DIRECTIONS", "alike", "clustered", "differences", "scattered"]
 
 Doubles = NDArray[np.float64]
 
@@ -35,14 +35,48 @@ def clustered(pooled: Floats, blocks: int, seed: int) -> Gate:
     With fewer different prompts than blocks, the last blocks serve none.
     """
     states = pooled.astype(np.float64)
+    mean, scale, directions = _principal(states)
+    points = _unit(_unit((states - mean) * scale) @ directions.T)
+    centres = _k_means(points, blocks, np.random.default_rng(seed))
+    return _gate(centres @ directions * scale, mean)
+
+
+def scattered(pooled: Floats, blocks: int, seed: int) -> Gate:
+    """A gate of N blocks with centres anywhere in the directions of prompts (E, D)."""
+    mean, scale, directions = _principal(pooled.astype(np.float64))
+    random = np.random.default_rng(seed)
+    centres = _unit(random.standard_normal((blocks, len(directions))))
+    return _gate(centres @ directions * scale, mean)
+
+
+def differences(pooled: Floats) -> Doubles:
+    """Directions (DIRECTIONS + 1, D + 1) in which prompts (E, D) differ, and what all share.
+
+    Rows are weights of the pooled state, and last a constant. Their products with the prompts vary
+    alike, so that the squares of a prompt's add up to 1 on average; a row of zeros where prompts
+    differ in fewer directions.
+    """
+    states = pooled.astype(np.float64)
+    mean, scale, directions = _principal(states)
+    rows = directions * scale
+    spread = ((states - mean) @ rows.T).std(0)
+    rows = rows[spread > 1e-6 * spread.max()] / spread[spread > 1e-6 * spread.max(), None]
+    found = np.zeros((DIRECTIONS + 1, states.shape[1] + 1))
+    found[: len(rows), :-1], found[: len(rows), -1] = rows, -(rows @ mean)
+    found[-1, -1] = 1
+    return found / np.sqrt(len(rows) + 1)
+
+
+def _principal(states: Doubles) -> tuple[Doubles, Doubles, Doubles]:
+    """Mean (D,), scale (D,) and principal directions (p, D) of states (E, D), in that scale."""
     mean, spread = states.mean(0), states.std(0)
     scale = np.where(spread > 1e-6 * spread.max(), 1 / np.where(spread > 0, spread, 1), 0)
     units = _unit((states - mean) * scale)
-    directions = np.linalg.svd(units, full_matrices=False)[2][:DIRECTIONS]  # (p, D)
-    points = _unit(units @ directions.T)
-    weight = _k_means(points, blocks, np.random.default_rng(seed)) @ directions * scale
-    bias = -(weight @ mean)
-    return Gate(weight.astype(np.float32), bias.astype(np.float32))
+    return mean, scale, np.linalg.svd(units, full_matrices=False)[2][:DIRECTIONS]
+
+
+def _gate(weight: Doubles, mean: Doubles) -> Gate:
+    return Gate(weight.astype(np.float32), -(weight @ mean).astype(np.float32))
 
 
 def _k_means(points: Doubles, clusters: int, random: np.random.Generator) -> Doubles:

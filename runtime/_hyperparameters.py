@@ -10,11 +10,13 @@ import numpy as np
 
 from dsa_edge.errors import UsageError
 
-__all__ = ["ESTIMATORS", "OPTIMIZERS", "SLOPES", "Hyperparameters", "Value"]
+__all__ = ["ESTIMATORS", "GATES", "OPTIMIZERS", "SLOPES", "Hyperparameters", "Value"]
 
 Value = float | int | str  # what a journal holds of a hyper-parameter
 ESTIMATORS = ("antithetic", "axes", "exact", "lowrank", "mezo", "one-sided", "quzo", "sparse")
 SLOPES = ("batch", "blocks")
+GATES = ("clusters", "learned", "scratch")
+PAIRED = ("antithetic", "lowrank", "mezo", "quzo", "sparse")  # along random directions
 OPTIMIZERS = ("adam", "momentum", "normalized", "sgd")
 # What runs did before a journal said so.
 ALWAYS = {"estimator": "antithetic", "optimizer": "adam", "slopes": "batch"}
@@ -38,6 +40,11 @@ class Hyperparameters:
     slopes: what a direction's scalars are measured on, one of `SLOPES`: the whole `batch`, or for
     each of an adapter's `blocks` the examples that it serves. Only estimators of pairs along
     random directions can tell blocks apart (`estimators/_base.py`).
+
+    gate: of several blocks, one of `GATES`: kept as it is, or made of `clusters` of the prompts by
+    the first fit; `learned` from there; or from one without meaning, from `scratch`. draws: routes
+    that a step draws for each example to learn it, which share the queries. gate_rate: how fast,
+    in logarithms of odds for a gradient of 1 (`_explorer.py`).
 
     share: of the numbers that `sparse` learns. mask: which ones, as `mask_of` writes it; empty
     takes those that are smallest at the start. rank: of `lowrank`; refresh: steps for which it
@@ -71,6 +78,9 @@ class Hyperparameters:
     keep_every: int = 10
     slopes: str = "blocks"
     along: int = 0
+    gate: str = "clusters"
+    draws: int = 2
+    gate_rate: float = 8.0
 
     def __post_init__(self) -> None:
         """Refuse values that cannot learn."""
@@ -90,6 +100,7 @@ class Hyperparameters:
         if not 0 <= self.cooldown <= 1:
             raise UsageError(f"cooldown is {self.cooldown}, expected 0 ≤ cooldown ≤ 1.")
         self._check_method()
+        self._check_gate()
 
     def _check_method(self) -> None:
         """Refuse unknown methods, what is not theirs, and pairs that undo each other."""
@@ -124,6 +135,40 @@ class Hyperparameters:
                 "one-sided divides by the spread of the losses already, expected an optimizer that "
                 "does not, got normalized: use sgd, momentum or adam."
             )
+
+    def _check_gate(self) -> None:
+        """Refuse what cannot learn a gate."""
+        _check_name("gate", self.gate, GATES)
+        if not 0 < self.gate_rate < float("inf"):
+            raise UsageError(f"gate_rate is {self.gate_rate}, expected a number more than 0.")
+        if not self.learns_gate:
+            return
+        if self.estimator not in PAIRED or self.slopes != "blocks":
+            raise UsageError(
+                f"gate {self.gate} learns from pairs of lanes and slopes of blocks, got estimator "
+                f"{self.estimator} and slopes of {self.slopes}: use slopes blocks and one of "
+                f"{', '.join(PAIRED)}, or gate clusters."
+            )
+        if self.along:
+            raise UsageError(
+                f"gate {self.gate} learns from slopes of blocks, and the {self.along} directions "
+                "to learn along move all blocks together: leave one of the two out."
+            )
+        if self.draws < 2 or self.queries % self.draws:
+            raise UsageError(
+                f"draws is {self.draws} for {self.queries} queries, expected at least 2 that "
+                "divide them: routes are compared with each other; correct one of the two."
+            )
+
+    @property
+    def groups(self) -> int:
+        """Stretches of a step's lanes in which examples have routes of their own."""
+        return self.draws if self.learns_gate else 1
+
+    @property
+    def learns_gate(self) -> bool:
+        """Whether the fit moves the gate."""
+        return self.gate != "clusters"
 
     @classmethod
     def suited(

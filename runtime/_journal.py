@@ -30,12 +30,13 @@ class Journal(Packed):
     def start_run(
         self, parent: int, seed: int, hyper: Mapping[str, Value], examples: Sequence[str] = (),
         spent: Spent | None = None, width: int | None = None, gate: Gate | None = None,
-        start: str | None = None,
+        start: str | None = None, directions: Floats | None = None,
     ) -> int:  # fmt: skip
         """Open the journal of a new fit; returns its id.
 
         spent: the privacy that it takes if it is never ended. width: scalars of each step, None
         for as many as queries. gate: that the fit made. start: id of what a replay begins from.
+        directions: in which it learns its gate.
         """
         with self._db.transaction():
             for run in self.runs():
@@ -47,7 +48,10 @@ class Journal(Packed):
             self._db.rows("INSERT INTO runs VALUES (?, x'', ?)", row, ids)
             made = Run(row, parent, seed, dict(hyper), created=time.time(), privacy=spent)
             table = None if gate is None else gate.table.tolist()
-            self._keep_run(replace(made, width=width, gate=table, start=start))
+            made = replace(made, width=width, gate=table, start=start)
+            if directions is not None:
+                made = made.learning(directions)
+            self._keep_run(made)
         self._next = 0
         return row
 

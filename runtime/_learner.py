@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 
 from dsa_edge.adapter import Adapter
 from dsa_edge.errors import UsageError
 from dsa_edge.examples import Example
-from dsa_edge.manifest import Manifest
+from dsa_edge.gate import Gate, evenness
 from dsa_edge.runtime._allocation import check_budget
 from dsa_edge.runtime._cache import cache_size, largest_item
 from dsa_edge.runtime._conditions import Conditions, Device, waiting
 from dsa_edge.runtime._course import Course, OpenCourse, PrivateCourse
 from dsa_edge.runtime._defaults import of_curve, settled, usual_steps
 from dsa_edge.runtime._encode import Encoded, learnable
+from dsa_edge.runtime._learned_gate import gate_width, record_bytes
 from dsa_edge.runtime._measured import Measured
 from dsa_edge.runtime._memory import peak_mb
 from dsa_edge.runtime._notes import late, of_allocation, of_attention, of_circumstances, of_method
@@ -29,33 +30,16 @@ from dsa_edge.runtime._privacy import Privacy, Spent, check_covered
 from dsa_edge.runtime._random import order
 from dsa_edge.runtime._rehearsal import Fitted, rehearse
 from dsa_edge.runtime._report import Progress, Report
-from dsa_edge.runtime._routing import of_routes, settled_gate
+from dsa_edge.runtime._routing import counted, of_routes, served_examples, settled_gate
 from dsa_edge.runtime._subspace import Point
 from dsa_edge.runtime._trainer import Outcome
+from dsa_edge.runtime._wish import Wish, ignore
 from dsa_edge.runtime.estimators import Space, make_estimator
 
 __all__ = ["Learner"]
 
 PROMPT_SHARE = 0.5  # of the allowed seconds, for caching prompts; the rest is for steps
 PROMPTS, OLD = 2**33, 2**34  # epoch numbers that no run reaches
-
-
-@dataclass(frozen=True)
-class _Wish:
-    """What `fit` was asked for."""
-
-    budget: Budget
-    on_step: Callable[[Progress], object]
-    hyperparameters: Hyperparameters | None
-    seed: int
-    on_prefill: Callable[[int], object]
-    remember: bool
-    replay: int
-    privacy: Privacy | None
-
-    def settled(self, manifest: Manifest, choices: bool) -> Hyperparameters:
-        """How the fit will step."""
-        return settled(manifest, choices, self.hyperparameters, self.privacy is not None)
 
 
 class Learner(Measured):
@@ -105,11 +89,11 @@ class Learner(Measured):
             raise UsageError(f"replay is {replay}, expected 0 or more examples.")
         if privacy and hyperparameters:  # before prompts are cached for nothing
             check_covered(hyperparameters)
-        wish = _Wish(
-            budget or Budget(), on_step or _ignore, hyperparameters, seed,
-            on_prefill or _ignore, remember, replay, privacy,
+        wish = Wish(
+            budget or Budget(), on_step or ignore, hyperparameters, seed,
+            on_prefill or ignore, remember, replay, privacy,
         )  # fmt: skip
-        wait = waiting(conditions, self.device, on_pause or _ignore)
+        wait = waiting(conditions, self.device, on_pause or ignore)
         with self._store.writing():
             choices = all(example.choices for example in examples)
             known = self.bundle.manifest, choices, hyperparameters, privacy is not None
@@ -186,40 +170,49 @@ class Learner(Measured):
             return 0
         sets = {example.choices for example in encoded}
         labels = (*self.adapter.labels, *(sets.pop() if len(sets) == 1 else ()))
-        numbers = hyper.along or self.bundle.manifest.adapter_size
+        numbers, shape = (
+            hyper.along or self.bundle.manifest.adapter_size,
+            self.bundle.manifest.gate_shape,
+        )
         size = numbers + self.bundle.manifest.gate_size
-        fitted = Fitted(steps, size, len(encoded), hyper, labels, self._width(hyper))
+        fitted = Fitted(steps, size, len(encoded), hyper, labels, self._width(hyper), shape)
         return rehearse(fitted, self._store, bound)
 
-    def _fit(self, examples: Sequence[Example], wish: _Wish, pace: Pace) -> Report:
+    def _fit(self, examples: Sequence[Example], wish: Wish, pace: Pace) -> Report:
         self._prepare(wish.budget)
         known = self._known(examples, wish)
         ids = [key for key, _ in known]
         objective = self._cached([example for _, example in known], wish, pace)
         prefill_seconds = pace.elapsed()
-        parent, old = self.version, self.adapter
+        parent, old, manifest = self.version, self.adapter, self.bundle.manifest
         objective.bias = old.bias(objective.choices)
         private = wish.privacy is not None
-        gate = settled_gate(objective, old.gate, self.bundle.manifest, wish.seed, private)
-        hyper = wish.settled(self.bundle.manifest, objective.all_choices)
+        hyper = wish.settled(manifest, objective.all_choices)
+        scratch = hyper.gate == "scratch"
+        gate = settled_gate(objective, old.gate, manifest, wish.seed, private, scratch)
         point = self._point(old, hyper.along, parent)
         objective.subspace = point.subspace
-        course = self._course(objective, point, ids[: len(objective)], wish, hyper, pace.steps)
+        some = ids[: len(objective)]
+        course = self._course(objective, point, some, wish, hyper, pace.steps, gate)
         if wish.remember:
             self._remember(dict(known))
         run = self._store.start_run(
             parent, wish.seed, asdict(course.hyper), ids, course.spent(pace.steps),
             self._width(course.hyper), gate if old.gate is None else None,
             self._begins_at(parent, hyper.along),
+            course.explorer.directions if course.explorer else None,
         )  # fmt: skip
         outcome = course.run(
             point.begin, lambda step: self._store.append(run, step), wish.on_step, pace
         )
         spent = course.spent(outcome.steps)
+        if gate is not None and not private:
+            gate = counted(objective, outcome.gate or gate)
         labels = {**old.labels, **_labels(objective.choices, outcome)}
         adapter = point.adapter(outcome.adapter, labels, gate)
         version = self._keep(run, parent, adapter, outcome, spent)
         served = gate.served if gate and not private else ()
+        places = {self.example_id(e): at for at, e in reversed([*enumerate(examples)])}
         return Report(
             verdict=outcome.verdict,
             version=version,
@@ -234,14 +227,16 @@ class Learner(Measured):
             step_seconds=outcome.step_seconds,
             tokens=outcome.tokens,
             peak_mb=peak_mb(),
-            adapter_bytes=4 * (hyper.along or self.bundle.manifest.adapter_size),
-            adapter_size=self.bundle.manifest.adapter_size,
+            adapter_bytes=4 * (hyper.along or manifest.adapter_size),
+            adapter_size=manifest.adapter_size,
             seed=wish.seed,
             hyperparameters=asdict(course.hyper),
             privacy=spent,
             notes=self._notes(len(known), objective, course, outcome)
             + of_routes(served, len(objective)),
             routes=served,
+            served_examples=served_examples(objective, places, ids) if served else (),
+            evenness=evenness(served) if served else None,
             curve=tuple(outcome.curve),
         )
 
@@ -258,7 +253,7 @@ class Learner(Measured):
             *of_circumstances(alone, self._engine.from_storage),
         )
 
-    def _known(self, examples: Sequence[Example], wish: _Wish) -> list[tuple[str, Example]]:
+    def _known(self, examples: Sequence[Example], wish: Wish) -> list[tuple[str, Example]]:
         """Examples and their ids, in the order to cache them: the new ones and some of the old."""
         known = [(self.example_id(example), example) for example in learnable(examples)]
         if wish.replay:
@@ -271,7 +266,7 @@ class Learner(Measured):
             known = [known[i] for i in order(wish.seed, PROMPTS, len(known))]
         return known
 
-    def _cached(self, examples: Sequence[Example], wish: _Wish, pace: Pace) -> Objective:
+    def _cached(self, examples: Sequence[Example], wish: Wish, pace: Pace) -> Objective:
         """The loss over the examples, as many as there is time for."""
 
         def on_prefill(count: int) -> None:
@@ -301,6 +296,7 @@ class Learner(Measured):
         if self._store.folder is None:
             return 0
         numbers = self.bundle.manifest.adapter_size + self.bundle.manifest.gate_size
+        content += record_bytes(hyper, self.bundle.manifest.gate_shape)
         return store_growth(steps, numbers, width, examples, content)
 
     def _width(self, hyper: Hyperparameters) -> int:
@@ -311,15 +307,22 @@ class Learner(Measured):
                 f"on {self._engine.name}: export it with `--gradients` and use backend onnx, or "
                 "leave the estimator out."
             )
+        manifest = self.bundle.manifest
+        if hyper.learns_gate and manifest.adapter.blocks == manifest.adapter.active:
+            raise UsageError(
+                f"gate {hyper.gate} chooses among blocks, and all {manifest.adapter.blocks} here "
+                "serve every prompt: export with more --blocks than --active, or use gate clusters."
+            )
         point = self._point(self.adapter, hyper.along, self.version)
-        return make_estimator(hyper, 0, Space(point.begin, point.shapes, point.blocks)).width
+        own = make_estimator(hyper, 0, Space(point.begin, point.shapes, point.blocks)).width
+        return own + gate_width(hyper, manifest.adapter.blocks)
 
     def _course(
-        self, objective: Objective, point: Point, ids: Sequence[str], wish: _Wish,
-        hyper: Hyperparameters, steps: int,
+        self, objective: Objective, point: Point, ids: Sequence[str], wish: Wish,
+        hyper: Hyperparameters, steps: int, gate: Gate | None,
     ) -> Course:  # fmt: skip
         if wish.privacy is None:
-            return OpenCourse(objective, point.begin, hyper, wish.seed)
+            return OpenCourse(objective, point.begin, hyper, wish.seed, gate)
         return PrivateCourse(objective, ids, hyper, wish.seed, wish.privacy, steps, self.fits())
 
     def _keep(
@@ -342,7 +345,3 @@ def _labels(choices: tuple[str, ...], outcome: Outcome) -> dict[str, float]:
 def _kept_bytes(example: Example) -> int:
     """Bytes of an example in the store at most, with its id and what seals it."""
     return len(json.dumps(asdict(example))) + 128
-
-
-def _ignore(_: object) -> None:
-    """Nobody wants to know."""

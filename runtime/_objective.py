@@ -67,6 +67,12 @@ class Objective:
         """Let a gate choose the blocks for every example; None leaves the choice to the engine."""
         self._cache.route_by(gate)
 
+    def route_as(self, batch: Ints, blocks: Ints) -> None:
+        """Send examples (B,) through blocks (B, k) until `route_by` is called again."""
+        counts = self._first[batch + 1] - self._first[batch]
+        items = [np.arange(self._first[i], self._first[i + 1]) for i in batch]
+        self._cache.route_as(np.concatenate(items), np.repeat(blocks, counts, 0))
+
     @property
     def pooled(self) -> Floats:
         """What a gate reads of every example's prompt (E, D)."""
@@ -164,12 +170,16 @@ class Objective:
         """Of each target, with numbers of their own; a direction moves all of them."""
         return 1 if self.subspace is not None else self._engine.bundle.manifest.adapter.blocks
 
+    @property
+    def active(self) -> int:
+        """Blocks that serve an example."""
+        return self._engine.bundle.manifest.adapter.active
+
     def served(self, batch: Ints) -> Served | None:
         """Which of N blocks serve some examples, (B, N); None without several."""
         if self.blocks == 1:
             return None
-        active = self._engine.bundle.manifest.adapter.active
-        route = self.routes[batch] if self.routes else Route.first(len(batch), active)
+        route = self.routes[batch] if self.routes else Route.first(len(batch), self.active)
         return route.serves(self.blocks)
 
     @property

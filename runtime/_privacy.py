@@ -53,10 +53,15 @@ class Privacy:
 
 
 def check_covered(hyper: Hyperparameters) -> None:
-    """Refuse an estimator whose scalars are not clipped and noised here; optimizers only read them.
+    """Refuse what is not clipped and noised here: other estimators' scalars, a gate's gradients.
 
     Raises PrivacyError.
     """
+    if hyper.learns_gate:
+        raise PrivacyError(
+            f"the guarantee does not cover what a gate learns of prompts, got gate {hyper.gate}: "
+            "use gate clusters with a gate that is there, or learn without privacy."
+        )
     if hyper.estimator != "antithetic":
         raise PrivacyError(
             f"the guarantee covers the scalars of estimator antithetic, got {hyper.estimator}: "

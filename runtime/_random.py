@@ -20,6 +20,7 @@ __all__ = [
     "ROUND_BACK",
     "ROUND_PROBE",
     "ROUND_STATE",
+    "ROUTE",
     "SUBSPACE",
     "gaussians",
     "order",
@@ -36,6 +37,7 @@ ROUND_PROBE, ROUND_BACK, ROUND_STATE = 2, 3, 4  # of what is probed, gone back b
 SUBSPACE = 5
 MASK = 6
 AXES = 7
+ROUTE = 8
 
 
 def words(seed: int, step: int, query: int, purpose: int, count: int) -> NDArray[np.uint64]:

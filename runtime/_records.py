@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from dsa_edge.adapter import Adapter, Coordinates
 from dsa_edge.gate import Gate
 from dsa_edge.runtime._engine import Floats
 from dsa_edge.runtime._hyperparameters import Value
+from dsa_edge.runtime._learned_gate import LearnedGate
 from dsa_edge.runtime._privacy import Spent
 
 __all__ = [
@@ -62,7 +64,8 @@ class Run:
     examples: ids of those it could learn from. privacy: what it took of it, None for a fit without.
     numbers: how many its journal holds, once it has ended. width: scalars of each step; None in
         journals from before it was kept, which have as many as `hyper` has queries.
-    gate: table of a gate that it made, until it has ended with a version, which then has it.
+    gate: table of a gate that it made, until it has ended with a version, which then has it; for
+        good where it learned on from there. directions: base64 of those in which it did, float32.
     start: id of the bundle's learned start, where a replay needs it; None for one without.
     """
 
@@ -80,6 +83,18 @@ class Run:
     width: int | None = None
     gate: list[list[float]] | None = None
     start: str | None = None
+    directions: str | None = None
+
+    def learning(self, directions: Floats) -> Run:
+        """A fit that learns its gate, in directions (F, D + 1)."""
+        raw = directions.astype("<f4").tobytes()
+        return replace(self, directions=base64.b64encode(raw).decode())
+
+    def learned_gate(self, start: Gate) -> LearnedGate:
+        """The gate of a fit that learns it, where that begins."""
+        raw = np.frombuffer(base64.b64decode(self.directions or ""), dtype="<f4")
+        width = start.weight.shape[1] + 1
+        return LearnedGate(start, raw.astype(np.float32).reshape(-1, width))
 
     @property
     def made_gate(self) -> Gate | None:
@@ -157,7 +172,7 @@ def numbers_of(adapter: Adapter) -> Floats:
 def record_of_run(run: Run) -> bytes:
     """What a row says of a fit, without its id and its examples."""
     told = {k: v for k, v in asdict(run).items() if k not in ("id", "examples")}
-    for name in ("gate", "start"):  # which only some have
+    for name in ("gate", "start", "directions"):  # which only some have
         if told[name] is None:
             del told[name]
     return json.dumps(told).encode()

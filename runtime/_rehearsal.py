@@ -16,7 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from dsa_edge.adapter import Adapter
+from dsa_edge.gate import Gate
 from dsa_edge.runtime._database import FILE
+from dsa_edge.runtime._engine import Floats
+from dsa_edge.runtime._learned_gate import FEATURES
 from dsa_edge.runtime._optimizer import Hyperparameters, Step
 from dsa_edge.runtime._store import ID_BYTES, Store
 from dsa_edge.runtime._vault import KEY_BYTES
@@ -34,7 +37,7 @@ Transaction = tuple[int, int]  # frames that it wrote, pages of the database aft
 class Fitted:
     """What a fit leaves: steps, numbers of its adapter, examples, and its choices' labels.
 
-    width: scalars of a step; None for what an adapter of one block has.
+    width: scalars of a step; None for what an adapter of one block has. gate: (N, D) of a gate.
     """
 
     steps: int
@@ -43,6 +46,7 @@ class Fitted:
     hyper: Hyperparameters
     choices: tuple[str, ...] = ()
     width: int | None = None
+    gate: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -136,7 +140,9 @@ def perform(store: Store, fit: Fitted) -> Iterator[None]:
     ids = [os.urandom(ID_BYTES).hex() for _ in range(fit.examples)]
     start = np.zeros(fit.numbers, dtype=np.float32)
     width = fit.width or make_estimator(fit.hyper, 0, Space(start)).width
-    run = store.start_run(0, 2**62, asdict(fit.hyper), ids, width=width)
+    made, directions = _gate(fit, random)
+    hyper = asdict(fit.hyper)
+    run = store.start_run(0, 2**62, hyper, ids, None, width, made, directions=directions)
     yield
     for _ in range(fit.steps):
         slopes = random.standard_normal(width).astype(np.float32)
@@ -146,6 +152,15 @@ def perform(store: Store, fit: Fitted) -> Iterator[None]:
     adapter = Adapter(vector, dict.fromkeys(fit.choices, SUMMARY["loss"]))
     store.end_run(run, "improved", (adapter, fit.steps, {"before": SUMMARY, "after": SUMMARY}))
     yield
+
+
+def _gate(fit: Fitted, random: np.random.Generator) -> tuple[Gate | None, Floats | None]:
+    """A gate that a fit makes, and the directions in which it learns it."""
+    if fit.gate is None:
+        return None, None
+    table = random.standard_normal((fit.gate[0], fit.gate[1] + 1)).astype(np.float32)
+    found = random.standard_normal((FEATURES, fit.gate[1] + 1)).astype(np.float32)
+    return Gate.read(table), found if fit.hyper.learns_gate else None
 
 
 class _AnyKey:

@@ -48,6 +48,8 @@ class Report:
     calibrated: the held-out examples with label biases alone, before any step; None if no choices.
     before, after: the held-out examples with the adapter that was, and that is now, active.
     routes: how many prompts each block of the adapter served; empty with one block, or in private.
+    served_examples: for each block the first few of them, by their places among the examples given.
+    evenness: entropy of the mean route, from 0 to 1 where blocks serve alike (`gate.py`).
     privacy: what the fit took of it; then before and after are noised, and the curve has no losses.
     """
 
@@ -71,6 +73,8 @@ class Report:
     privacy: Spent | None = None
     notes: tuple[str, ...] = ()
     routes: tuple[int, ...] = ()
+    served_examples: tuple[tuple[int, ...], ...] = ()
+    evenness: float | None = None
     curve: tuple[Progress, ...] = field(default=(), repr=False)
 
     def to_dict(self) -> dict[str, Any]:

@@ -227,7 +227,7 @@ class Store(Examples):
                 adapter, steps, summary = made
                 version = self._add_version(ended.parent or 0, adapter, verdict, steps, summary)
             numbers = self._compact(ended, self._next)
-            gate = ended.gate if version is None else None
+            gate = ended.gate if version is None or ended.directions else None
             self._keep_run(replace(ended, version=version, kept=steps, numbers=numbers, gate=gate))
         return version
 

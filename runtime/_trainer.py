@@ -7,15 +7,17 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from dsa_edge.gate import Gate
 from dsa_edge.runtime._calibration import Calibration
 from dsa_edge.runtime._engine import Floats, Ints
 from dsa_edge.runtime._exact import exact_gradient
+from dsa_edge.runtime._explorer import Explorer
 from dsa_edge.runtime._objective import Objective, Scores
 from dsa_edge.runtime._optimizer import Hyperparameters, State, Step, update
 from dsa_edge.runtime._pace import Pace
 from dsa_edge.runtime._random import order
 from dsa_edge.runtime._report import Evaluation, Progress
-from dsa_edge.runtime.estimators import Exact, Probing
+from dsa_edge.runtime.estimators import Exact, Probing, Served
 
 __all__ = ["Outcome", "Trainer", "evaluation", "hold_out"]
 
@@ -30,6 +32,7 @@ class Outcome:
     """What a run came to: the best adapter (n,) after `kept` steps, and how it compares.
 
     bias: (K,) label biases that belong to it, None without choices.
+    gate: that it learned, None where the gate stayed.
     before: held-out examples with the adapter that was active; calibrated: the same with label
     biases fitted; after: with the best adapter and its biases, or as before if nothing improved.
     """
@@ -45,6 +48,7 @@ class Outcome:
     tokens: int
     step_seconds: float
     curve: list[Progress] = field(default_factory=list)
+    gate: Gate | None = None
 
 
 @dataclass
@@ -53,6 +57,7 @@ class _Look:
     adapter: Floats
     kept: int
     bias: Floats | None
+    gate: Gate | None = None
 
 
 class _Looks:
@@ -99,6 +104,7 @@ class Trainer:
 
     train, held_out: example indices; where none can be held out they are the same.
     record: called with each step before the next begins. pace: the clock of the fit.
+    explorer: learns the gate; None where it stays.
     """
 
     def __init__(
@@ -111,11 +117,13 @@ class Trainer:
         record: Callable[[Step], None],
         on_step: Callable[[Progress], object],
         pace: Pace,
+        explorer: Explorer | None = None,
     ) -> None:
         self.objective, self.train, self.held_out = objective, train, held_out
         self.hyper, self.seed = hyper, seed
         self._record, self._on_step, self._pace = record, on_step, pace
-        self._tokens = 0
+        self._tokens, self._explorer = 0, explorer
+        self._gate_scalars: Floats = np.empty(0, dtype=np.float32)  # of the step in hand
         choices = len(objective.choices)
         self._calibration = Calibration(choices) if choices else None
 
@@ -125,7 +133,7 @@ class Trainer:
         before, old_bias = self._check(state), self.objective.bias
         reference = self._calibrate(adapter)
         start = self._check(state)
-        looks = _Looks(before, _Look(start, state.theta, 0, self.objective.bias))
+        looks = _Looks(before, self._look(start, state))
         batches, curve, times = self._batches(), list[Progress](), list[float]()
         self._pace.begin()
         verdict = None
@@ -145,7 +153,7 @@ class Trainer:
                 scores = self._check(state)
                 event = self._with(event, scores)
                 if self.hyper.keep == 1 or state.step > self.hyper.keep_until:  # within its budget
-                    looks.add(_Look(scores, state.theta, state.step, self.objective.bias))
+                    looks.add(self._look(scores, state))
                 if not _mean(scores) < max(DIVERGED * _mean(start), _mean(start) + 1):
                     verdict = "diverged"
             curve.append(event)
@@ -158,8 +166,12 @@ class Trainer:
         return Outcome(
             verdict or "improved", kept.adapter, kept.bias, kept.kept,
             _summary(before), _summary(start), _summary(kept.scores), state.step, self._tokens,
-            float(np.median(times)) if times else 0.0, curve,
+            float(np.median(times)) if times else 0.0, curve, kept.gate,
         )  # fmt: skip
+
+    def _look(self, scores: Scores, state: State) -> _Look:
+        gate = self._explorer.gate if self._explorer else None
+        return _Look(scores, state.theta, state.step, self.objective.bias, gate)
 
     def _calibrate(self, adapter: Floats) -> Floats:
         """Fit the label biases of the adapter that the run starts from.
@@ -188,31 +200,48 @@ class Trainer:
             slopes, loss, losses = self._exact(batch, estimator, state.theta)
         else:
             blocks = estimator.blocks(state.theta, state.step)
-            slopes, loss, losses = self._measure(batch, estimator, blocks)
-        step = Step(float(np.float32(self.hyper.rate_at(progress))), slopes)
-        self._record(step)
-        update(state, self.seed, self.hyper, step)
+            slopes, loss, losses = self._measure(batch, estimator, blocks, state.step)
+        rate = float(np.float32(self.hyper.rate_at(progress)))
+        self._record(Step(rate, np.concatenate([slopes, self._gate_scalars])))
+        update(state, self.seed, self.hyper, Step(rate, slopes))
+        if self._explorer is not None:
+            self._explorer.move(self._gate_scalars, rate)
+            # What chance sent elsewhere says nothing of how the example is answered.
+            losses = np.where(self._explorer.usual, losses, np.nan)
         return loss, losses
 
     def _measure(
-        self, batch: Ints, estimator: Probing, blocks: Iterator[Floats]
+        self, batch: Ints, estimator: Probing, blocks: Iterator[Floats], step: int
     ) -> tuple[Floats, float, Floats]:
         """Scalars (width,), the mean loss of the lanes, and losses (B,) of what they surround."""
+        if self._explorer is not None:
+            blocks = self._explorer.lanes(batch, step, blocks)
         if self._calibration is None:
             losses = self.objective.losses(batch, blocks)
-            slopes = estimator.from_losses(losses, self.objective.served(batch))
+            slopes = estimator.from_losses(losses, self._served(batch))
+            self._learn_gate(losses)
             return slopes, float(losses.mean()), losses.mean(0)
         raw = np.concatenate([self.objective.choice_scores(batch, block) for block in blocks])
         answers = self.objective.answers[batch]
-        scores, served = self.objective.calibrated(raw), self.objective.served(batch)
-        slopes = estimator.from_scores(scores, answers, served)
-        loss = float(self.objective.scored(batch, raw).losses.mean())
+        slopes = estimator.from_scores(self.objective.calibrated(raw), answers, self._served(batch))
+        losses = self.objective.scored(batch, raw).losses
+        loss = float(losses.mean())
+        self._learn_gate(losses)
         whole = np.isfinite(raw).all((1, 2))
         centre = raw[whole if whole.any() else slice(None)].mean(0, keepdims=True)
         losses = self.objective.scored(batch, centre).losses[0]
         self._calibration.observe(centre[0], answers)
         self.objective.bias = self._calibration.bias
         return slopes, loss, losses
+
+    def _served(self, batch: Ints) -> Served | None:
+        """By which blocks, in every pair or in each."""
+        return self.objective.served(batch) if self._explorer is None else self._explorer.served
+
+    def _learn_gate(self, losses: Floats) -> None:
+        """Take from the losses (L, B) of all lanes what they say of the routes."""
+        if self._explorer is not None:
+            self._gate_scalars = self._explorer.scalars(losses)
 
     def _exact(self, batch: Ints, estimator: Exact, theta: Floats) -> tuple[Floats, float, Floats]:
         """The same from a gradient."""
@@ -224,6 +253,8 @@ class Trainer:
         return estimator.scalars(gradient), float(losses.mean()), losses
 
     def _check(self, state: State) -> Scores:
+        if self._explorer is not None:
+            self._explorer.settle()
         self._tokens += self.objective.tokens(self.held_out)
         return self.objective(self.held_out, state.theta[None])
 

@@ -22,6 +22,7 @@ from dsa_edge.gate import Gate, check_gate
 from dsa_edge.runtime._database import store_errors
 from dsa_edge.runtime._journal import ID_BYTES
 from dsa_edge.runtime._keys import KeyProvider
+from dsa_edge.runtime._learned_gate import replayed_gates
 from dsa_edge.runtime._optimizer import Hyperparameters, Step, replay
 from dsa_edge.runtime._records import Run, Version
 from dsa_edge.runtime._store import Store
@@ -178,13 +179,15 @@ class Versions:
             hyper = Hyperparameters.from_dict(found.hyper)
             self._check_start(found, hyper.along)
             labels = self._store.labels(found.version) if found.version else start.labels
-            gate = self._gate_of(found) or start.gate
             point = self._point(start, hyper.along, found.parent)
-            journal = self._store.journal(found)
+            journal, gates = self._gates_of(found, start.gate, hyper, steps)
             states = replay(
                 point.begin, found.seed, hyper, journal, steps, point.shapes, point.blocks
             )
-            return [point.adapter(learned, labels, gate) for learned in states]
+            return [
+                point.adapter(learned, labels, gate)
+                for learned, gate in zip(states, gates, strict=True)
+            ]
 
     def _point(self, adapter: Adapter, along: int, version: int) -> Point:
         """Where a run begins from a version."""
@@ -211,6 +214,18 @@ class Versions:
         Raises StoreError when there is no such fit, DamagedError when steps are damaged or missing.
         """
         return self._store.journal(self._store.run(run))
+
+    def _gates_of(
+        self, run: Run, start: Gate | None, hyper: Hyperparameters, steps: Sequence[int]
+    ) -> tuple[list[Step], list[Gate | None]]:
+        """A fit's journal without what it has of a gate, and the gate after each of some steps."""
+        journal, first = self._store.journal(run), run.made_gate or start
+        if run.directions is None or first is None:
+            return journal, [self._gate_of(run) or start] * len(steps)
+        learned = run.learned_gate(first)
+        size = learned.amounts.size
+        gates: list[Gate | None] = [*replayed_gates(learned, hyper, journal, steps)]
+        return [Step(step.rate, step.slopes[:-size]) for step in journal], gates
 
     def _gate_of(self, run: Run) -> Gate | None:
         """The gate that a fit used, if its version, or what was kept of the fit, still has it."""

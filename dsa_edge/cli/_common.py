@@ -218,9 +218,12 @@ def table(rows: Sequence[tuple[str, object]]) -> str:
 
 
 def routes_rows(served: Sequence[int]) -> list[tuple[str, object]]:
-    """A row of how many prompts each block served; none where there is one block."""
+    """How many prompts each block served, and how evenly; nothing where there is one block."""
+    from dsa_edge.gate import evenness
+
     told = ", ".join(f"block {block}: {count}" for block, count in enumerate(served))
-    return [("prompts served", told)] if told else []
+    even = f"{evenness(served):.2f} (1: blocks serve alike, 0: one serves all)"
+    return [("prompts served", told), ("entropy of routes", even)] if told else []
 
 
 def guarded(verb: str, run: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:

@@ -36,7 +36,7 @@ __all__ = [
 
 OTHERS = (
     "beta1", "beta2", "cooldown", "grid", "keep_every", "keep_from", "keep_until", "mask", "rank",
-    "refresh", "share", "slopes", "smoothing",
+    "refresh", "share", "slopes", "smoothing", "draws", "gate_rate",
 )  # fmt: skip
 WHEN = ("charging", "battery", "celsius", "idle")
 METHODS = """\
@@ -81,6 +81,9 @@ def add_budget(made: argparse.ArgumentParser) -> None:
         "--set", action="append", metavar="NAME=VALUE", help=f"also {', '.join(OTHERS)}"
     )
     method.add_argument(
+        "--gate", metavar="NAME", help="of several blocks: clusters (default), learned, scratch"
+    )
+    method.add_argument(
         "--keep", type=float, metavar="SHARE", help="of the numbers, those that matter (AdaLoRA)"
     )
 
@@ -122,7 +125,7 @@ def hyperparameters_of(
     along = getattr(arguments, "subspace", 0)
     method: dict[str, Any] = {"estimator": "axes", "along": along} if along else {}
     method |= given("estimator", "optimizer")
-    numbers = {**given("rate", "epsilon", "queries", "batch", "keep"), **_others(arguments)}
+    numbers = {**given("rate", "epsilon", "queries", "batch", "keep", "gate"), **_others(arguments)}
     if not method and not numbers:
         return None  # a fit then takes the bundle's own
     choices = all(example.choices for example in examples)

@@ -187,10 +187,13 @@ class Pairs:
 
     def from_scores(self, scores: Floats, answers: Ints, served: Served | None = None) -> Floats:
         """Of the loss beside what the label biases explain."""
-        given = scores, answers, self.hyper.epsilon, self.hyper.smoothing, self.slopes
+        how = self.hyper.epsilon, self.hyper.smoothing, self.slopes
         if self.parts == 1:
-            return self.scalars(centred_slopes(*given))
-        return self.scalars(self._per_block(changes(*given), served))
+            return self.scalars(centred_slopes(scores, answers, *how))
+        # Lanes of another route predict otherwise, so each group has residuals of its own.
+        groups = np.split(scores, self.hyper.groups)
+        found = [changes(group, answers, *how) for group in groups]
+        return self.scalars(self._per_block(np.concatenate(found), served))
 
     def _per_block(self, slopes: Doubles, served: Served | None) -> Doubles:
         """Scalars (width,) from each example's own slopes (q, B): the formula above."""

