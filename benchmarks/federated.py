@@ -31,12 +31,13 @@ from _common import parser
 from _federation import FAULTS, Person, crowd, reviewers
 from flwr.serverapp.strategy import FedAvg, FedTrimmedAvg, Strategy
 
-from dsa_edge.adapter import Adapter, load_adapter
+from dsa_edge.adapter import Adapter
 from dsa_edge.bundle import Bundle
 from dsa_edge.cli._demo import demo_bundle
 from dsa_edge.runtime import Budget, SharedBase
 from dsa_edge.runtime._engine import Floats
 from dsa_edge.runtime.federated import LocalGrid, Round, sampling, server_app
+from dsa_edge.start import load_start
 
 ROWS = {
     "honest": ("honest", "trimmed"),
@@ -128,7 +129,7 @@ def federated(
     )  # fmt: skip
     grid.serve(app)
     seconds = time.perf_counter() - began
-    start = load_adapter(file, manifest.identity, manifest.adapter_size).vector
+    start = load_start(file).vector
     return {
         "faults": asdict(FAULTS[faults]), "inner": inner, "curve": curve, "seconds": seconds,
         "up": sizes(grid.traffic.up), "down": sizes(grid.traffic.down),

@@ -66,13 +66,13 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--accounts", default=ACCOUNTS, help="the unseen ones")
     made.add_argument("--examples", default="16,256", help="that a fit learns from")
     made.add_argument("--held", type=int, default=100, help="that judge it")
-    made.add_argument("--rows", help="of the table, by comma and space (default: all)")
+    made.add_argument("--rows", help="of the table, by semicolon (default: all)")
     made.add_argument("--rank", type=int, default=0, help="of the core")
-    made.add_argument("--rounds", type=int, default=40)
-    made.add_argument("--directions", type=int, default=48)
-    made.add_argument("--zeroth", type=int, default=60, help="steps of zeroth order")
-    made.add_argument("--axes", type=int, default=15, help="steps of axes")
-    made.add_argument("--gradients", type=int, default=60, help="steps of exact gradients")
+    made.add_argument("--rounds", type=int, default=20, help="of the meta-training")
+    made.add_argument("--directions", type=int, default=64)
+    made.add_argument("--zeroth", type=int, default=40, help="steps of zeroth order")
+    made.add_argument("--axes", type=int, default=8, help="steps of axes")
+    made.add_argument("--gradients", type=int, default=40, help="steps of exact gradients")
     made.add_argument("--queries", type=int, default=8)
     made.add_argument("--batch", type=int, default=8)
     made.add_argument("--first-order-rate", type=float, default=0.006)
@@ -105,6 +105,7 @@ def _meta(arguments: argparse.Namespace, place: Path, users: dict[str, list[Exam
         return
     settings = MetaSettings(
         rounds=arguments.rounds, directions=arguments.directions, seed=arguments.seed,
+        adapt_steps=16, snapshots=8, examples=192,
         unseen=tuple(arguments.accounts.split(",")), skip_small=True,
     )  # fmt: skip
     latest = {name: posts[-settings.examples :] for name, posts in users.items()}
@@ -123,7 +124,7 @@ def _meta(arguments: argparse.Namespace, place: Path, users: dict[str, list[Exam
 
 def _fits(arguments: argparse.Namespace, place: Path, users: dict[str, list[Example]]) -> None:
     """Every row of every unseen user that is not there yet."""
-    rows = arguments.rows.split(", ") if arguments.rows else [FIRST_ORDER, *ROWS]
+    rows = arguments.rows.split(";") if arguments.rows else [FIRST_ORDER, *ROWS]
     wanted = [
         (account, int(count), row)
         for account in arguments.accounts.split(",")

@@ -25,6 +25,7 @@ __version__ = "0.1.0"
 
 # ONNX Runtime decides once, when it is imported, whether it reports to its makers: it must not.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+os.environ["FLWR_TELEMETRY_ENABLED"] = "0"  # Flower, of `dsa_edge.runtime.federated`, as well
 
 # In a source checkout the sibling folders are our sub-packages; once installed they lie inside.
 _here = Path(__file__).resolve().parent

@@ -18,7 +18,10 @@ from dsa_edge.kernels.library import FOLDER
 __all__ = ["NETWORK", "TELEMETRY", "Place", "places"]
 
 NETWORK = "no verb opens a network connection"
-TELEMETRY = "ONNX Runtime's own is turned off before it is loaded (ORT_DISABLE_TELEMETRY=1)"
+TELEMETRY = (
+    "ONNX Runtime's and Flower's are off before they are loaded (ORT_DISABLE_TELEMETRY=1, "
+    "FLWR_TELEMETRY_ENABLED=0)"
+)
 NOTHING = "nothing of a user"
 ASKED = "until you delete it; written only where you ask for it"
 

@@ -105,7 +105,7 @@ class _SumStep(FedAvg):
             min_available_clients=sample, fraction_evaluate=0.0, initial_parameters=nothing
         )
         self._file, self._sample, self._beta = file, sample, beta
-        self._start, self._nothing = file.first.vector, nothing
+        self._start, self._nothing = file.first, nothing
 
     def configure_fit(
         self, server_round: int, parameters: Parameters, client_manager: ClientManager

@@ -37,8 +37,8 @@ def server_app(
 ) -> ServerApp:
     """A Flower server that improves a bundle's start.
 
-    bundle: the folder that all clients have. start: adapter file to write after each round, as
-    `save_adapter` does, for the next bundle; if it is there already, the rounds go on from it.
+    bundle: the folder that all clients have. start: file to write after each round, which
+    `export --start` puts into the next bundle; if it is there already, the rounds go on from it.
     rounds, sample: how many, and clients in each. inner: Flower's strategy that samples clients
     and aggregates their updates, by default a trimmed mean without the fifth of the values at
     either end; it may be wrapped for differential privacy. asked: by default what suits choices,
@@ -63,7 +63,7 @@ def server_app(
             inner or robust, file.manifest, file.asked, beta, least=least, on_start=file.save
         )
         strategy.start(
-            grid, ArrayRecord({ADAPTER: Array(file.first.vector)}), rounds, timeout,
+            grid, ArrayRecord({ADAPTER: Array(file.first)}), rounds, timeout,
             evaluate_fn=on_round and _figures(on_round),
         )  # fmt: skip
 

@@ -6,20 +6,23 @@ import secrets
 from dataclasses import replace
 from pathlib import Path
 
-from dsa_edge.adapter import Adapter, load_adapter, save_adapter
+import numpy as np
+
+from dsa_edge.adapter import load_adapter
 from dsa_edge.bundle import Bundle
 from dsa_edge.runtime._engine import Floats
 from dsa_edge.runtime.federated._local import check_bundle
 from dsa_edge.runtime.federated._round import Round
+from dsa_edge.start import DIRECTIONS, Start, load_directions, load_start, save_start
 
 __all__ = ["StartFile"]
 
 
 class StartFile:
-    """The adapter file that a server writes; if it is there already, rounds go on from it.
+    """The start that a server writes for `export --start`; rounds go on from it if it is there.
 
-    manifest: of the bundle. first: the adapter that rounds begin with. asked: what they ask for,
-    by default what suits choices, along directions that nobody knows before.
+    manifest: of the bundle. first: the adapter (n,) that rounds begin with. asked: what they ask
+    for, by default what suits choices, along directions that nobody knows before.
     Raises BundleError, AdapterError for a file of another bundle, and FederationError for a round
     that is about another, or for a bundle of several blocks.
     """
@@ -30,11 +33,28 @@ class StartFile:
         self.asked = asked or replace(suited, seed=secrets.randbits(63))
         check_bundle(self.manifest, self.asked)
         self._file = Path(file)
-        begun = self._file if self._file.is_file() else Path(bundle) / "adapter.safetensors"
-        known = self.manifest.identity, self.manifest.adapter_size, self.manifest.pruned
-        self.first = load_adapter(begun, *known)
+        self._start = self._begun() if self._file.is_file() else self._of_bundle(Path(bundle))
+        self.first = self._start.vector
 
     def save(self, number: int, vector: Floats) -> None:
         """Write the start (n,) after a round, whole or not at all."""
-        made, own = Adapter(vector, self.first.labels), self.manifest
-        save_adapter(self._file, made, own.identity, own.adapter, own.pruned)
+        save_start(self._file, replace(self._start, vector=vector))
+
+    def _begun(self) -> Start:
+        found, own = load_start(self._file), self.manifest
+        found.check_spec(own.adapter, own.base.sha256, own.adapter_size)
+        found.check(own.identity)
+        return found
+
+    def _of_bundle(self, folder: Path) -> Start:
+        """Where the bundle's users begin, and its directions; rounds do not count users."""
+        own, told = self.manifest, self.manifest.start
+        size, count = own.adapter_size, told.directions if told else 0
+        directions = np.zeros((0, size), dtype=np.float16)
+        if count:
+            directions = load_directions(folder / DIRECTIONS, count, size)
+        begun = load_adapter(folder / "adapter.safetensors", own.identity, size, own.pruned)
+        users = told.users if told else 0
+        return Start(
+            begun.vector, directions, own.identity, own.adapter, own.base.sha256, users
+        )  # fmt: skip

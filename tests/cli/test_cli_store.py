@@ -184,11 +184,13 @@ def test_kept_programs_are_where_doctor_says(told: Told) -> None:
     assert found["ExecuTorch programs"]["path"] == str(programs_folder())
 
 
-def test_a_verb_keeps_onnx_runtime_from_sending_anything(bundle: Path) -> None:
+def test_a_verb_keeps_engines_and_flower_from_sending_anything(bundle: Path) -> None:
     code = (
         "import os, sys; os.environ.pop('ORT_DISABLE_TELEMETRY', None); "
+        "os.environ['FLWR_TELEMETRY_ENABLED'] = '1'; "
         "from dsa_edge.cli import main; assert 'onnxruntime' not in sys.modules; "
         f"assert main(['inspect', {str(bundle)!r}]) == 0; "
-        "assert os.environ['ORT_DISABLE_TELEMETRY'] == '1'"
+        "assert os.environ['ORT_DISABLE_TELEMETRY'] == '1'; "
+        "assert os.environ['FLWR_TELEMETRY_ENABLED'] == '0'"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from crowd import asked_of
 
-from dsa_edge.adapter import load_adapter
 from dsa_edge.runtime import SharedBase
 from dsa_edge.runtime._engine import Floats
 from dsa_edge.runtime.federated import LocalGrid, server_app
+from dsa_edge.start import load_start
 
 
 class Run:
@@ -34,8 +34,7 @@ class Run:
 
     @property
     def start(self) -> Floats:
-        manifest = self.base.bundle.manifest
-        return load_adapter(self.file, manifest.identity, manifest.adapter_size).vector
+        return load_start(self.file).vector
 
 
 def zero_of(base: SharedBase) -> Floats:

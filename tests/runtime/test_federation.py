@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from crowd import WORDS, asked_of, clients, stub_base, unseen_loss, user
 
-from dsa_edge.adapter import Adapter, save_adapter
 from dsa_edge.errors import AdapterError, FederationError, UsageError
 from dsa_edge.runtime import Example, SharedBase
 from dsa_edge.runtime.federated import Limits, Round
+from dsa_edge.start import Start, load_start, save_start
 
 flwr = pytest.importorskip("flwr", reason="needs Flower: pip install 'dsa-edge[federated]'")
 from flwr.app import (  # noqa: E402
@@ -103,7 +103,9 @@ def test_a_start_of_another_bundle_is_refused_before_any_round(
     base: SharedBase, tmp_path: Path
 ) -> None:
     file = tmp_path / "start.safetensors"
-    save_adapter(file, Adapter(zero_of(base)), "f" * 64, base.bundle.manifest.adapter)
+    manifest, zero = base.bundle.manifest, zero_of(base)
+    none = np.zeros((0, zero.size), dtype=np.float16)
+    save_start(file, Start(zero, none, "f" * 64, manifest.adapter, manifest.base.sha256, 0))
     with pytest.raises(AdapterError, match="bundle"):
         server_app(base.bundle.path, file)
     assert file.is_file()
@@ -269,3 +271,14 @@ def test_a_users_own_adapter_and_store_stay_as_they_were(bundle: Path, tmp_path:
 
 def context() -> Context:
     return Context(1, 1, {"partition-id": 0}, RecordDict(), {})
+
+
+def test_a_start_that_was_made_together_fits_the_next_bundle(
+    base: SharedBase, tmp_path: Path
+) -> None:
+    run, manifest = Run(base, tmp_path, clients(base, 3), rounds=1), base.bundle.manifest
+    start = load_start(run.file)
+    start.check_spec(manifest.adapter, manifest.base.sha256, manifest.adapter_size)
+    start.check(manifest.identity)
+    assert start.vector.any()
+    assert start.directions.shape == (0, manifest.adapter_size)

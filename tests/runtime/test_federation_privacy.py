@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from crowd import asked_of, clients, stub_base, unseen_loss, user
 
-from dsa_edge.adapter import load_adapter
 from dsa_edge.errors import FederationError
 from dsa_edge.runtime import SharedBase
 from dsa_edge.runtime._engine import Floats
+from dsa_edge.start import load_start
 
 pytest.importorskip("flwr", reason="needs Flower: pip install 'dsa-edge[federated]'")
 from flwr.app import Context, Message
@@ -97,8 +97,7 @@ def test_secure_aggregation_gives_the_mean_of_updates_that_nobody_saw(
     grid = LocalGrid([watched] * 4)
     file = tmp_path / "masked.safetensors"
     grid.serve(secure_server_app(base.bundle.path, file, 1, 4, asked_of(base)))
-    manifest = base.bundle.manifest
-    found = load_adapter(file, manifest.identity, manifest.adapter_size).vector
+    found = load_start(file).vector
     # 2^16 levels in −1 … 1 and int16 round differently, by up to 3e-5 of the clip.
     np.testing.assert_allclose(found, plain, atol=1e-3 * np.abs(plain).max())
     assert len(set(masked)) == len(masked) == 8  # four weights and four vectors, none like another
