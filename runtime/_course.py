@@ -118,9 +118,8 @@ class PrivateCourse:
                 f"hundreds, or at least {4 * LEAST_HELD_OUT * HELD_OUT_ONE_IN}."
             )
         batch = min(privacy.batch, len(self.train))
-        self.hyper = replace(
-            hyper, batch=batch, slopes="batch"
-        )  # an example's q are clipped as one
+        # An example's slopes are clipped as one vector, whichever blocks serve it.
+        self.hyper = replace(hyper, batch=batch, slopes="batch")
         self._share = batch / len(self.train)
         self._before = [run.privacy for run in earlier if run.privacy]
         self._noise = noise_for(privacy, self._share, steps, self._before)

@@ -194,7 +194,7 @@ def test_too_few_examples_and_too_large_a_delta_are_refused(bundle: Path) -> Non
         with pytest.raises(PrivacyError, match=r"delta is 0.01 for 160"):
             me.fit(examples(), privacy=Privacy(4.0, 0.01))
         with pytest.raises(PrivacyError, match="too few"):
-            me.fit(examples(8), privacy=Privacy(4.0))
+            me.fit(examples(3), privacy=Privacy(4.0))  # chance could hold 4 of 8 out
 
 
 @pytest.mark.parametrize(
