@@ -190,6 +190,7 @@ def start_info(path: str | Path) -> dict[str, object] | None:
         "numbers": start.vector.size,
         "directions": len(start.directions),
         "users": start.users,
+        **({"served": list(start.gate.served)} if start.gate else {}),
     }
 
 

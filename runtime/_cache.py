@@ -22,12 +22,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dsa_edge.clusters import alike
 from dsa_edge.errors import BudgetError
 from dsa_edge.gate import Gate, routes_of
 from dsa_edge.manifest import Manifest
 from dsa_edge.runtime._encode import Item
 from dsa_edge.runtime._engine import Context, Engine, Floats, Halves, Ints, Route
-from dsa_edge.runtime._gates import alike
 from dsa_edge.runtime._plan import LEAST, Chunks, spills
 from dsa_edge.runtime._prompts import mean_of, no_prefix, run_prompt
 from dsa_edge.runtime._vault import PageCipher

@@ -1,9 +1,9 @@
 """How the gate of a fit learns, from lanes that are run anyway.
 
 The pairs of a step fall into a few groups, and in each every example has a route of its own that is
-drawn from the gate's policy (`_policy.py`). The mean loss over a group's lanes is what its route
-cost, with perturbations of both signs cancelling; the difference within a pair trains the cores as
-ever, of the blocks that the route took. As many rows of lanes and examples are run as without this,
+drawn from the gate's policy (`dsa_edge/policy.py`). The mean loss over a group's lanes is what its
+route cost, with perturbations of both signs cancelling; the difference within a pair trains the
+cores as ever, of the blocks that the route took. As many rows of lanes and examples are run as without this,
 in one run of the engine for each group, for graphs have a route per example and not per lane.
 
 A cost of each active block would be the same for every route, as many blocks serve every prompt;
@@ -17,13 +17,14 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from dsa_edge.clusters import differences, features
 from dsa_edge.gate import Gate, Route
+from dsa_edge.policy import Doubles, LearnedGate, advantages, drawn, pull, temperature
 from dsa_edge.runtime._engine import Floats, Ints
-from dsa_edge.runtime._gates import differences
 from dsa_edge.runtime._hyperparameters import Hyperparameters
-from dsa_edge.runtime._learned_gate import LearnedGate
+from dsa_edge.runtime._learned_gate import gate_pace
 from dsa_edge.runtime._objective import Objective
-from dsa_edge.runtime._policy import Doubles, advantages, drawn, pull, temperature
+from dsa_edge.runtime._random import ROUTE, uniforms
 from dsa_edge.runtime.estimators import Served
 
 __all__ = ["Explorer"]
@@ -44,7 +45,7 @@ class Explorer:
         pooled = objective.pooled
         self._heat = temperature(gate.scores(pooled[train]), SURE[hyper.gate])
         found = differences(pooled[train])
-        self._features = _features(pooled, found)
+        self._features = features(pooled, found)
         directions = (found * self._heat).astype(np.float32)  # so that amounts are per temperature
         self._learned = LearnedGate(gate, directions)
         self._pairs = np.repeat(np.arange(hyper.draws), hyper.queries // hyper.draws)  # → group
@@ -66,13 +67,19 @@ class Explorer:
         """The lanes of a step group by group; while one is out, its routes hold for the batch."""
         self._batch, active = batch, self._objective.active
         self._scores = self.gate.scores(self._objective.pooled[batch]) / self._heat
-        self._routes = drawn(self._scores, active, self._hyper.draws, self._seed, step)
+        self._routes = drawn(self._scores, active, self._noise(step))
         groups, at = np.repeat(self._pairs, 2), 0
         for block in blocks:
             for part in _runs(groups[at : at + len(block)]):
                 self._objective.route_as(batch, self._routes[groups[at + part.start]])
                 yield block[part]
             at += len(block)
+
+    def _noise(self, step: int) -> Doubles:
+        """Gumbel noise (G, B, N); draw g is the stream (seed, step, g) of its own purpose."""
+        size, draws = self._scores.shape, range(self._hyper.draws)
+        uniform = [uniforms(self._seed, step, g, ROUTE, self._scores.size) for g in draws]
+        return np.asarray(-np.log(-np.log(np.stack(uniform).reshape(-1, *size))))
 
     @property
     def served(self) -> Served:
@@ -94,16 +101,11 @@ class Explorer:
 
     def move(self, gradient: Floats, rate: float) -> None:
         """Step by what `scalars` found (N F,), at a step's learning rate."""
-        self._learned.move(gradient, self._hyper, rate)
+        self._learned.move(gradient, gate_pace(self._hyper, rate))
 
     def settle(self) -> None:
         """Route all examples by the gate as it is now, none by chance."""
         self._objective.route_by(self.gate)
-
-
-def _features(pooled: Floats, directions: Doubles) -> Doubles:
-    """What the gate's amounts multiply (E, F), of pooled states (E, D)."""
-    return pooled.astype(np.float64) @ directions[:, :-1].T + directions[:, -1]
 
 
 def _runs(groups: Ints) -> Iterator[slice]:

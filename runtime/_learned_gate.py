@@ -13,50 +13,21 @@ numbers learn and not N (D + 1); they are kept with the fit. Float32, one operat
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
-import numpy as np
-
+from dsa_edge.clusters import FEATURES
 from dsa_edge.gate import Gate
-from dsa_edge.runtime._engine import Floats
-from dsa_edge.runtime._gates import DIRECTIONS
+from dsa_edge.policy import LearnedGate
 from dsa_edge.runtime._hyperparameters import Hyperparameters
 from dsa_edge.runtime._optimizer import Step
 
-__all__ = ["FEATURES", "LearnedGate", "gate_width", "record_bytes", "replayed_gates"]
+__all__ = ["gate_pace", "gate_width", "record_bytes", "replayed_gates"]
 
 MOST_DIGITS = 26  # of a number of the table as JSON has it, with what is between two
-FEATURES = DIRECTIONS + 1  # F: and what all prompts share
 
 
-@dataclass
-class LearnedGate:
-    """A gate on its way. start: where it begins; directions: (F, D + 1); amounts: (N, F)."""
-
-    start: Gate
-    directions: Floats
-    amounts: Floats = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Nothing was learned yet."""
-        self.amounts = np.zeros((self.start.blocks, len(self.directions)), dtype=np.float32)
-
-    @property
-    def gate(self) -> Gate:
-        """The gate as it is now."""
-        table = self.start.table
-        for amount, direction in zip(self.amounts.T, self.directions, strict=True):
-            table = table + amount[:, None] * direction
-        return Gate.read(table)
-
-    def move(self, gradient: Floats, hyper: Hyperparameters, rate: float) -> None:
-        """Step by a gradient (N, F) or (N F,), where all of it is finite.
-
-        rate: the step's learning rate, whose share of the first one the gate's follows.
-        """
-        if np.isfinite(gradient).all():
-            pace = np.float32(hyper.gate_rate * (rate / hyper.rate))
-            self.amounts = self.amounts - pace * gradient.reshape(self.amounts.shape)
+def gate_pace(hyper: Hyperparameters, rate: float) -> float:
+    """What a step at a learning rate takes of the gate's gradient: it falls as the rate does."""
+    return hyper.gate_rate * (rate / hyper.rate)
 
 
 def gate_width(hyper: Hyperparameters, blocks: int) -> int:
@@ -79,7 +50,7 @@ def replayed_gates(
     """The gate after each number of steps in `at`, from the end of each step's scalars."""
     wanted = {0: learned.gate}
     for count, step in enumerate(journal[: max(at, default=0)], start=1):
-        learned.move(step.slopes[-learned.amounts.size :], hyper, step.rate)
+        learned.move(step.slopes[-learned.amounts.size :], gate_pace(hyper, step.rate))
         if count in at:
             wanted[count] = learned.gate
     last = min(len(journal), max(at, default=0))

@@ -13,9 +13,9 @@ import numpy as np
 
 from dsa_edge.adapter import Adapter, Coordinates
 from dsa_edge.gate import Gate
+from dsa_edge.policy import LearnedGate
 from dsa_edge.runtime._engine import Floats
 from dsa_edge.runtime._hyperparameters import Value
-from dsa_edge.runtime._learned_gate import LearnedGate
 from dsa_edge.runtime._privacy import Spent
 
 __all__ = [

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from dsa_edge.adapter import Adapter
+from dsa_edge.clusters import FEATURES
 from dsa_edge.gate import Gate
 from dsa_edge.runtime._database import FILE
 from dsa_edge.runtime._engine import Floats
-from dsa_edge.runtime._learned_gate import FEATURES
 from dsa_edge.runtime._optimizer import Hyperparameters, Step
 from dsa_edge.runtime._store import ID_BYTES, Store
 from dsa_edge.runtime._vault import KEY_BYTES

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from dsa_edge.clusters import clustered, scattered
 from dsa_edge.errors import PrivacyError
 from dsa_edge.gate import Gate, evenness
 from dsa_edge.manifest import Manifest
-from dsa_edge.runtime._gates import clustered, scattered
 from dsa_edge.runtime._objective import Objective
 from dsa_edge.runtime._trainer import hold_out
 

@@ -21,6 +21,7 @@ EXAMPLES = """\
   dsa-edge meta-train smol.dsa --users people.jsonl --unseen ann,ben --out start.safetensors
   dsa-edge meta-train model/ --rank 8 --users people/ --method fomaml --device cuda \\
       --rounds 200 --directions 256 --out start.safetensors
+  dsa-edge meta-train model/ --users people/ --blocks 8 --active 2 --out start.safetensors
   dsa-edge export model/ learned.dsa --start start.safetensors"""
 DESCRIPTION = """Learn a start for new users from the users that you have, on the host.
 
@@ -128,6 +129,8 @@ def _rows(report: MetaReport) -> list[tuple[str, object]]:
         ("  from the start", f"{worth.start:.3f} nats; {worth.start_steps:.3f} after as many"),
         ("time", f"{report.seconds:.1f} s"),
     ]
+    if report.served:
+        rows.insert(3, ("gate", f"blocks serve {', '.join(map(str, report.served))} prompts"))
     if report.repeated:
         text = f"{report.repeated} texts of unseen users, which seen ones have too, do not judge"
         rows.insert(2, ("repeated", text))

@@ -56,7 +56,6 @@ def test_the_command_line_has_the_defaults_of_python() -> None:
         (("--unseen", "nobody"), 2, "no user nobody"),
         (("--method", "maml"), 2, "expected reptile or fomaml"),
         (("--batch", 6, "--query", 6), 1, "4 of 4 users have fewer than the 12 examples"),
-        (("--blocks", 2), 2, "starts are learned for one block, got 2"),
     ],
 )
 def test_mistakes(

@@ -15,6 +15,7 @@ from stub import StubEngine, fixed_chunks
 
 from dsa_edge.adapter import Adapter, AdapterSpec
 from dsa_edge.bundle import Bundle, hash_file
+from dsa_edge.clusters import clustered
 from dsa_edge.errors import AdapterError, PrivacyError, VerifyError
 from dsa_edge.exporters import verify
 from dsa_edge.gate import Gate, Route
@@ -23,7 +24,6 @@ from dsa_edge.runtime import Budget, Example, Personalizer, Privacy
 from dsa_edge.runtime._cache import PromptCache
 from dsa_edge.runtime._encode import Item
 from dsa_edge.runtime._engine import Context, Floats, Ints, Prefilled, Prefix
-from dsa_edge.runtime._gates import clustered
 from dsa_edge.runtime._onnx_engine import OnnxEngine
 from dsa_edge.runtime._routing import of_routes
 from dsa_edge.runtime._store import Store

@@ -55,8 +55,8 @@ def open_host(
     """A bundle's model, or a checkpoint's as an export would quantize it.
 
     adapter, quantize: of a checkpoint; None takes the defaults. A bundle has its own.
-    Raises UsageError for options that contradict the bundle, several blocks, and devices that are
-    not there; BundleError and CheckpointError.
+    Raises UsageError for options that contradict the bundle, and devices that are not
+    there; BundleError and CheckpointError.
     """
     where = _device(device)
     if (Path(path) / "manifest.json").is_file():
@@ -84,23 +84,13 @@ def _device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _check_blocks(adapter: AdapterSpec) -> None:
-    if adapter.blocks > 1:
-        raise UsageError(
-            f"starts are learned for one block, got {adapter.blocks}: leave --blocks out, or use a "
-            "bundle without a gate."
-        )
-
-
 def _of_bundle(bundle: Bundle) -> Host:
-    _check_blocks(bundle.manifest.adapter)
     return Host(
         reload_model(bundle), Tokenizer.of(bundle), bundle.identity, bundle.manifest.base.sha256
     )
 
 
 def _of_checkpoint(path: str | Path, adapter: AdapterSpec, quantize: str) -> Host:
-    _check_blocks(adapter)
     recipe, source = Recipe(quantize), open_checkpoint(path)
     adapter.check(source.spec.geometry)
     model = AdaptedModel(build_decoder(source, recipe.bits), adapter).eval()

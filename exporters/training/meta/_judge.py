@@ -12,6 +12,7 @@ from dsa_edge.exporters.training.meta._inner import JUDGE, Lots, adapted, drawn
 from dsa_edge.exporters.training.meta._prompts import Prompts, Reader
 from dsa_edge.exporters.training.meta._settings import MetaSettings
 from dsa_edge.exporters.training.meta._users import User
+from dsa_edge.gate import Gate
 
 __all__ = ["Judged", "judged"]
 
@@ -36,14 +37,18 @@ class Judged:
 
 def judged(
     reader: Reader, unseen: Sequence[User], settings: MetaSettings, start: Tensor,
-    on_user: Callable[[], object] = lambda: None,
+    gate: Gate | None = None, on_user: Callable[[], object] = lambda: None,
 ) -> Judged:  # fmt: skip
-    """Judge a start (n,) by users it was not learned from; those with too few examples do not."""
+    """Judge a start (n,) by users it was not learned from; those with too few examples do not.
+
+    gate: of several blocks; it routes from zero as well.
+    """
     zero = reader.host.model.start().to(start.device)
     rows = dict[str, tuple[float, float, float, float]]()
     for user in unseen:
         if len(user.examples) >= settings.least:
             prompts = reader.prompts(user.examples[: settings.examples])
+            prompts.route_by(gate)
             query = max(settings.query, min(MOST, len(prompts) - settings.batch))
             steps = settings.inner_steps
             lots = drawn(len(prompts), steps, settings, JUDGE, 0, user.key, query)

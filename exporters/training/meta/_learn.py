@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from dsa_edge.exporters.training.meta._fomaml import Fomaml
+from dsa_edge.exporters.training.meta._gate import first_gate, sampled
 from dsa_edge.exporters.training.meta._inner import ADAPT, ROUND, adapted, drawn
 from dsa_edge.exporters.training.meta._prompts import Prompts, Reader
 from dsa_edge.exporters.training.meta._reptile import Reptile
@@ -43,6 +44,7 @@ class Learning:
 
     def run(self, on_part: Callable[[Round | None], object]) -> State:
         """All that is left to do; on_part: called after every round, and every user adapted."""
+        self._begin()
         for number in range(len(self.state.rounds), self._settings.rounds):
             self.state.rounds.append(self._round(number))
             self.state.memory = self._rule.state
@@ -51,6 +53,13 @@ class Learning:
             self.state.points.append(self._points(user))
             on_part(None)
         return self.state
+
+    def _begin(self) -> None:
+        """Make the gate of several blocks, unless there is one."""
+        spec = self._reader.host.model.adapter
+        if spec.blocks > 1 and self.state.gate is None:
+            pooled = sampled(self._reader, self._seen, self._settings)
+            self.state.gate = first_gate(pooled, spec, self._settings.seed)
 
     @property
     def adapted(self) -> Sequence[User]:
@@ -95,12 +104,13 @@ class Learning:
         return found.points - self.state.phi
 
     def prompts(self, user: User) -> Prompts:
-        """A user's examples, as many as the settings allow, run once."""
+        """A user's examples, as many as the settings allow, run once and routed by the gate."""
         kept = self._prompts
         if user.key not in kept:
             while kept and sum(prompts.bytes for prompts in kept.values()) > MOST_BYTES:
                 del kept[next(iter(kept))]  # the oldest: passes over users are shuffled
             kept[user.key] = self._reader.prompts(user.examples[: self._settings.examples])
+        kept[user.key].route_by(self.state.gate)
         return kept[user.key]
 
     @property

@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from dsa_edge.clusters import alike
 from dsa_edge.encoding import Encoded, Item
 from dsa_edge.examples import Example
 from dsa_edge.exporters.methods import Chains
 from dsa_edge.exporters.model import TorchCaller
 from dsa_edge.exporters.training.meta._host import Host
+from dsa_edge.gate import Gate, Route
 
 __all__ = ["Prompts", "Reader"]
 
@@ -33,11 +35,12 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class _Kept:
-    """What a prompt leaves: hidden (R, D), keys and values (A, kv, P, d) in float16."""
+    """What a prompt leaves: hidden (R, D), pooled (D,), float16 keys and values (A, kv, P, d)."""
 
     hidden: Tensor
     keys: Tensor
     values: Tensor
+    pooled: Tensor
 
     @property
     def bytes(self) -> int:
@@ -86,6 +89,7 @@ class Reader:
                 made["hidden"][at, : len(item.tail)].clone(),
                 made["keys"][self.split :, at, :, : len(item.prompt)].clone(),
                 made["values"][self.split :, at, :, : len(item.prompt)].clone(),
+                made["pooled"][at].clone(),
             )
             for at, item in enumerate(items)
         ]
@@ -115,6 +119,8 @@ class Prompts:
         self._shared = len(sets) == 1 and bool(sets.pop())
         tokens = sorted({t for example in encoded for t in example.tokens or ()})
         self._candidates = torch.tensor(tokens, device=reader.device)
+        self._alike = alike([items[at].prompt for at in counts[:-1]])
+        self._blocks: Ints | None = None  # (E, k) that serve each example
 
     def __len__(self) -> int:
         return len(self._encoded)
@@ -129,14 +135,36 @@ class Prompts:
         """Numbers of the adapter, n."""
         return self._reader.host.model.size
 
+    @property
+    def pooled(self) -> NDArray[np.float32]:
+        """What a gate reads of each example, (E, D)."""
+        states = [self._kept[at].pooled for at in self._first[:-1]]
+        return torch.stack(states).cpu().numpy()[self._alike]
+
+    def route_by(self, gate: Gate | None) -> None:
+        """Let a gate choose the blocks of every example, alike for the same prompt."""
+        active = self._reader.host.model.adapter.active
+        self._blocks = None if gate is None else gate.route(self.pooled, active).index
+
+    def route_as(self, batch: Ints, blocks: Ints) -> None:
+        """Give examples the blocks (B, k), until a gate routes all again."""
+        assert self._blocks is not None  # a gate came first
+        self._blocks[batch] = blocks
+
     def loss(self, theta: Tensor, batch: Ints) -> Tensor:
         """Mean loss at θ (n,): nats a token, or of choices beside what label biases explain."""
+        return self.losses(theta, batch).mean()
+
+    def losses(self, theta: Tensor, batch: Ints) -> Tensor:
+        """Each example's own (B,); label biases are those of the batch."""
         scores = self._scores(theta, batch)
         if not self._shared:
-            return torch.stack([self._one(*pair) for pair in scores]).mean()
+            return torch.stack([self._one(*pair) for pair in scores])
         stacked, answers = self._stacked(scores)
         bias = _levelled(stacked.detach(), answers)
-        return functional.cross_entropy(stacked + bias, answers, label_smoothing=SMOOTHING)
+        return functional.cross_entropy(
+            stacked + bias, answers, reduction="none", label_smoothing=SMOOTHING
+        )
 
     @torch.no_grad()
     def judged(self, theta: Tensor, support: Ints, query: Ints) -> float:
@@ -175,19 +203,33 @@ class Prompts:
     def _token_scores(self, theta: Tensor, batch: Ints) -> list[Tensor]:
         context = self._context([int(self._first[i]) for i in batch])
         with self._reader.device:
-            made = self._reader.chains.choose(*context, theta[None], self._candidates)
+            made = self._reader.chains.choose(
+                *context, theta[None], self._candidates, *self._route(batch)
+            )
         own = [torch.tensor(self._encoded[i].tokens, device=theta.device) for i in batch]
         columns = [torch.searchsorted(self._candidates, tokens) for tokens in own]
         return [made["log_probs"][0, at, columns[at]] for at in range(len(batch))]
 
     def _sequence_scores(self, theta: Tensor, batch: Ints) -> list[Tensor]:
+        counts = [len(self._encoded[i].items) for i in batch]
         at = [item for i in batch for item in range(self._first[i], self._first[i + 1])]
         items = [self._items[i] for i in at]
         targets, weights = (_padded([getattr(i, n) for i in items]) for n in ("targets", "weights"))
         given = (t.to(theta.device) for t in (targets, weights))
         with self._reader.device:
-            made = self._reader.chains.probe(*self._context(at), theta[None], *given)
-        return list((-made["losses"][0]).split([len(self._encoded[i].items) for i in batch]))
+            made = self._reader.chains.probe(
+                *self._context(at), theta[None], *given, *self._route(np.repeat(batch, counts))
+            )
+        return list((-made["losses"][0]).split(counts))
+
+    def _route(self, rows: Ints) -> tuple[Tensor, ...]:
+        """What the methods take of routes, for rows of examples; nothing without a gate."""
+        if self._blocks is None:
+            return ()
+        route = Route.of(self._blocks[rows])
+        return tuple(
+            torch.from_numpy(p).to(self._reader.device) for p in (route.index, route.weight)
+        )
 
     def _context(self, at: Sequence[int]) -> list[Tensor]:
         return self._reader.context([self._items[i] for i in at], [self._kept[i] for i in at])

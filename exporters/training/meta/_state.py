@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from dsa_edge.atomic import write_atomic
@@ -15,6 +16,7 @@ from dsa_edge.errors import AdapterError, UsageError
 from dsa_edge.exporters.training.meta._host import Host
 from dsa_edge.exporters.training.meta._settings import MetaSettings
 from dsa_edge.exporters.training.meta._users import Population
+from dsa_edge.gate import Gate
 
 __all__ = ["Round", "State", "key_of", "load_state", "save_state"]
 
@@ -33,12 +35,14 @@ class State:
     """What has been done: the start so far φ (n,), its optimizer's memory, the rounds.
 
     points: (K, n) of the users that were adapted after the last round, one after the other.
+    gate: of several blocks, once it was made.
     """
 
     phi: Tensor
     memory: dict[str, Tensor]
     rounds: list[Round] = field(default_factory=list)
     points: list[Tensor] = field(default_factory=list)
+    gate: Gate | None = None
 
 
 def key_of(host: Host, population: Population, settings: MetaSettings) -> str:
@@ -59,6 +63,9 @@ def save_state(path: Path, state: State, key: str) -> None:
     memory = {f"memory.{name}": tensor for name, tensor in state.memory.items()}
     tensors = {"phi": state.phi, **memory, **points}
     told = {"key": key, "rounds": json.dumps([asdict(done) for done in state.rounds])}
+    if state.gate is not None:
+        tensors["gate"] = torch.from_numpy(state.gate.table)
+        told["served"] = json.dumps(state.gate.served)
     write_atomic(path, save({n: t.cpu().contiguous() for n, t in tensors.items()}, told))
 
 
@@ -76,6 +83,8 @@ def load_state(path: Path, state: State, key: str) -> State:
             told = opened.metadata() or {}
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
         rounds = [_round(done) for done in json.loads(told["rounds"])]
+        table = tensors.get("gate")
+        gate = None if table is None else Gate.read(table.numpy(), json.loads(told["served"]))
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise AdapterError(
             f"{path}, left of an interrupted run, cannot be read ({error}): delete it to begin "
@@ -90,7 +99,7 @@ def load_state(path: Path, state: State, key: str) -> State:
     points = _named(tensors, "points.")
     return State(
         tensors["phi"].to(device), _named(tensors, "memory."), rounds,
-        [points[str(at)].to(device) for at in range(len(points))],
+        [points[str(at)].to(device) for at in range(len(points))], gate,
     )  # fmt: skip
 
 

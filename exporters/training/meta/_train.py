@@ -35,7 +35,8 @@ class MetaReport:
 
     start: the file. seen, unseen: users; skipped: those with too few examples; repeated: texts of
     unseen users that seen ones have too, which do not judge. directions: M. rounds: of the
-    training. judged: the start on unseen users. seconds: of this call.
+    training. served: how many of the prompts that the gate was made of each of several blocks
+    serves; empty for one block. judged: the start on unseen users. seconds: of this call.
     """
 
     start: Path
@@ -45,6 +46,7 @@ class MetaReport:
     repeated: int
     directions: int
     rounds: tuple[Round, ...]
+    served: tuple[int, ...]
     judged: Judged
     seconds: float
 
@@ -80,14 +82,15 @@ def meta_train(
     bar = _Bar(on_part, wanted.rounds + len(learning.adapted) + len(population.unseen))
     state = _learned(learning, target, key_of(host, population, wanted), bar)
     directions = principal(learning.points, wanted.directions)
-    worth = judged(reader, population.unseen, wanted, state.phi, bar.step)
+    worth = judged(reader, population.unseen, wanted, state.phi, state.gate, bar.step)
     vector = state.phi.cpu().numpy().astype(np.float32)
     spec, count = host.model.adapter, len(population.seen)
-    start = Start(vector, directions, host.identity, spec, host.base, count)
+    start = Start(vector, directions, host.identity, spec, host.base, count, state.gate)
     save_start(target, start)
     report = MetaReport(
         target, count, len(population.unseen), population.skipped, population.repeated,
-        len(directions), tuple(state.rounds), worth, time.perf_counter() - began,
+        len(directions), tuple(state.rounds), state.gate.served if state.gate else (), worth,
+        time.perf_counter() - began,
     )  # fmt: skip
     _write_record(target, report, population, wanted, start)
     _beside(target, ".state").unlink(missing_ok=True)

@@ -17,15 +17,18 @@ temperature.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import numpy as np
 from numpy.typing import NDArray
 
-from dsa_edge.runtime._engine import Ints
-from dsa_edge.runtime._random import ROUTE, uniforms
+from dsa_edge.gate import Gate
 
-__all__ = ["advantages", "drawn", "pull", "temperature"]
+__all__ = ["LearnedGate", "advantages", "drawn", "pull", "temperature"]
 
 Doubles = NDArray[np.float64]
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
 
 BALANCE = 1e-2  # α of the balance loss
 FLOOR = 0.05  # of log N: a mean entropy below it is raised
@@ -34,14 +37,39 @@ TINY = 1e-3  # nats: rewards that differ less say nothing
 HALVINGS = 60
 
 
-def drawn(scores: Doubles, active: int, draws: int, seed: int, step: int) -> Ints:
+@dataclass
+class LearnedGate:
+    """A gate on its way. start: where it begins; directions: (F, D + 1); amounts: (N, F)."""
+
+    start: Gate
+    directions: Floats
+    amounts: Floats = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Nothing was learned yet."""
+        self.amounts = np.zeros((self.start.blocks, len(self.directions)), dtype=np.float32)
+
+    @property
+    def gate(self) -> Gate:
+        """The gate as it is now."""
+        table = self.start.table
+        for amount, direction in zip(self.amounts.T, self.directions, strict=True):
+            table = table + amount[:, None] * direction
+        return Gate.read(table)
+
+    def move(self, gradient: Floats, pace: float) -> None:
+        """Step by a gradient (N, F) or (N F,), where all of it is finite; pace: of this step."""
+        if np.isfinite(gradient).all():
+            step = np.float32(pace) * gradient.reshape(self.amounts.shape)
+            self.amounts = self.amounts - step
+
+
+def drawn(scores: Doubles, active: int, noise: Doubles) -> Ints:
     """Routes (G, B, k) of scores (B, N), each in the order in which its blocks were drawn.
 
-    Noise of draw g is the stream (seed, step, g) of its own purpose, example by example.
+    noise: (G, B, N) of the Gumbel distribution.
     """
-    size = scores.shape
-    noise = [uniforms(seed, step, g, ROUTE, scores.size).reshape(size) for g in range(draws)]
-    keys = scores - np.log(-np.log(np.stack(noise)))
+    keys = scores + noise
     return np.argsort(-keys, axis=-1, kind="stable")[..., :active].astype(np.int64)
 
 

@@ -18,13 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dsa_edge.gate import Gate
-from dsa_edge.runtime._engine import Floats, Ints
 
-__all__ = ["DIRECTIONS", "alike", "clustered", "differences", "scattered"]
+__all__ = ["DIRECTIONS", "FEATURES", "alike", "clustered", "differences", "features", "scattered"]
 
 Doubles = NDArray[np.float64]
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
 
 DIRECTIONS = 16  # principal ones that prompts are compared in
+FEATURES = DIRECTIONS + 1  # F: and what all prompts share
 STARTS = 8  # of k-means; the tightest clusters are kept
 ROUNDS = 100  # of a start at most; it usually takes about ten
 
@@ -50,7 +52,7 @@ def scattered(pooled: Floats, blocks: int, seed: int) -> Gate:
 
 
 def differences(pooled: Floats) -> Doubles:
-    """Directions (DIRECTIONS + 1, D + 1) in which prompts (E, D) differ, and what all share.
+    """Directions (F, D + 1) in which prompts (E, D) differ, and what all share.
 
     Rows are weights of the pooled state, and last a constant. Their products with the prompts vary
     alike, so that the squares of a prompt's add up to 1 on average; a row of zeros where prompts
@@ -61,10 +63,15 @@ def differences(pooled: Floats) -> Doubles:
     rows = directions * scale
     spread = ((states - mean) @ rows.T).std(0)
     rows = rows[spread > 1e-6 * spread.max()] / spread[spread > 1e-6 * spread.max(), None]
-    found = np.zeros((DIRECTIONS + 1, states.shape[1] + 1))
+    found = np.zeros((FEATURES, states.shape[1] + 1))
     found[: len(rows), :-1], found[: len(rows), -1] = rows, -(rows @ mean)
     found[-1, -1] = 1
     return found / np.sqrt(len(rows) + 1)
+
+
+def features(pooled: Floats, directions: Doubles) -> Doubles:
+    """What a gate's amounts of directions (F, D + 1) multiply, of pooled states (E, D): (E, F)."""
+    return pooled.astype(np.float64) @ directions[:, :-1].T + directions[:, -1]
 
 
 def _principal(states: Doubles) -> tuple[Doubles, Doubles, Doubles]:
