@@ -3,8 +3,9 @@
 The pairs of a step fall into a few groups, and in each every example has a route of its own that is
 drawn from the gate's policy (`dsa_edge/policy.py`). The mean loss over a group's lanes is what its
 route cost, with perturbations of both signs cancelling; the difference within a pair trains the
-cores as ever, of the blocks that the route took. As many rows of lanes and examples are run as without this,
-in one run of the engine for each group, for graphs have a route per example and not per lane.
+cores as ever, of the blocks that the route took. As many rows of lanes and examples are run as
+without this, in one run of the engine for each group, for graphs have a route per example and not
+per lane.
 
 A cost of each active block would be the same for every route, as many blocks serve every prompt;
 it is for gates that choose how many (`docs/decisions.md`).
