@@ -44,6 +44,7 @@ COUNTS = (
 RATES = (
     ("inner-rate", 0.006, "of the users' steps (default: 0.006)"),
     ("rate", 0.0, "of the start, falling to zero (default: the method's own)"),
+    ("gate-rate", 8.0, "of a gate that learns, falling to zero (default: 8)"),
 )
 
 
@@ -93,6 +94,12 @@ def _parser() -> argparse.ArgumentParser:
         default="0.2",
         metavar="SHARE|A,B",
         help="share of users that only judge, or their names (default: 0.2)",
+    )
+    made.add_argument(
+        "--gate",
+        default="clusters",
+        help="of several blocks: clusters of the users' prompts, or learned from there (default: "
+        "clusters)",
     )
     made.add_argument(
         "--skip-small", action="store_true", help="leave out users with too few examples"

@@ -13,12 +13,13 @@ import torch
 from tiny import CORPUS
 
 from dsa_edge.adapter import Adapter, AdapterSpec
+from dsa_edge.errors import UsageError
 from dsa_edge.examples import Example
 from dsa_edge.exporters import export
 from dsa_edge.exporters.training.meta import MetaReport, MetaSettings, meta_train
 from dsa_edge.exporters.training.meta._host import open_host
 from dsa_edge.exporters.training.meta._prompts import Reader
-from dsa_edge.gate import Gate
+from dsa_edge.gate import Gate, evenness
 from dsa_edge.runtime import Budget, Personalizer
 from dsa_edge.start import load_start, start_info
 
@@ -29,6 +30,7 @@ SETTINGS = MetaSettings(
     rounds=6, users_per_round=3, inner_steps=3, batch=8, query=8, examples=24, adapt_steps=2,
     snapshots=1, directions=4, unseen=("user0", "user1"),
 )  # fmt: skip
+LEARNED = replace(SETTINGS, gate="learned")
 SPEC = AdapterSpec("core", rank=4, blocks=2)
 
 
@@ -43,6 +45,19 @@ def user(number: int) -> list[Example]:
     ]
 
 
+def crossed(number: int) -> list[Example]:
+    """What a prompt looks like, which clusters see, says nothing; a word behind it says its end."""
+    random = Random(number)
+    ends = {" film" * 4: " street sadly", " warm" * 4: " early bread"}
+    return [
+        Example(f"{task}{i} {random.choice(WORDS)}{mark}", ends[mark])
+        for i in range(6)
+        for task in (RAIN, FILM)
+        for mark in ends
+    ]
+
+
+CROSSED = {f"user{number}": crossed(number) for number in range(6)}
 USERS = {f"user{number}": user(number) for number in range(6)}
 
 
@@ -99,6 +114,37 @@ def _stopped(base: Path, out: Path, settings: MetaSettings) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         meta_train(base, USERS, out, settings, SPEC, on_part=stop)
+
+
+def test_a_gate_that_learns_goes_on_to_the_same_bits(base: Path, tmp_path: Path) -> None:
+    whole = meta_train(base, USERS, tmp_path / "whole.safetensors", LEARNED, SPEC)
+    _stopped(base, tmp_path / "cut.safetensors", LEARNED)
+    again = meta_train(base, USERS, tmp_path / "cut.safetensors", LEARNED, SPEC)
+    assert load_start(again.start).id == load_start(whole.start).id
+    assert again.served == whole.served
+    assert sum(again.served) == 96
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_learning_the_gate_along_is_stable(seed: int, base: Path, tmp_path: Path) -> None:
+    settings = replace(SETTINGS, seed=seed, rounds=16, rate=2.0, directions=0)
+    fixed, moved = (
+        meta_train(base, CROSSED, tmp_path / f"{gate}.safetensors", each, SPEC)
+        for gate in ("clusters", "learned")
+        for each in (replace(settings, gate=gate),)
+    )
+    assert evenness(moved.served) >= 0.3
+    # Of what a start is worth a twentieth may go to chance: the judges are 2 users with 16 texts.
+    worth = fixed.judged.zero - fixed.judged.start
+    assert moved.judged.start <= fixed.judged.start + 0.05 * worth
+    assert moved.judged.start_steps <= fixed.judged.start_steps + 0.05 * worth
+
+
+def test_a_gate_to_learn_needs_blocks(base: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="expected several to choose from"):
+        meta_train(base, USERS, tmp_path / "s.safetensors", LEARNED, AdapterSpec(rank=4))
+    with pytest.raises(UsageError, match="expected clusters or learned"):
+        MetaSettings(gate="scratch")
 
 
 def test_fomaml_trains_the_blocks_too(base: Path, tmp_path: Path) -> None:

@@ -14,10 +14,21 @@ from dsa_edge.errors import ExportError
 from dsa_edge.exporters.training.meta._prompts import Prompts
 from dsa_edge.exporters.training.meta._settings import MetaSettings
 
-__all__ = ["ADAPT", "BETAS", "JUDGE", "ROUND", "Adapted", "Lots", "adapted", "drawn", "gradient"]
+__all__ = [
+    "ADAPT",
+    "BETAS",
+    "JUDGE",
+    "ROUND",
+    "ROUTES",
+    "Adapted",
+    "Lots",
+    "adapted",
+    "drawn",
+    "gradient",
+]
 
 BETAS = 0.9, 0.99  # as a device's Adam has them
-ROUND, ADAPT, JUDGE = 1, 2, 3  # streams that are drawn from
+ROUND, ADAPT, JUDGE, ROUTES = 1, 2, 3, 4  # streams that are drawn from
 
 Ints = NDArray[np.int64]
 

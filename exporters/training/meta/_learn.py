@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dsa_edge.exporters.training.meta._explore import Explorer, Tried
 from dsa_edge.exporters.training.meta._fomaml import Fomaml
-from dsa_edge.exporters.training.meta._gate import first_gate, sampled
-from dsa_edge.exporters.training.meta._inner import ADAPT, ROUND, adapted, drawn
+from dsa_edge.exporters.training.meta._gate import counted, first_gate, sampled
+from dsa_edge.exporters.training.meta._inner import ADAPT, ROUND, ROUTES, Lots, adapted, drawn
 from dsa_edge.exporters.training.meta._prompts import Prompts, Reader
 from dsa_edge.exporters.training.meta._reptile import Reptile
 from dsa_edge.exporters.training.meta._settings import MetaSettings
@@ -36,11 +37,13 @@ class Learning:
         made = Reptile if settings.method == "reptile" else Fomaml
         self._rule: Reptile | Fomaml = made(phi.numel())
         self._prompts: dict[str, Prompts] = {}
+        self._explorer: Explorer | None = None
         self.state = State(phi, self._rule.state)
 
     def resume(self, state: State) -> None:
         """Go on from a state."""
         self.state, self._rule.state = state, state.memory
+        self._explorer = Explorer.read(state.policy) if state.policy else None
 
     def run(self, on_part: Callable[[Round | None], object]) -> State:
         """All that is left to do; on_part: called after every round, and every user adapted."""
@@ -49,6 +52,7 @@ class Learning:
             self.state.rounds.append(self._round(number))
             self.state.memory = self._rule.state
             on_part(self.state.rounds[-1])
+        self._count()
         for user in self.adapted[len(self.state.points) :]:
             self.state.points.append(self._points(user))
             on_part(None)
@@ -60,6 +64,15 @@ class Learning:
         if spec.blocks > 1 and self.state.gate is None:
             pooled = sampled(self._reader, self._seen, self._settings)
             self.state.gate = first_gate(pooled, spec, self._settings.seed)
+            if self._settings.gate == "learned":
+                self._explorer = Explorer.of(self.state.gate, pooled)
+
+    def _count(self) -> None:
+        """Let a gate that learned say how many prompts each block serves now."""
+        gate, settings = self.state.gate, self._settings
+        if gate is not None and not gate.served:
+            pooled = sampled(self._reader, self._seen, settings)
+            self.state.gate = counted(gate, pooled, self._reader.host.model.adapter.active)
 
     @property
     def adapted(self) -> Sequence[User]:
@@ -69,6 +82,7 @@ class Learning:
     def _round(self, number: int) -> Round:
         users, phi = self._users_of(number), self.state.phi
         directions, losses = list[Tensor](), list[tuple[float, float]]()
+        tried = list[Tried]()
         for user in users:
             prompts, settings = self.prompts(user), self._settings
             steps = settings.inner_steps
@@ -76,9 +90,25 @@ class Learning:
             found = adapted(prompts, phi, lots, settings.inner_rate)
             directions.append(self._rule.direction(prompts, lots, phi, found))
             losses.append((found.losses[0], found.losses[-1]))
+            tried += self._tried(number, user, lots)
         self.state.phi = self._rule.moved(phi, directions, self._settings.beta(number))
+        self._move_gate(number, tried)
         before, after = (float(np.mean(side)) for side in zip(*losses, strict=True))
         return Round(tuple(user.key for user in users), before, after)
+
+    def _tried(self, number: int, user: User, lots: Lots) -> list[Tried]:
+        """What drawn routes are worth to a user, where the gate learns."""
+        if self._explorer is None:
+            return []
+        random = np.random.default_rng([self._settings.seed, ROUTES, number, int(user.key, 16)])
+        active = self._reader.host.model.adapter.active
+        given = self.prompts(user), lots.query, self.state.phi, active, random
+        return [self._explorer.tried(*given)]
+
+    def _move_gate(self, number: int, tried: Sequence[Tried]) -> None:
+        if self._explorer is not None:
+            self._explorer.move(tried, self._settings.gate_pace(number))
+            self.state.gate, self.state.policy = self._explorer.gate, self._explorer.state
 
     def _users_of(self, number: int) -> list[User]:
         """The users of a round: shuffled passes over all of them."""

@@ -10,6 +10,7 @@ from dsa_edge.errors import UsageError
 __all__ = ["METHODS", "MetaSettings"]
 
 METHODS = ("reptile", "fomaml")
+GATES = ("clusters", "learned")
 RATES = {"reptile": 1.0, "fomaml": 0.005}
 
 
@@ -26,7 +27,10 @@ class MetaSettings:
     directions: M at most; 0 for none. adapt_steps, snapshots: steps from the learned start of every
     seen user, and points on that way that directions are made of.
     unseen: share of users that only judge, or their names. skip_small: leave out users with fewer
-    examples than batch and query need. seed: of everything; also the key of the users' hash.
+    examples than batch and query need.
+    gate: of several blocks, `clusters` of the prompts as they are, or `learned` from there between
+    the rounds. gate_rate: how fast at first, falling to zero as β does.
+    seed: of everything; also the key of the users' hash.
     """
 
     method: str = "reptile"
@@ -43,6 +47,8 @@ class MetaSettings:
     snapshots: int = 4
     unseen: float | Sequence[str] = 0.2
     skip_small: bool = False
+    gate: str = "clusters"
+    gate_rate: float = 8.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -56,6 +62,11 @@ class MetaSettings:
         for name in (*counts, "snapshots"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}, expected at least 1.")
+        if self.gate not in GATES or not 0 < self.gate_rate < 1e3:
+            raise UsageError(
+                f"gate is {self.gate!r} and gate_rate {self.gate_rate}, expected "
+                f"{' or '.join(GATES)}, and a positive number."
+            )
         if self.directions < 0 or not 0 <= self.seed < 2**63:
             raise UsageError(
                 f"directions is {self.directions} and seed {self.seed}, expected 0 or more, and "
@@ -78,4 +89,11 @@ class MetaSettings:
 
     def beta(self, round: int) -> float:
         """β of a round, from 0 on."""
-        return self.rate * (1 - round / self.rounds)
+        return self.rate * self._left(round)
+
+    def gate_pace(self, round: int) -> float:
+        """Rate of the gate in a round, from 0 on."""
+        return self.gate_rate * self._left(round)
+
+    def _left(self, round: int) -> float:
+        return 1 - round / self.rounds

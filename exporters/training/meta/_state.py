@@ -35,7 +35,7 @@ class State:
     """What has been done: the start so far φ (n,), its optimizer's memory, the rounds.
 
     points: (K, n) of the users that were adapted after the last round, one after the other.
-    gate: of several blocks, once it was made.
+    gate: of several blocks, once it was made; policy: what a gate that learns remembers.
     """
 
     phi: Tensor
@@ -43,6 +43,7 @@ class State:
     rounds: list[Round] = field(default_factory=list)
     points: list[Tensor] = field(default_factory=list)
     gate: Gate | None = None
+    policy: dict[str, Tensor] = field(default_factory=dict)
 
 
 def key_of(host: Host, population: Population, settings: MetaSettings) -> str:
@@ -61,7 +62,8 @@ def save_state(path: Path, state: State, key: str) -> None:
 
     points = {f"points.{at}": points for at, points in enumerate(state.points)}
     memory = {f"memory.{name}": tensor for name, tensor in state.memory.items()}
-    tensors = {"phi": state.phi, **memory, **points}
+    policy = {f"policy.{name}": tensor for name, tensor in state.policy.items()}
+    tensors = {"phi": state.phi, **memory, **points, **policy}
     told = {"key": key, "rounds": json.dumps([asdict(done) for done in state.rounds])}
     if state.gate is not None:
         tensors["gate"] = torch.from_numpy(state.gate.table)
@@ -99,7 +101,7 @@ def load_state(path: Path, state: State, key: str) -> State:
     points = _named(tensors, "points.")
     return State(
         tensors["phi"].to(device), _named(tensors, "memory."), rounds,
-        [points[str(at)].to(device) for at in range(len(points))], gate,
+        [points[str(at)].to(device) for at in range(len(points))], gate, _named(tensors, "policy."),
     )  # fmt: skip
 
 

@@ -76,6 +76,7 @@ def meta_train(
     began, wanted = time.perf_counter(), settings or MetaSettings()
     target = _target(out)
     host = open_host(base, adapter, quantize, device)
+    _check_gate(host, wanted)
     population = _population(host, users, labels, wanted)
     reader = Reader(host)
     learning = Learning(reader, population.seen, wanted)
@@ -115,6 +116,14 @@ def _target(out: str | Path) -> Path:
             f"out is {target}, expected NAME.safetensors in a folder that is there: correct --out."
         )
     return target
+
+
+def _check_gate(host: Host, settings: MetaSettings) -> None:
+    if settings.gate == "learned" and host.model.adapter.blocks == 1:
+        raise UsageError(
+            "gate is learned for an adapter of one block, expected several to choose from: add "
+            "--blocks N, or leave --gate out."
+        )
 
 
 def _beside(target: Path, ending: str) -> Path:
