@@ -45,6 +45,20 @@ def test_a_start_from_labelled_texts(
     assert (tmp_path / "start.run.json").exists()
 
 
+def test_a_start_of_several_blocks(
+    run: Run, tiny_checkpoint: Callable[[str], Path], people: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "start.safetensors"
+    labelled = ("--template", "{text} So:", "--labels", "a,b", "--unseen", "user0")
+    command = ("meta-train", tiny_checkpoint("llama"), "--users", people, "--out", out)
+    gated = ("--blocks", 3, "--active", 2, "--gate", "learned")
+    code, told, err = run(*command, *labelled, *QUICK, *SMALL, *gated)
+    assert code == 0, err
+    assert "blocks serve" in told
+    code, told, _ = run("inspect", out, "--json")
+    assert sum(json.loads(told)["served"]) == 2 * 24  # two of each prompt of three users
+
+
 def test_the_command_line_has_the_defaults_of_python() -> None:
     given = _parser().parse_args(["base", "--users", "people", "--out", "start.safetensors"])
     assert _settings(given) == MetaSettings()
@@ -54,6 +68,8 @@ def test_the_command_line_has_the_defaults_of_python() -> None:
     ("options", "code", "words"),
     [
         (("--unseen", "nobody"), 2, "no user nobody"),
+        (("--gate", "learned"), 2, "expected several to choose from: add --blocks N"),
+        (("--gate", "scratch"), 2, "expected clusters or learned"),
         (("--method", "maml"), 2, "expected reptile or fomaml"),
         (("--batch", 6, "--query", 6), 1, "4 of 4 users have fewer than the 12 examples"),
     ],
