@@ -40,7 +40,7 @@ void check_words(const Json& golden) {
       check(stream.word() == std::stoull(word.get<std::string>(), nullptr, 16), "words");
   }
   for (const Json& one : golden["signs"]) {
-    Floats z(one["size"]);
+    Floats z(one["size"].get<size_t>());
     signs(Stream(seed_of(one), one["step"], one["query"], Purpose::perturb), 1, z.size(), z.data());
     std::string found;
     for (const float sign : z) found += sign > 0 ? '+' : '-';
