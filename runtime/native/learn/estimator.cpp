@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "errors.h"
 #include "estimators.h"
@@ -11,7 +10,6 @@ namespace dsa::learn {
 namespace {
 
 constexpr size_t kBlock = size_t{1} << 24;  // bytes of lanes that are made at a time
-constexpr float kLost = std::numeric_limits<float>::quiet_NaN();
 
 }  // namespace
 
@@ -41,8 +39,7 @@ void Estimator::slopes(const double* values, size_t each, double epsilon, double
 }
 
 void Estimator::scalars(const double* slopes, float* out) {
-  for (size_t q = 0; q < directions_; ++q)
-    out[q] = std::isfinite(slopes[q]) ? static_cast<float>(slopes[q]) : kLost;
+  for (size_t i = 0; i < width(); ++i) out[i] = static_cast<float>(slopes[i]);
 }
 
 bool Estimator::direction(const float* scalars, uint64_t step, float* gradient) {

@@ -31,7 +31,7 @@ class Estimator {
   // What values (lanes, each) change by along each direction: (directions, each).
   virtual void slopes(const double* values, size_t each, double epsilon, double* out) const;
 
-  // Scalars (directions) that are journalled of slopes; lost ones are NaN.
+  // What is journalled of slopes (width,); lost ones are NaN.
   virtual void scalars(const double* slopes, float* out);
 
   // The gradient (n,) that scalars (width,) stand for; false where all were lost.

@@ -85,7 +85,7 @@ void Store::append(int64_t run, float rate, const float* scalars, size_t count) 
   });
 }
 
-void Store::go_on(const Run&, size_t steps) { next_ = steps; }
+void Store::go_on(size_t steps) { next_ = steps; }
 
 std::optional<int64_t> Store::end_run(int64_t id, const std::string& verdict, const Made* made) {
   return db_.transaction([&] {

@@ -37,6 +37,14 @@ inline float flipped(float scalar, uint64_t bit) {
   return scalar;
 }
 
+void write_ranks(Stream stream, std::vector<uint64_t>& keys, std::vector<uint32_t>& out) {
+  for (uint64_t& key : keys) key = stream.word();
+  std::iota(out.begin(), out.end(), 0u);
+  std::sort(out.begin(), out.end(), [&](uint32_t a, uint32_t b) {
+    return keys[a] != keys[b] ? keys[a] < keys[b] : a < b;
+  });
+}
+
 }  // namespace
 
 Stream::Stream(uint64_t seed, uint64_t step, uint64_t query, Purpose purpose)
@@ -94,14 +102,15 @@ std::vector<uint32_t> order(uint64_t seed, uint64_t epoch, size_t count) {
   return ranks(Stream(seed, epoch, 0, Purpose::order), count);
 }
 
+void write_order(uint64_t seed, uint64_t epoch, std::vector<uint64_t>& keys,
+                 std::vector<uint32_t>& out) {
+  write_ranks(Stream(seed, epoch, 0, Purpose::order), keys, out);
+}
+
 std::vector<uint32_t> ranks(Stream stream, size_t count) {
   std::vector<uint64_t> keys(count);
-  for (uint64_t& key : keys) key = stream.word();
   std::vector<uint32_t> indices(count);
-  std::iota(indices.begin(), indices.end(), 0u);
-  std::sort(indices.begin(), indices.end(), [&](uint32_t a, uint32_t b) {
-    return keys[a] != keys[b] ? keys[a] < keys[b] : a < b;
-  });
+  write_ranks(stream, keys, indices);
   return indices;
 }
 

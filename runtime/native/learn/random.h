@@ -50,6 +50,10 @@ void signs(Stream stream, float scale, size_t size, float* out);
 // A permutation of `count` items, new in every epoch.
 std::vector<uint32_t> order(uint64_t seed, uint64_t epoch, size_t count);
 
+// The same into `out`, without allocating; keys: room for as many words.
+void write_order(uint64_t seed, uint64_t epoch, std::vector<uint64_t>& keys,
+                 std::vector<uint32_t>& out);
+
 // Indices of the next `count` words of a stream, the smallest first, ties by index.
 std::vector<uint32_t> ranks(Stream stream, size_t count);
 

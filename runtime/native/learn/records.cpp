@@ -115,6 +115,21 @@ Floats numbers_of(const Adapter& adapter) {
   return all;
 }
 
+Gate read_gate(const std::string& json) {
+  const Json rows = parsed(json);
+  if (!rows.is_array() || rows.empty() || !rows[0].is_array() || rows[0].empty())
+    throw Broken("a gate has no rows");
+  Gate gate{rows.size(), rows[0].size() - 1, {}, {}};
+  for (const Json& row : rows) {
+    if (!row.is_array() || row.size() != gate.width + 1) throw Broken("a gate's rows differ");
+    for (const Json& number : row) {
+      if (!number.is_number()) throw Broken("a gate has what is no number");
+      gate.table.push_back(number.get<float>());
+    }
+  }
+  return gate;
+}
+
 std::string record_of(const Run& run) {
   Json told = {{"parent", optional(run.parent)},   {"seed", optional(run.seed)},
                {"hyper", object_of(run.hyper)},    {"version", optional(run.version)},
