@@ -13,7 +13,8 @@ import pytest
 
 SOURCES = Path(__file__).parents[2] / "runtime" / "native" / "learn"
 KINDS = (
-    "usage", "adapter", "example", "engine", "budget", "store", "damaged", "wrong_key", "tampered"
+    "usage", "bundle", "adapter", "example", "engine", "budget", "privacy", "store", "damaged",
+    "wrong_key", "tampered", "stopped",
 )  # fmt: skip
 IDENTITY = "a" * 64
 

@@ -8,7 +8,10 @@
 namespace dsa::learn {
 
 // As in dsa_edge/errors.py; damaged, wrong_key and tampered are errors of the store.
-enum class Kind { usage, adapter, example, engine, budget, store, damaged, wrong_key, tampered };
+enum class Kind {
+  usage, bundle, adapter, example, engine, budget, privacy, store, damaged, wrong_key, tampered,
+  stopped
+};
 
 class Error : public std::runtime_error {
  public:
