@@ -50,7 +50,8 @@ void Sparse::choose_given() {
   }
   if (usable && !chosen_.empty() && chosen_.back() < size) return;
   throw Error(Kind::usage, text("the mask has ", hyper_.mask.size() / 2, " bytes of hex, expected ",
-                                wanted, " that choose some of ", size, " numbers: make it with "
+                                wanted, " that choose some of ", size,
+                                " numbers: make it with "
                                 "`mask_of` from this adapter's sensitivities."));
 }
 
@@ -69,9 +70,10 @@ void Sparse::choose_in_slot(size_t first, size_t size, const std::vector<uint64_
   std::vector<size_t> by_size(size);
   std::iota(by_size.begin(), by_size.end(), first);
   const Floats& start = space_.start;
-  std::stable_sort(by_size.begin(), by_size.end(), [&](size_t a, size_t b) {
+  std::sort(by_size.begin(), by_size.end(), [&](size_t a, size_t b) {
     const float left = std::fabs(start[a]), right = std::fabs(start[b]);
-    return left != right ? left < right : chance[a] < chance[b];
+    if (left != right) return left < right;
+    return chance[a] != chance[b] ? chance[a] < chance[b] : a < b;
   });
   by_size.resize(static_cast<size_t>(std::ceil(hyper_.share * static_cast<double>(size))));
   std::sort(by_size.begin(), by_size.end());

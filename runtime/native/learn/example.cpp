@@ -9,14 +9,6 @@ namespace {
 
 [[noreturn]] void refuse(const std::string& what) { throw Error(Kind::example, what); }
 
-std::string quoted(const std::string& text) {
-  try {
-    return Json(text).dump(-1, ' ', false);
-  } catch (const Json::exception&) {
-    refuse("an example is no UTF-8 text: give texts in UTF-8.");
-  }
-}
-
 }  // namespace
 
 void Example::check() const {
@@ -26,11 +18,13 @@ void Example::check() const {
                 " choices: correct the response or add it to the choices."));
 }
 
-std::string Example::content() const {
+std::string Example::content() const try {
   std::string all;
   for (const std::string& choice : choices) all += (all.empty() ? "" : ", ") + quoted(choice);
   return "[" + quoted(prompt) + ", " + quoted(response) + ", [" + all + "], " +
          (ends ? "true" : "false") + "]";
+} catch (const Broken&) {
+  refuse("an example is no UTF-8 text: give texts in UTF-8.");
 }
 
 Example Example::read(const std::string& content) {

@@ -9,28 +9,20 @@
 
 namespace dsa::learn {
 
-using Json = nlohmann::ordered_json;
+using Json = nlohmann::json;
 
-// What is no JSON comes back as discarded. Raises Broken for what nests so deep that it is no record
-// of ours, and would take the stack of whoever writes it again.
-inline Json parsed(const std::string& text) {
-  const auto shallow = [](int depth, Json::parse_event_t, const Json&) {
-    if (depth > 64) throw Broken("a record nests too deep");
-    return true;
-  };
-  return Json::parse(text, shallow, false);
-}
+// What is no JSON comes back as discarded. Raises Broken for what nests so deep that it is no
+// record of ours, and would take the stack of whoever writes it again.
+Json parsed(const std::string& text);
 
-// Raises Broken for what is no JSON object.
-inline Json object_of(const std::string& text) {
-  Json found = parsed(text);
-  if (!found.is_object()) throw Broken("a record is no JSON object");
-  return found;
-}
+// The same; raises Broken for what is no JSON object.
+Json object_of(const std::string& text);
 
-inline std::string written(const Json& json) {
-  return json.dump(-1, ' ', true, Json::error_handler_t::replace);
-}
+// As ASCII, on one line.
+std::string written(const Json& json);
+
+// A text as JSON, in UTF-8. Raises Broken where it is no UTF-8.
+std::string quoted(const std::string& text);
 
 // Takes a field out of an object. Raises Broken where it is missing or of another type.
 class Fields {
@@ -64,10 +56,10 @@ class Fields {
  private:
   template <class T>
   static T as(const char* name, const Json& value) {
-    const bool fits = std::is_same_v<T, bool>          ? value.is_boolean()
-                      : std::is_integral_v<T>          ? value.is_number_integer()
-                      : std::is_floating_point_v<T>    ? value.is_number()
-                                                       : value.is_string();
+    const bool fits = std::is_same_v<T, bool>       ? value.is_boolean()
+                      : std::is_integral_v<T>       ? value.is_number_integer()
+                      : std::is_floating_point_v<T> ? value.is_number()
+                                                    : value.is_string();
     if (!fits) throw Broken(std::string("a record has another type of ") + name);
     return value.get<T>();
   }
