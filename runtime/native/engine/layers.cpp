@@ -135,18 +135,17 @@ void Layers::release_all() {
   head_.reset();
 }
 
-// A layer as mapped, as packed and with the memory planned for its rows; the head.
+// A layer as mapped and as packed; the head with both arenas, which all layers share.
 std::pair<double, double> Layers::held_mb() const {
   const Decoder& wide = manifest_.decoder;
-  int64_t layer = 0;
-  for (const ProgramEntry& entry : info_.layers) {
+  const auto bytes = [this](const ProgramEntry& entry) {
     const auto found = manifest_.files.find(entry.data);
-    if (found != manifest_.files.end()) layer = std::max(layer, found->second.bytes);
-  }
-  const auto head = manifest_.files.find(info_.head.data);
+    return found == manifest_.files.end() ? 0.0 : static_cast<double>(found->second.bytes);
+  };
+  double layer = 0;
+  for (const ProgramEntry& entry : info_.layers) layer = std::max(layer, bytes(entry));
   const double planned = 4.0 * static_cast<double>(info_.rows * (4 * wide.ffn_width + 2 * wide.width));
-  const double last = head == manifest_.files.end() ? 0 : static_cast<double>(head->second.bytes);
-  return {1e-6 * (2.2 * static_cast<double>(layer) + planned), 2.2e-6 * last};
+  return {2.2e-6 * layer, 1e-6 * (2.2 * bytes(info_.head) + 2 * planned)};
 }
 
 double Layers::loaded_mb() const {
@@ -158,7 +157,8 @@ int64_t Layers::from_storage() const { return manifest_.decoder.n_layers - kept_
 
 void Layers::keep_within(double mb) {
   const auto [layer, head] = held_mb();
-  const int64_t fits = mb > 0 ? static_cast<int64_t>((mb - head) / layer) : most_;
+  const int64_t fits =
+      mb > 0 && layer > 0 ? static_cast<int64_t>(std::max(0.0, mb - head) / layer) : most_;
   kept_ = std::max<int64_t>(1, std::min(most_, fits));
   while (static_cast<int64_t>(loaded_.size()) > kept_) {
     programs_.erase(loaded_.back());

@@ -4,6 +4,7 @@
 #include <executorch/extension/flat_tensor/flat_tensor_data_map.h>
 #include <executorch/extension/memory_allocator/malloc_memory_allocator.h>
 #include <executorch/runtime/executor/program.h>
+#include <executorch/runtime/platform/runtime.h>
 
 #include <cstdlib>
 #include <map>
