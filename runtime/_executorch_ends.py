@@ -42,8 +42,12 @@ class Ends:
         frame = self._info.layers[layer].frame
         frequencies = self._small[f"frequencies_{frame}"]
         angle = positions[..., None].astype(np.float32) * np.concatenate([frequencies, frequencies])
+        # In float64: single precision differs between libraries, and one bit of it turns rounded
+        # activations of the whole model.
+        exact = angle.astype(np.float64)
         factor = self._small[f"factor_{frame}"]
-        return np.cos(angle) * factor, np.sin(angle) * factor
+        cosine, sine = np.cos(exact) * factor, np.sin(exact) * factor
+        return cosine.astype(np.float32), sine.astype(np.float32)
 
     def candidate_logits(self, x: Floats, candidates: Ints) -> Floats:
         """Logits (L, B, C) of some tokens alone for hidden states x (L, B, D)."""

@@ -65,11 +65,13 @@ void Ends::angles(int64_t frame, int64_t position, float* cosine, float* sine) c
   if (!factor || factor->dtype != "F32" || factor->size() != 1)
     throw Error(Kind::bundle, text(bundle_.path, " lacks factor_", frame, ": export it again."));
   const auto half = static_cast<size_t>(table.size());
-  const float scale = factor->floats()[0], at = static_cast<float>(position);
+  const double scale = factor->floats()[0];
+  const auto at = static_cast<float>(position);
   for (size_t i = 0; i < half; ++i) {
-    const float angle = at * table.floats()[i];
-    cosine[i] = cosine[i + half] = std::cos(angle) * scale;
-    sine[i] = sine[i + half] = std::sin(angle) * scale;
+    // In float64, as Python does: one bit of a float turns rounded activations of the whole model.
+    const double angle = at * table.floats()[i];
+    cosine[i] = cosine[i + half] = static_cast<float>(std::cos(angle) * scale);
+    sine[i] = sine[i + half] = static_cast<float>(std::sin(angle) * scale);
   }
 }
 
