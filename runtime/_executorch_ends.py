@@ -50,10 +50,15 @@ class Ends:
         return cosine.astype(np.float32), sine.astype(np.float32)
 
     def candidate_logits(self, x: Floats, candidates: Ints) -> Floats:
-        """Logits (L, B, C) of some tokens alone for hidden states x (L, B, D)."""
+        """Logits (L, B, C) of some tokens alone for hidden states x (L, B, D).
+
+        In float64, so that the order in which a library sums does not show in the result.
+        """
+        x = x.astype(np.float64)
         square = (x * x).mean(-1, keepdims=True)
         normal = x / np.sqrt(square + self._decoder["norm_eps"]) * self._small["final_norm"]
-        rows = self._head[candidates] * self._small["head_scales"][candidates][:, None]
+        scales = self._small["head_scales"][candidates].astype(np.float64)
+        rows = self._head[candidates] * scales[:, None]
         logits = (normal @ rows.T) * self._decoder["logit_scale"]
         cap = self._decoder["logit_softcap"]
         scaled: Floats = logits if cap is None else np.tanh(logits / cap) * cap
