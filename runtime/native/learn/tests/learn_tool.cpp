@@ -61,6 +61,7 @@ Json fit(const Json& asked, Learner& learner, const Ground& ground) {
   if (asked.contains("seconds")) wish.seconds = asked["seconds"].get<double>();
   if (asked.contains("pause"))
     wish.wait = [&] { return usleep(asked["pause"]), 1e-6 * asked["pause"].get<double>(); };
+  if (asked.contains("changes")) wish.changes = asked["changes"].dump();
   if (asked.contains("steps")) wish.steps = asked["steps"].get<int64_t>();
   wish.seed = asked.value("seed", uint64_t{0});
   wish.remember = asked.value("remember", false), wish.replay = asked.value("replay", size_t{0});
@@ -95,6 +96,10 @@ Json answered(const Json& asked) {
   if (what == "fit") return fit(asked, learner, ground);
   if (what == "history") return history(store);
   if (what == "bytes") return {{"bytes", store.bytes()}};
+  if (what == "suited")
+    return Json::parse(Hyperparameters::suited(asked["choices"], asked["estimator"],
+                                               asked["optimizer"], asked["along"])
+                           .json());
   if (what == "rekey") store.rekey(fresh.get());
   if (what == "rollback") learner.rollback(asked["version"]);
   if (what == "forget") return {{"gone", learner.forget()}};
