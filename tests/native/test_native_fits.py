@@ -89,6 +89,20 @@ def test_a_stop_gives_a_verdict_on_what_was_learned(native: Native, tmp_path: Pa
     assert native("history", tmp_path)["fits"] == [[1, "improved", 40]]
 
 
+def test_a_version_is_evaluated_on_other_examples(native: Native, tmp_path: Path) -> None:
+    """The examples of a fit, each as often as before, have the loss that its report tells."""
+    few = asked(examples=EXAMPLES[:14])  # too few to hold any out
+    report = native("fit", tmp_path, **few)
+    many = {"theta": THETA.tolist(), "examples": EXAMPLES[:14] * 20}
+    after = native("evaluate", tmp_path, **many)
+    assert after["loss"] == pytest.approx(report["after"]["loss"])
+    assert (after["examples"], after["accuracy"]) == (280, None)
+    before = native("evaluate", tmp_path, version=0, **many)
+    assert before["loss"] == pytest.approx(report["before"]["loss"])
+    with pytest.raises(NativeError, match="no examples to evaluate on"):
+        native("evaluate", tmp_path, theta=THETA.tolist(), examples=[])
+
+
 REFUSED = [
     ({"examples": []}, "example", "there are no examples"),
     ({"examples": [["1", " a", [" a", " b"], False]] * 2}, "example", "teaches only a constant"),

@@ -96,6 +96,12 @@ Json answered(const Json& asked) {
   if (what == "fit") return fit(asked, learner, ground);
   if (what == "history") return history(store);
   if (what == "bytes") return {{"bytes", store.bytes()}};
+  if (what == "evaluate") {
+    const Space space(ground.initial.numbers, ground.shapes, ground.blocks);
+    KnownEngine engine(space);
+    const int64_t version = asked.value("version", learner.version());
+    return Json::parse(learner.evaluate(examples_of(asked), engine, version).json());
+  }
   if (what == "suited")
     return Json::parse(Hyperparameters::suited(asked["choices"], asked["estimator"],
                                                asked["optimizer"], asked["along"])
