@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from known_engine import HYPER, THETA, asked
+from known_engine import EXAMPLES, HYPER, THETA, asked
 from native_learn import IDENTITY, Native, NativeError
 
 from dsa_edge.gate import Gate
