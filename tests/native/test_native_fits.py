@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from known_engine import EXAMPLES, HYPER, THETA, asked
+from known_engine import HYPER, THETA, asked
 from native_learn import IDENTITY, Native, NativeError
 
 from dsa_edge.gate import Gate
@@ -87,20 +87,6 @@ def test_a_stop_gives_a_verdict_on_what_was_learned(native: Native, tmp_path: Pa
     assert (report["steps"], report["verdict"]) == (7, "improved")
     assert report["curve"][-1]["held_out_loss"] is not None
     assert native("history", tmp_path)["fits"] == [[1, "improved", 40]]
-
-
-def test_a_version_is_evaluated_on_other_examples(native: Native, tmp_path: Path) -> None:
-    """The examples of a fit, each as often as before, have the loss that its report tells."""
-    few = asked(examples=EXAMPLES[:14])  # too few to hold any out
-    report = native("fit", tmp_path, **few)
-    many = {"theta": THETA.tolist(), "examples": EXAMPLES[:14] * 20}
-    after = native("evaluate", tmp_path, **many)
-    assert after["loss"] == pytest.approx(report["after"]["loss"])
-    assert (after["examples"], after["accuracy"]) == (280, None)
-    before = native("evaluate", tmp_path, version=0, **many)
-    assert before["loss"] == pytest.approx(report["before"]["loss"])
-    with pytest.raises(NativeError, match="no examples to evaluate on"):
-        native("evaluate", tmp_path, theta=THETA.tolist(), examples=[])
 
 
 REFUSED = [

@@ -66,7 +66,8 @@ def test_a_wrong_or_missing_key_changes_nothing(native: Native, tmp_path: Path) 
     for key, words in (
         ({"key": ["passphrase", "two"]}, "the passphrase does not open"),
         ({}, "no key was given"),
-        ({"key": ["file", str(tmp_path / "none")]}, "does not have its key"),
+        ({"key": ["file", str(tmp_path / "none")]}, "does not have the key of this store"),
+        ({"key": ["callback", ""]}, "the app does not have the key"),
     ):
         with pytest.raises(NativeError, match=words) as caught:
             native("history", tmp_path / "store", **key)

@@ -59,11 +59,6 @@ class Learner {
   // engine, or store where another program is changing it.
   Report fit(const std::vector<Example>& examples, Engine& engine, const Wish& wish = {});
 
-  // Loss and accuracy of a version on examples. on_example: called with how many are just done;
-  // false ends it, which raises Error(stopped). Raises as `fit`.
-  Evaluation evaluate(const std::vector<Example>& examples, Engine& engine, int64_t version,
-                      const std::function<bool(size_t)>& on_example = {});
-
   // The version in use, or the nearest whole one it came from; its adapter (n,), coordinates and
   // all. `whole` makes the numbers of one along directions.
   int64_t version() { return store_.newest_whole().version; }

@@ -23,11 +23,13 @@ std::unique_ptr<KeyProvider> key_of(const Json& asked, const char* name) {
   const std::string kind = asked[name][0], value = asked[name][1];
   if (kind == "file") return std::make_unique<FileKey>(value);
   if (kind == "passphrase") return std::make_unique<PassphraseKey>(value);
-  return std::make_unique<CallbackKey>("the app", [value](const std::string&, const Bytes&) {
+  const auto fetch = [value](const std::string&, const Bytes&, bool fresh) -> std::optional<Key> {
+    if (value.empty() || (value == "kept" && fresh)) return std::nullopt;
     Key key{};
     std::copy_n(value.begin(), std::min(value.size(), key.size()), key.begin());
     return key;
-  });
+  };
+  return std::make_unique<CallbackKey>("the app", fetch);
 }
 
 std::vector<Example> examples_of(const Json& asked) {
@@ -96,12 +98,6 @@ Json answered(const Json& asked) {
   if (what == "fit") return fit(asked, learner, ground);
   if (what == "history") return history(store);
   if (what == "bytes") return {{"bytes", store.bytes()}};
-  if (what == "evaluate") {
-    const Space space(ground.initial.numbers, ground.shapes, ground.blocks);
-    KnownEngine engine(space);
-    const int64_t version = asked.value("version", learner.version());
-    return Json::parse(learner.evaluate(examples_of(asked), engine, version).json());
-  }
   if (what == "suited")
     return Json::parse(Hyperparameters::suited(asked["choices"], asked["estimator"],
                                                asked["optimizer"], asked["along"])
