@@ -61,8 +61,7 @@ std::string taken(char* text) {
 int32_t key_of_file(void* context, const char* store, const uint8_t* salt, int32_t fresh, uint8_t* key) {
   auto& file = *static_cast<dsa::learn::FileKey*>(context);
   try {
-    if (!fresh && !file.keeps(store)) return 1;
-    const auto made = file.key(store, dsa::learn::Bytes(salt, salt + 16));
+    const auto made = file.key(store, dsa::learn::Bytes(salt, salt + 16), fresh != 0);
     std::copy(made.begin(), made.end(), key);
     return 0;
   } catch (const std::exception& error) {
