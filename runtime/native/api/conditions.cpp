@@ -51,14 +51,16 @@ void Waiter::refuse_unknown() {
   if (conditions_.battery > 0 && !state.battery) add(unknown, "the battery");
   if (conditions_.celsius > 0 && !state.celsius) add(unknown, "the temperature");
   if (!unknown.empty())
-    throw Error(Kind::usage, text("the conditions can never be met: ", unknown, " is not known on this "
+    throw Error(Kind::usage, text("the conditions can never be met: ", unknown,
+                                  " is not known on this "
                                   "system. Leave them out, or ask the app by a callback."));
 }
 
 std::string Waiter::system_unmet(bool strict) {
   const DeviceState state = device_.read();
   std::string reasons;
-  if (conditions_.charging && !state.charging.value_or(false)) add(reasons, "it is not on external power");
+  if (conditions_.charging && !state.charging.value_or(false))
+    add(reasons, "it is not on external power");
   const double least = std::min(100.0, conditions_.battery + (strict ? kFuller : 0));
   if (conditions_.battery > 0 && !(state.battery.value_or(-1) >= least))
     add(reasons, text("battery ", std::lround(state.battery.value_or(0)), " %, expected at least ",
@@ -67,8 +69,8 @@ std::string Waiter::system_unmet(bool strict) {
   if (conditions_.celsius > 0 && !(state.celsius.value_or(1e9) <= most))
     add(reasons, text(state.celsius.value_or(0), " °C, expected at most ", most, " °C"));
   if (conditions_.idle > 0 && state.busy && *state.busy > conditions_.idle)
-    add(reasons, text("other programs take ", std::lround(100 * *state.busy), " %, expected at most ",
-                      std::lround(100 * conditions_.idle), " %"));
+    add(reasons, text("other programs take ", std::lround(100 * *state.busy),
+                      " %, expected at most ", std::lround(100 * conditions_.idle), " %"));
   return reasons;
 }
 
@@ -92,7 +94,7 @@ double Waiter::wait() {
     std::this_thread::sleep_for(std::chrono::duration<double>(kLook));
     const std::string paused = control_.paused();
     if (paused.empty() && clock_now() - looked < conditions_.check_seconds && due) continue;
-    reasons = paused.empty() ? unmet(true) : paused;
+    reasons = paused.empty() ? unmet(due) : paused;
     looked = clock_now();
   }
   on_pause_("");

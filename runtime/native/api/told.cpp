@@ -18,10 +18,10 @@ Json parsed(const std::string& json) {
 }
 
 Json told(const learn::Version& version) {
-  return {{"id", version.id},         {"parent", maybe(version.parent)},
+  return {{"id", version.id},           {"parent", maybe(version.parent)},
           {"verdict", version.verdict}, {"steps", version.steps},
-          {"active", version.active}, {"created", maybe(version.created)},
-          {"kept", version.kept},     {"summary", parsed(version.summary)}};
+          {"active", version.active},   {"created", maybe(version.created)},
+          {"kept", version.kept},       {"summary", parsed(version.summary)}};
 }
 
 Json told(const learn::Run& run) {
@@ -47,8 +47,11 @@ std::string User::history() {
   for (const learn::Version& version : store_.versions()) versions.push_back(told(version));
   for (const learn::Run& run : store_.runs()) fits.push_back(told(run));
   const learn::InUse in_use = store_.newest_whole();
-  return written(Json{{"active", in_use.version}, {"damaged", in_use.damaged},
-                      {"lost", in_use.lost}, {"versions", versions}, {"fits", fits}});
+  return written(Json{{"active", in_use.version},
+                      {"damaged", in_use.damaged},
+                      {"lost", in_use.lost},
+                      {"versions", versions},
+                      {"fits", fits}});
 }
 
 std::string User::info() {
@@ -80,7 +83,8 @@ Trial User::trial(const std::vector<Example>& examples, const FitOptions& option
   const auto batch = std::min(examples.size(), static_cast<size_t>(hyper.batch));
   engine_.layers().keep_within(room_for_base(options.memory_mb));
   check_disk(examples, options);
-  const std::vector<Example> some(examples.begin(), examples.begin() + static_cast<std::ptrdiff_t>(batch));
+  const std::vector<Example> some(examples.begin(),
+                                  examples.begin() + static_cast<std::ptrdiff_t>(batch));
   Scorer scorer(engine_, encoder_, scoring(options.memory_mb, false));
   const double began = clock_now();
   scorer.load(some, nullptr);

@@ -14,8 +14,8 @@ namespace dsa {
 
 namespace {
 
-constexpr size_t kEvaluated = 128;                  // examples whose prompts are cached at a time
-constexpr int64_t kEvaluatedBytes = 256 << 20;      // of such caches at most, but for one example's
+constexpr size_t kEvaluated = 128;              // examples whose prompts are cached at a time
+constexpr int64_t kEvaluatedBytes = 256 << 20;  // of such caches at most, but for one example's
 
 Tokenizer tokenizer_of(const Bundle& bundle) {
   const auto content = bundle.read_text("tokenizer.json");
@@ -69,24 +69,29 @@ learn::Hyperparameters settled(const Manifest& manifest, const std::string& told
         choices, given.value("estimator", "antithetic"), given.value("optimizer", "adam"),
         given.value("along", int64_t{0}));
     Json all = object_of(suited.json());
-    const Json own = object_of(manifest.defaults).value(choices ? "choices" : "responses", Json::object());
+    const Json own =
+        object_of(manifest.defaults).value(choices ? "choices" : "responses", Json::object());
     if (!given.contains("estimator") && !given.contains("optimizer") && !given.contains("along"))
       for (const auto& [name, value] : own.items())
         if (all.contains(name) && !value.is_null()) all[name] = value;
     for (const auto& [name, value] : given.items()) all[name] = value;
     return learn::Hyperparameters::read(written(all));
   } catch (const Broken& error) {
-    throw Error(Kind::usage, text("the hyper-parameters cannot be used (", error.what(), "): correct them."));
+    throw Error(Kind::usage,
+                text("the hyper-parameters cannot be used (", error.what(), "): correct them."));
   } catch (const Json::exception& error) {
-    throw Error(Kind::usage, text("the hyper-parameters cannot be read (", error.what(), "): correct them."));
+    throw Error(Kind::usage,
+                text("the hyper-parameters cannot be read (", error.what(), "): correct them."));
   }
 }
 
 void check_choices(const std::vector<std::string>& choices) {
-  if (choices.size() >= 2 && std::set<std::string>(choices.begin(), choices.end()).size() == choices.size())
+  if (choices.size() >= 2 &&
+      std::set<std::string>(choices.begin(), choices.end()).size() == choices.size())
     return;
-  throw Error(Kind::usage, text(choices.size(), " choices were given, expected at least two distinct "
-                                                "ones: add or correct one."));
+  throw Error(Kind::usage, text(choices.size(),
+                                " choices were given, expected at least two distinct "
+                                "ones: add or correct one."));
 }
 
 }  // namespace
@@ -107,7 +112,8 @@ std::string Control::paused() const {
 }
 
 User::User(const std::string& bundle, const OpenOptions& options)
-    : bundle_(Bundle::open(bundle, options.check_hashes)), tokenizer_(tokenizer_of(bundle_)),
+    : bundle_(Bundle::open(bundle, options.check_hashes)),
+      tokenizer_(tokenizer_of(bundle_)),
       encoder_(tokenizer_, bundle_.manifest),
       engine_(bundle_, options.threads, options.layers_kept),
       store_(options.store, bundle_.manifest.identity, options.key),
@@ -158,8 +164,8 @@ std::string User::generate(const std::string& prompt, const GenerateOptions& opt
                                     ": shorten it."));
   const learn::Adapter adapter = version(options.version);
   if (options.memory_mb > 0) engine_.layers().keep_within(room_for_base(options.memory_mb));
-  const Chunks chunks = Chunks::plan(bundle_.manifest, options.memory_mb, true,
-                                     engine_.layers().loaded_mb(), given);
+  const Chunks chunks =
+      Chunks::plan(bundle_.manifest, options.memory_mb, true, engine_.layers().loaded_mb(), given);
   TextStream stream(tokenizer_);
   const auto take = [&](int64_t token) {
     const std::string piece = stream.add(token);
@@ -215,7 +221,8 @@ learn::Evaluation User::evaluate(const std::vector<Example>& examples, int64_t i
 learn::Hyperparameters User::settings(const std::vector<Example>& examples,
                                       const FitOptions& options) const {
   if (options.wish.hyper) return *options.wish.hyper;
-  return settled(bundle_.manifest, options.hyper.empty() ? "{}" : options.hyper, all_choose(examples));
+  return settled(bundle_.manifest, options.hyper.empty() ? "{}" : options.hyper,
+                 all_choose(examples));
 }
 
 learn::Report User::fit(const std::vector<Example>& examples, FitOptions options) {
@@ -230,8 +237,8 @@ learn::Report User::fit(const std::vector<Example>& examples, FitOptions options
 void User::check_disk(const std::vector<Example>& examples, const FitOptions& options) {
   if (options.disk_mb <= 0) return;
   const int64_t needed = Scorer::cache_bytes(bundle_.manifest, encoder_.encode_all(examples));
-  const Chunks chunks = Chunks::plan(bundle_.manifest, options.memory_mb, false,
-                                     engine_.layers().loaded_mb(), 0);
+  const Chunks chunks =
+      Chunks::plan(bundle_.manifest, options.memory_mb, false, engine_.layers().loaded_mb(), 0);
   if (needed <= chunks.cache || static_cast<double>(needed) <= options.disk_mb * kMb) return;
   throw Error(Kind::budget,
               text("the prompt cache needs ", std::lround(static_cast<double>(needed) / kMb),

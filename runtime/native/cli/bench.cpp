@@ -30,10 +30,12 @@ Json measured(const Options& options) {
                   !options.has("skip-hashes"), options.whole("layers-kept", 0), nullptr});
   const double opened = now() - began;
   const auto examples = dsa::read_examples(
-      {"", options.need("data"), options.get("template"), options.list("labels")}, user.tokenizer());
+      {"", options.need("data"), options.get("template"), options.list("labels")},
+      user.tokenizer());
   dsa::FitOptions told;
   told.hyper = options.get("settings"), told.memory_mb = options.number("memory-mb", 0);
-  const dsa::Trial tried = user.trial(examples, told, std::max<int64_t>(2, options.whole("steps", 10)));
+  const dsa::Trial tried =
+      user.trial(examples, told, std::max<int64_t>(2, options.whole("steps", 10)));
   const std::vector<double> steady(tried.step_seconds.begin() + 1, tried.step_seconds.end());
   const auto batch = static_cast<double>(
       std::min<size_t>(examples.size(), static_cast<size_t>(tried.hyper.batch)));
@@ -52,7 +54,8 @@ Json measured(const Options& options) {
 }  // namespace
 
 int bench(const Options& options) {
-  if (options.plain().size() != 1) throw WrongUse("expected one bundle: `dsa_runner bench BUNDLE`.");
+  if (options.plain().size() != 1)
+    throw WrongUse("expected one bundle: `dsa_runner bench BUNDLE`.");
   options.need("data");
   try {
     const Json made = measured(options);

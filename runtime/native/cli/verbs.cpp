@@ -1,13 +1,13 @@
 #include "cli/verbs.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cstdio>
 #include <functional>
 #include <map>
-#include <memory>
 
 #include "cli/bench.h"
+#include "cli/help.h"
+#include "cli/session.h"
 #include "core/json.h"
 #include "dsa/runner.h"
 #include "learn/keys.h"
@@ -17,108 +17,6 @@ namespace dsa_cli {
 namespace {
 
 using dsa::Json;
-
-std::atomic<dsa_runner*> running{nullptr};
-
-constexpr char kHelp[] =
-    "usage: dsa_runner VERB BUNDLE [options]\n\n"
-    "  choose BUNDLE --prompt P --choices A,B      the likeliest of several continuations\n"
-    "  generate BUNDLE --prompt P [--max-tokens N] [--temperature T --top-p P --seed N]\n"
-    "  evaluate BUNDLE --data FILE                 loss and accuracy on examples\n"
-    "  personalize BUNDLE --data FILE [--steps N] [--seconds S] [--memory-mb M] [--disk-mb M]\n"
-    "      [--seed N] [--settings JSON] [--remember] [--replay N]\n"
-    "      [--charging] [--battery PERCENT] [--celsius C] [--idle SHARE]\n"
-    "  plan BUNDLE --data FILE [--steps N]         what personalize would take\n"
-    "  history BUNDLE | rollback BUNDLE --version N | forget BUNDLE [--examples ID,ID]\n"
-    "  replay BUNDLE [--fit N] [--steps N] [--out FILE]   rebuild an adapter from its journal\n"
-    "  save BUNDLE --out FILE | load BUNDLE --adapter FILE | rekey BUNDLE [--new-key-file FILE]\n"
-    "  tokens BUNDLE --prompt P                    token ids of a prompt\n"
-    "  bench BUNDLE --data FILE [--steps N]        seconds of a step, memory, seconds to the first\n"
-    "  info BUNDLE | doctor [BUNDLE]               what is there, and what this machine can run\n\n"
-    "  everywhere: --json, --store DIR, --key-file FILE, --threads N, --layers-kept N,\n"
-    "      --skip-hashes, --version N\n"
-    "  with --data: --template '{text} It was' --labels a,b for lines with text and label\n\n"
-    "exit codes: 0 done, 1 the work failed, 2 wrong use\n";
-
-const std::vector<std::string> kNames = {
-    "prompt", "choices", "max-tokens", "temperature", "top-p", "seed", "data", "template", "labels",
-    "steps", "seconds", "memory-mb", "disk-mb", "settings", "replay", "battery", "celsius", "idle",
-    "version", "examples", "fit", "out", "adapter", "new-key-file", "store", "key-file", "threads",
-    "layers-kept"};
-const std::vector<std::string> kFlags = {"json", "help", "remember", "charging", "skip-hashes"};
-
-void check(dsa_status status) {
-  if (status != DSA_OK) throw Failed(dsa_last_error(), status == DSA_USAGE);
-}
-
-// A text of the library's.
-std::string taken(char* text) {
-  const std::string made = text ? text : "";
-  dsa_free(text);
-  return made;
-}
-
-int32_t key_of_file(void* context, const char* store, const uint8_t* salt, int32_t fresh, uint8_t* key) {
-  auto& file = *static_cast<dsa::learn::FileKey*>(context);
-  try {
-    const auto made = file.key(store, dsa::learn::Bytes(salt, salt + 16), fresh != 0);
-    std::copy(made.begin(), made.end(), key);
-    return 0;
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "dsa_runner: %s\n", error.what());
-    return 1;
-  }
-}
-
-// An open bundle for the length of a command.
-class Session {
- public:
-  explicit Session(const Options& options) : store_(options.get("store")) {
-    if (options.plain().size() != 1)
-      throw WrongUse("expected one bundle: `dsa_runner VERB BUNDLE`, and `--help` for more.");
-    dsa_open_options told = DSA_OPEN_OPTIONS;
-    told.store = store_.empty() ? nullptr : store_.c_str();
-    told.threads = static_cast<int32_t>(options.whole("threads", 0));
-    told.layers_kept = static_cast<int32_t>(options.whole("layers-kept", 0));
-    told.skip_hashes = options.has("skip-hashes");
-    if (options.has("key-file")) {
-      key_ = std::make_unique<dsa::learn::FileKey>(options.get("key-file"));
-      told.key = key_of_file, told.key_context = key_.get();
-    }
-    check(dsa_open(options.plain()[0].c_str(), &told, &runner_));
-    running = runner_;
-  }
-  ~Session() {
-    running = nullptr;
-    dsa_close(runner_);
-  }
-  Session(const Session&) = delete;
-  Session& operator=(const Session&) = delete;
-  operator dsa_runner*() const { return runner_; }
-
- private:
-  const std::string store_;
-  std::unique_ptr<dsa::learn::FileKey> key_;
-  dsa_runner* runner_ = nullptr;
-};
-
-// Examples of --data, with --template and --labels.
-class Data {
- public:
-  explicit Data(const Options& options)
-      : path_(options.need("data")), template_(options.get("template")), labels_(options.list("labels")) {
-    for (const std::string& label : labels_) pointers_.push_back(label.c_str());
-    told.path = path_.c_str();
-    if (!template_.empty()) told.template_text = template_.c_str();
-    told.labels = pointers_.data(), told.label_count = pointers_.size();
-  }
-  dsa_examples told = DSA_EXAMPLES;
-
- private:
-  const std::string path_, template_;
-  const std::vector<std::string> labels_;
-  std::vector<const char*> pointers_;
-};
 
 void show(const Json& of) {
   for (const auto& [name, value] : of.items())
@@ -188,7 +86,9 @@ int32_t follow(void*, const dsa_progress* progress) {
   return 0;
 }
 
-dsa_progress_callback teller(const Options& options) { return options.has("json") ? nullptr : follow; }
+dsa_progress_callback teller(const Options& options) {
+  return options.has("json") ? nullptr : follow;
+}
 
 int evaluate(const Options& options) {
   const Data data(options);
@@ -206,7 +106,8 @@ dsa_fit_options fit_options(const Options& options, const std::string& settings)
   told.memory_mb = options.number("memory-mb", 0), told.disk_mb = options.number("disk-mb", 0);
   told.seed = static_cast<uint64_t>(options.whole("seed", 0));
   told.hyperparameters = settings.empty() ? nullptr : settings.c_str();
-  told.remember = options.has("remember"), told.replay = static_cast<int32_t>(options.whole("replay", 0));
+  told.remember = options.has("remember"),
+  told.replay = static_cast<int32_t>(options.whole("replay", 0));
   told.charging = options.has("charging"), told.battery = options.number("battery", 0);
   told.celsius = options.number("celsius", 0), told.idle = options.number("idle", 0);
   return told;
@@ -325,12 +226,14 @@ int doctor(const Options& options) {
 }
 
 const std::map<std::string, int (*)(const Options&)> kVerbs = {
-    {"choose", choose},   {"generate", generate}, {"evaluate", evaluate},
-    {"personalize", personalize}, {"plan", plan}, {"history", history},
-    {"rollback", rollback}, {"forget", forget},   {"replay", replay},
-    {"save", save},       {"load", load},         {"rekey", rekey},
-    {"tokens", tokens},   {"info", info},         {"doctor", doctor},
-    {"bench", bench}};
+    {"choose", choose},     {"generate", generate},
+    {"evaluate", evaluate}, {"personalize", personalize},
+    {"plan", plan},         {"history", history},
+    {"rollback", rollback}, {"forget", forget},
+    {"replay", replay},     {"save", save},
+    {"load", load},         {"rekey", rekey},
+    {"tokens", tokens},     {"info", info},
+    {"doctor", doctor},     {"bench", bench}};
 
 }  // namespace
 
@@ -352,10 +255,6 @@ int run(const std::vector<std::string>& words) {
     return 0;
   }
   return verb->second(options);
-}
-
-void stop_running() {
-  if (dsa_runner* runner = running.load()) dsa_stop(runner);
 }
 
 }  // namespace dsa_cli

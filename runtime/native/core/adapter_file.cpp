@@ -117,8 +117,8 @@ Safetensors opened(const std::string& path, int64_t numbers) {
 float from_half(uint16_t half) {
   const int exponent = half >> 10 & 31;
   const double fraction = half & 1023;
-  const double value = exponent == 0 ? std::ldexp(fraction, -24)
-                                     : std::ldexp(1024 + fraction, exponent - 25);
+  const double value =
+      exponent == 0 ? std::ldexp(fraction, -24) : std::ldexp(1024 + fraction, exponent - 25);
   return static_cast<float>(half & 0x8000 ? -value : value);
 }
 
@@ -152,8 +152,10 @@ void save_adapter(const std::string& path, const learn::Adapter& adapter,
                   const Manifest& manifest) {
   Json biases = Json::object();
   for (const auto& [choice, bias] : adapter.labels) biases[choice] = bias;
-  Said metadata = {{"format", kFormat}, {"bundle", manifest.identity},
-                   {"spec", manifest.adapter.json}, {"labels", written(biases)}};
+  Said metadata = {{"format", kFormat},
+                   {"bundle", manifest.identity},
+                   {"spec", manifest.adapter.json},
+                   {"labels", written(biases)}};
   if (!manifest.pruned.empty()) metadata["base"] = manifest.pruned;
   const auto size = static_cast<int64_t>(adapter.numbers.size());
   std::vector<Floats32> tensors = {{"adapter", {size}, adapter.numbers.data()}};

@@ -9,8 +9,8 @@ namespace dsa {
 namespace {
 
 AddedToken read(const Json& of) {
-  AddedToken made{of.at("id").get<int64_t>(), of.at("content").get<std::string>(),
-                  of.at("special").get<bool>(), of.value("normalized", false),
+  AddedToken made{of.at("id").get<int64_t>(),     of.at("content").get<std::string>(),
+                  of.at("special").get<bool>(),   of.value("normalized", false),
                   of.value("single_word", false), of.value("lstrip", false),
                   of.value("rstrip", false)};
   if (made.content.empty()) throw Broken("an added token is empty");

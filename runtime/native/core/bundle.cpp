@@ -16,8 +16,8 @@ constexpr int64_t kMostManifest = 16 << 20, kMostText = 256 << 20;
 void check_size(const Bundle& bundle, const std::string& name, const FileEntry& entry) {
   const std::string path = bundle.file(name);
   if (!is_file(path))
-    throw Error(Kind::bundle, text(bundle.path, " lacks its file ", name,
-                                   ": copy or export the bundle again."));
+    throw Error(Kind::bundle,
+                text(bundle.path, " lacks its file ", name, ": copy or export the bundle again."));
   const int64_t size = file_size(path);
   if (size != entry.bytes)
     throw Error(Kind::bundle, text(path, " has ", size, " bytes, its manifest says ", entry.bytes,
@@ -37,9 +37,8 @@ std::string changed(const Bundle& bundle, const std::string& name, const FileEnt
   try {
     const std::string found = hash_of(path);
     if (found == entry.sha256) return {};
-    return text(path, " was changed after the export (sha256 ", found.substr(0, 12),
-                "…, manifest ", entry.sha256.substr(0, 12),
-                "…): copy or export the bundle again.");
+    return text(path, " was changed after the export (sha256 ", found.substr(0, 12), "…, manifest ",
+                entry.sha256.substr(0, 12), "…): copy or export the bundle again.");
   } catch (const Error& error) {
     return error.what();
   }
@@ -70,8 +69,9 @@ Bundle Bundle::open(const std::string& path, bool hashes) {
                 text("no bundle at ", path, ": give the folder that `dsa-edge export` wrote."));
   const std::string told = join(path, "manifest.json");
   if (!is_file(told))
-    throw Error(Kind::bundle, text(path, " is not a bundle (no manifest.json in it): give the "
-                                         "folder that `dsa-edge export` wrote."));
+    throw Error(Kind::bundle, text(path,
+                                   " is not a bundle (no manifest.json in it): give the "
+                                   "folder that `dsa-edge export` wrote."));
   Bundle made{path, Manifest::read(read_file(told, kMostManifest, Reads::bundle), told)};
   for (const auto& [name, entry] : made.manifest.files) check_size(made, name, entry);
   if (hashes) check_hashes(made);

@@ -75,7 +75,8 @@ std::string expression_of(const Json& of) {
 class Split : public Cutter {
  public:
   explicit Split(const Json& of)
-      : pattern_(expression_of(of.at("pattern"))), behaviour_(of.at("behavior").get<std::string>()) {
+      : pattern_(expression_of(of.at("pattern"))),
+        behaviour_(of.at("behavior").get<std::string>()) {
     const bool known = behaviour_ == "Isolated" || behaviour_ == "Removed" ||
                        behaviour_ == "MergedWithPrevious" || behaviour_ == "MergedWithNext";
     if (!known || of.value("invert", false))

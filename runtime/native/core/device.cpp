@@ -39,10 +39,12 @@ std::optional<double> number(const path& file, double low, double high) {
 }
 
 // Whether a charger says that it is on, or, where none says anything, a battery.
-std::optional<bool> charging(const std::vector<path>& supplies, const std::vector<path>& batteries) {
+std::optional<bool> charging(const std::vector<path>& supplies,
+                             const std::vector<path>& batteries) {
   std::optional<bool> found;
   for (const path& supply : supplies)
-    if (const auto online = number(supply / "online", 0, 9)) found = found.value_or(false) || *online > 0;
+    if (const auto online = number(supply / "online", 0, 9))
+      found = found.value_or(false) || *online > 0;
   if (found) return found;
   bool any = false;
   for (const path& battery : batteries) {
@@ -101,9 +103,10 @@ std::optional<double> Device::busy() {
     if (at == 3 || at == 4) idle += ticks;
   }
   if (name != "cpu" || all <= 0) return std::nullopt;
-  struct tms own {};
+  struct tms own{};
   times(&own);
-  const std::pair<double, double> now{all, all - idle - static_cast<double>(own.tms_utime + own.tms_stime)};
+  const std::pair<double, double> now{
+      all, all - idle - static_cast<double>(own.tms_utime + own.tms_stime)};
   const auto before = std::exchange(before_, now);
   if (!before || now.first <= before->first) return std::nullopt;
   const double share = (now.second - before->second) / (now.first - before->first);

@@ -16,6 +16,7 @@ std::pair<Ids, Ids> Encoder::split_prompt(const std::string& text) const {
 // The cached part keeps at least one token, so very short prompts are filled in front.
 Ids Encoder::prompt(const std::string& text) const {
   Ids ids = tokenizer_.encode_prompt(text);
+  check(ids);
   if (ids.size() < invocation_ + 1)
     ids.insert(ids.begin(), invocation_ + 1 - ids.size(), tokenizer_.info().pad);
   return ids;
@@ -27,7 +28,15 @@ Ids Encoder::response(const std::string& given, bool ends) const {
     throw Error(Kind::example,
                 text("response \"", given, "\" has no token in this base's vocabulary."));
   if (ends && !tokenizer_.info().eos.empty()) ids.push_back(tokenizer_.info().eos[0]);
+  check(ids);
   return ids;
+}
+
+void Encoder::check(const Ids& ids) const {
+  for (const int64_t id : ids)
+    if (id < 0 || id >= vocabulary_)
+      throw Error(Kind::bundle, text("the tokenizer knows token ", id, ", and the base has ",
+                                     vocabulary_, " of them: copy or export the bundle again."));
 }
 
 Item Encoder::item(const Ids& prompt, const Ids& response) const {
@@ -40,8 +49,8 @@ Item Encoder::item(const Ids& prompt, const Ids& response) const {
   made.tail.insert(made.tail.end(), response.begin(), response.end() - 1);
   made.targets.insert(made.targets.end(), response.begin(), response.end());
   made.weights.assign(made.tail.size(), 0.0f);
-  std::fill(made.weights.begin() + static_cast<std::ptrdiff_t>(invocation_) - 1,
-            made.weights.end(), 1.0f);
+  std::fill(made.weights.begin() + static_cast<std::ptrdiff_t>(invocation_) - 1, made.weights.end(),
+            1.0f);
   return made;
 }
 
@@ -62,8 +71,8 @@ Encoded Encoder::encode(const Example& example) const {
     made.tokens.push_back(answers.back()[0]);
   }
   const auto& choices = example.choices;
-  made.answer = static_cast<size_t>(
-      std::find(choices.begin(), choices.end(), example.response) - choices.begin());
+  made.answer = static_cast<size_t>(std::find(choices.begin(), choices.end(), example.response) -
+                                    choices.begin());
   if (single) {
     made.items.push_back(item(given, answers[made.answer]));
     return made;

@@ -28,8 +28,10 @@ struct Encoded {
 class Encoder {
  public:
   Encoder(const Tokenizer& tokenizer, const Manifest& manifest)
-      : tokenizer_(tokenizer), invocation_(static_cast<size_t>(manifest.adapter.invocation)),
-        limit_(static_cast<size_t>(manifest.decoder.max_positions)) {}
+      : tokenizer_(tokenizer),
+        invocation_(static_cast<size_t>(manifest.adapter.invocation)),
+        limit_(static_cast<size_t>(manifest.decoder.max_positions)),
+        vocabulary_(manifest.decoder.vocab_size) {}
 
   // Raises Error(example) when it is longer than the base's context.
   Encoded encode(const Example& example) const;
@@ -43,10 +45,12 @@ class Encoder {
  private:
   Ids prompt(const std::string& text) const;
   Ids response(const std::string& text, bool ends) const;
+  void check(const Ids& ids) const;  // that the base has a row for each
   Item item(const Ids& prompt, const Ids& response) const;
 
   const Tokenizer& tokenizer_;
   const size_t invocation_, limit_;
+  const int64_t vocabulary_;
 };
 
 }  // namespace dsa

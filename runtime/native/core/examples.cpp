@@ -25,7 +25,8 @@ std::string listed(const std::vector<std::string>& names) {
 std::string stripped(const std::string& text) {
   const char spaces[] = " \t\r\n\v\f";
   const size_t from = text.find_first_not_of(spaces);
-  return from == std::string::npos ? "" : text.substr(from, text.find_last_not_of(spaces) + 1 - from);
+  return from == std::string::npos ? ""
+                                   : text.substr(from, text.find_last_not_of(spaces) + 1 - from);
 }
 
 [[noreturn]] void refuse(const std::string& why) { throw Error(Kind::example, why); }
@@ -44,10 +45,12 @@ class Labels {
     if (source.template_text.empty() && source.labels.empty()) return;
     const std::set<std::string> distinct(source.labels.begin(), source.labels.end());
     if (source.template_text.find("{text}") == std::string::npos)
-      throw Error(Kind::usage, text("template \"", source.template_text, "\" has no {text}: say "
+      throw Error(Kind::usage, text("template \"", source.template_text,
+                                    "\" has no {text}: say "
                                     "where the text goes, as in \"{text} It was\"."));
     if (distinct.size() < 2 || distinct.size() != source.labels.size() || distinct.count(""))
-      throw Error(Kind::usage, text("labels are ", listed(source.labels), ", expected at least two "
+      throw Error(Kind::usage, text("labels are ", listed(source.labels),
+                                    ", expected at least two "
                                     "distinct words: correct --labels."));
     const char last = prompt("x").back();
     const std::string glue = std::string(" \t\r\n\v\f").find(last) == std::string::npos ? " " : "";
@@ -57,8 +60,9 @@ class Labels {
 
   learn::Example example(const Json& of) const {
     if (choices_.empty())
-      refuse("it has `text` and `label`, which need --template '{text} It was' and --labels a,b to "
-             "become a prompt.");
+      refuse(
+          "it has `text` and `label`, which need --template '{text} It was' and --labels a,b to "
+          "become a prompt.");
     return {prompt(text_of(of, "text")), choices_[index(of.at("label"))], choices_, false};
   }
 
@@ -83,8 +87,9 @@ class Labels {
 
 learn::Example parsed(const Json& of, const Labels& labels) {
   if (of.contains("messages"))
-    refuse("`messages` need a chat template, which dsa_runner does not render: write the rendered "
-           "prompt, as the Python runtime's `chat` makes it.");
+    refuse(
+        "`messages` need a chat template, which dsa_runner does not render: write the rendered "
+        "prompt, as the Python runtime's `chat` makes it.");
   if (of.contains("text") && of.contains("label")) return labels.example(of);
   if (!of.contains("prompt") || !of.contains("response"))
     refuse("it has other keys, expected prompt and response, or text and label.");
@@ -100,7 +105,8 @@ learn::Example parsed(const Json& of, const Labels& labels) {
 }
 
 learn::Example read_line(std::string_view line, const Labels& labels) {
-  if (line.size() > kMostLine) refuse(text("longer than ", kMostLine, " bytes; one example a line."));
+  if (line.size() > kMostLine)
+    refuse(text("longer than ", kMostLine, " bytes; one example a line."));
   const size_t wrong = first_invalid(line);
   if (wrong != std::string_view::npos)
     refuse(text("not UTF-8 (byte ", wrong + 1, "); save the file as UTF-8."));
@@ -116,8 +122,8 @@ learn::Example read_line(std::string_view line, const Labels& labels) {
 std::vector<learn::Example> read_examples(const ExampleSource& source, const Tokenizer& tokenizer) {
   const Labels labels(source, tokenizer);
   const std::string name = source.path.empty() ? "the examples" : source.path;
-  std::string content = source.path.empty() ? source.lines
-                                            : read_file(source.path, kMostFile, Reads::examples);
+  std::string content =
+      source.path.empty() ? source.lines : read_file(source.path, kMostFile, Reads::examples);
   if (content.compare(0, 3, "\xEF\xBB\xBF") == 0) content.erase(0, 3);
   std::vector<learn::Example> made;
   size_t number = 0;

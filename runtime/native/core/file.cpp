@@ -36,7 +36,7 @@ class Descriptor {
 }
 
 int64_t size_of(int file) {
-  struct stat found {};
+  struct stat found{};
   return fstat(file, &found) == 0 && S_ISREG(found.st_mode) ? found.st_size : -1;
 }
 
@@ -55,17 +55,17 @@ bool write_all(int file, std::string_view content) {
 std::string join(const std::string& folder, const std::string& name) { return folder + "/" + name; }
 
 bool is_file(const std::string& path) {
-  struct stat found {};
+  struct stat found{};
   return stat(path.c_str(), &found) == 0 && S_ISREG(found.st_mode);
 }
 
 bool is_folder(const std::string& path) {
-  struct stat found {};
+  struct stat found{};
   return stat(path.c_str(), &found) == 0 && S_ISDIR(found.st_mode);
 }
 
 int64_t file_size(const std::string& path) {
-  struct stat found {};
+  struct stat found{};
   return stat(path.c_str(), &found) == 0 ? static_cast<int64_t>(found.st_size) : -1;
 }
 

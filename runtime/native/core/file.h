@@ -19,7 +19,8 @@ int64_t file_size(const std::string& path);
 // What the system said last, such as "Permission denied".
 std::string system_error();
 
-// A whole file; what: names it. Raises Error(kind) where it cannot be read or is larger than `most`.
+// A whole file; what: names it. Raises Error(kind) where it cannot be read or is larger than
+// `most`.
 enum class Reads { bundle, adapter, examples };
 std::string read_file(const std::string& path, int64_t most, Reads what);
 

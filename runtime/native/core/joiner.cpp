@@ -76,7 +76,8 @@ class Fuse : public Joiner {
 class Strip : public Joiner {
  public:
   explicit Strip(const Json& of)
-      : what_(of.at("content").get<std::string>()), start_(of.at("start").get<size_t>()),
+      : what_(of.at("content").get<std::string>()),
+        start_(of.at("start").get<size_t>()),
         stop_(of.at("stop").get<size_t>()) {
     if (what_.empty()) throw Broken("its decoder strips nothing");
   }
@@ -89,7 +90,8 @@ class Strip : public Joiner {
     for (size_t i = 0; i < start_ && token.compare(0, what_.size(), what_) == 0; ++i)
       token.erase(0, what_.size());
     for (size_t i = 0; i < stop_ && token.size() >= what_.size() &&
-                       token.compare(token.size() - what_.size(), what_.size(), what_) == 0; ++i)
+                       token.compare(token.size() - what_.size(), what_.size(), what_) == 0;
+         ++i)
       token.resize(token.size() - what_.size());
   }
 

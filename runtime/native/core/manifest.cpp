@@ -16,8 +16,8 @@ namespace {
 constexpr int64_t kMost = int64_t{1} << 31, kMostLayers = 10000, kMostNumbers = int64_t{1} << 28;
 constexpr size_t kMostName = 250;  // bytes of a file's path inside the bundle
 // In the order in which a layer computes them, which is that of the slots.
-constexpr const char* kPoints[] = {"attention_norm", "q", "k", "v", "o", "attention",
-                                   "mlp_norm", "gate", "up", "down", "mlp"};
+constexpr const char* kPoints[] = {"attention_norm", "q",    "k",  "v",    "o",  "attention",
+                                   "mlp_norm",       "gate", "up", "down", "mlp"};
 
 [[noreturn]] void wrong(const std::string& what) { throw Broken(what); }
 
@@ -29,9 +29,10 @@ const Json& field(const Json& of, const char* name) {
 
 int64_t whole(const Json& of, const char* name, int64_t least, int64_t most) {
   const Json& value = field(of, name);
-  const bool fits = value.is_number_integer() && value.get<int64_t>() >= least &&
-                    (!value.is_number_unsigned() || value.get<uint64_t>() < uint64_t(kMost) << 31) &&
-                    value.get<int64_t>() < most;
+  const bool fits =
+      value.is_number_integer() && value.get<int64_t>() >= least &&
+      (!value.is_number_unsigned() || value.get<uint64_t>() < uint64_t(kMost) << 31) &&
+      value.get<int64_t>() < most;
   if (!fits) wrong(text(name, " is ", written(value).substr(0, 40)));
   return value.get<int64_t>();
 }
@@ -177,7 +178,8 @@ Slot slot(const Json& of, int64_t expected) {
     wrong("its slots are not in order");
   Slot made{of[0].get<std::string>(), expected, {}};
   for (const Json& side : of[2]) {
-    if (!side.is_number_unsigned() || side.get<uint64_t>() >= uint64_t(kMost)) wrong("a slot's shape");
+    if (!side.is_number_unsigned() || side.get<uint64_t>() >= uint64_t(kMost))
+      wrong("a slot's shape");
     made.shape.push_back(side.get<size_t>());
   }
   return made;
@@ -199,12 +201,14 @@ class ManifestReader {
     made.tokenizer = tokenizer(object(of, "tokenizer"), made.decoder.vocab_size);
     made.files = files(object(of, "files"));
     const Json& golden = object(of, "golden");
-    made.golden = {string(golden, "prompt"), ids(golden, "prompt_ids"), ids(golden, "expected_ids")};
+    made.golden = {string(golden, "prompt"), ids(golden, "prompt_ids"),
+                   ids(golden, "expected_ids")};
     made.has_onnx = !object(of, "methods").empty();
     if (!field(of, "executorch").is_null())
       made.programs = programs(object(of, "executorch"), made.decoder.n_layers);
     made.defaults = of.contains("defaults") ? written(object(of, "defaults")) : "{}";
-    if (of.contains("pruned") && !of["pruned"].is_null()) made.pruned = pruned(object(of, "pruned"));
+    if (of.contains("pruned") && !of["pruned"].is_null())
+      made.pruned = pruned(object(of, "pruned"));
     if (of.contains("start") && !of["start"].is_null())
       made.start = StartInfo{string(of["start"], "id"), whole(of["start"], "directions", 0, kMost)};
     layout(made, of);
@@ -216,8 +220,8 @@ class ManifestReader {
     const double share = number(object(of, "adapter"), "split");
     if (!(share >= 0 && share < 1)) wrong(text("split is ", share));
     const auto n_layers = static_cast<double>(made.decoder.n_layers);
-    made.split_ = std::min(static_cast<int64_t>(std::floor(share * n_layers)),
-                           made.decoder.n_layers - 1);
+    made.split_ =
+        std::min(static_cast<int64_t>(std::floor(share * n_layers)), made.decoder.n_layers - 1);
     for (const Json& entry : list(of, "slots")) {
       made.slots.push_back(slot(entry, made.size_));
       int64_t size = 1;
@@ -252,11 +256,13 @@ void check_sum(const Json& of, const std::string& content, const std::string& pa
   uint8_t digest[16];
   learn::blake2b(told.data(), told.size(), nullptr, 0, digest, sizeof digest);
   std::string hex;
-  for (const uint8_t byte : digest) hex += {"0123456789abcdef"[byte >> 4], "0123456789abcdef"[byte & 15]};
+  for (const uint8_t byte : digest)
+    hex += {"0123456789abcdef"[byte >> 4], "0123456789abcdef"[byte & 15]};
   if (of.find("checksum") == of.end() || of["checksum"] != Json(hex))
     throw Error(Kind::bundle,
-                text(path, " does not match its own checksum, or has none, so it was edited or "
-                           "damaged: copy the bundle again or export it anew."));
+                text(path,
+                     " does not match its own checksum, or has none, so it was edited or "
+                     "damaged: copy the bundle again or export it anew."));
 }
 
 }  // namespace

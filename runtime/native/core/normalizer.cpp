@@ -54,8 +54,9 @@ class Nfc : public Normalizer {
   }
 #else
   static std::string composed(const std::string&) {
-    throw Error(Kind::engine, "this base reads text in Unicode's composed form, and this build has "
-                              "no utf8proc: build it with that library, or use ASCII.");
+    throw Error(Kind::engine,
+                "this base reads text in Unicode's composed form, and this build has "
+                "no utf8proc: build it with that library, or use ASCII.");
   }
 #endif
 };

@@ -10,7 +10,7 @@ namespace dsa {
 namespace {
 
 constexpr uint64_t kMostHeader = 100'000'000;  // as the library has it
-const std::map<std::string, size_t> kBytes = {{"F64", 8}, {"I64", 8}, {"F32", 4}, {"I32", 4},
+const std::map<std::string, size_t> kBytes = {{"F64", 8}, {"I64", 8},  {"F32", 4}, {"I32", 4},
                                               {"F16", 2}, {"BF16", 2}, {"I16", 2}, {"I8", 1},
                                               {"U8", 1},  {"BOOL", 1}};
 
@@ -37,6 +37,8 @@ TensorView view(const Json& of, const uint8_t* data, uint64_t there) {
   // Types that we do not know have a width all the same, and nobody asks for them.
   if (width != kBytes.end() && end - begin != bytes) throw Broken("a tensor has another size");
   made.data = data + begin, made.bytes = end - begin;
+  if (width != kBytes.end() && reinterpret_cast<uintptr_t>(made.data) % width->second)
+    throw Broken("a tensor lies askew");
   return made;
 }
 
@@ -63,7 +65,8 @@ void Safetensors::parse() {
   uint64_t size = 0;
   if (file_.size() < sizeof size) throw Broken("it is shorter than its header");
   std::memcpy(&size, file_.data(), sizeof size);
-  if (size > kMostHeader || size > file_.size() - sizeof size) throw Broken("its header is too long");
+  if (size > kMostHeader || size > file_.size() - sizeof size)
+    throw Broken("its header is too long");
   const std::string header(reinterpret_cast<const char*>(file_.data()) + sizeof size, size);
   const Json told = object_of(header);
   const uint64_t there = file_.size() - sizeof size - size;
@@ -107,9 +110,8 @@ std::string safetensors_of(const std::vector<Floats32>& tensors,
     int64_t count = 1;
     for (const int64_t side : tensor.shape) count *= side;
     content.append(reinterpret_cast<const char*>(tensor.data), 4 * static_cast<size_t>(count));
-    header[tensor.name] = {{"dtype", "F32"},
-                           {"shape", tensor.shape},
-                           {"data_offsets", {begin, content.size()}}};
+    header[tensor.name] = {
+        {"dtype", "F32"}, {"shape", tensor.shape}, {"data_offsets", {begin, content.size()}}};
   }
   std::string told = written(header);
   told.resize((told.size() + 7) / 8 * 8, ' ');

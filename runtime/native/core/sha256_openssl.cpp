@@ -17,9 +17,7 @@ Sha256::Sha256() : state_(std::make_unique<State>()) {
 
 Sha256::~Sha256() = default;
 
-void Sha256::add(const void* data, size_t count) {
-  EVP_DigestUpdate(state_->context, data, count);
-}
+void Sha256::add(const void* data, size_t count) { EVP_DigestUpdate(state_->context, data, count); }
 
 std::string Sha256::hex() {
   unsigned char digest[32];

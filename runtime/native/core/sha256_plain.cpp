@@ -57,10 +57,10 @@ struct Sha256::State {
 
   static void turn(uint32_t* v, uint32_t word) {
     const uint32_t e = v[4], a = v[0];
-    const uint32_t one = v[7] + (turned(e, 6) ^ turned(e, 11) ^ turned(e, 25)) +
-                         ((e & v[5]) ^ (~e & v[6])) + word;
-    const uint32_t two = (turned(a, 2) ^ turned(a, 13) ^ turned(a, 22)) +
-                         ((a & v[1]) ^ (a & v[2]) ^ (v[1] & v[2]));
+    const uint32_t one =
+        v[7] + (turned(e, 6) ^ turned(e, 11) ^ turned(e, 25)) + ((e & v[5]) ^ (~e & v[6])) + word;
+    const uint32_t two =
+        (turned(a, 2) ^ turned(a, 13) ^ turned(a, 22)) + ((a & v[1]) ^ (a & v[2]) ^ (v[1] & v[2]));
     for (int i = 7; i > 0; --i) v[i] = v[i - 1];
     v[4] += one, v[0] = one + two;
   }

@@ -31,7 +31,7 @@ class Joiner {
  public:
   virtual ~Joiner() = default;
   virtual void join(std::vector<std::string>& tokens) const = 0;  // the text is all of them
-  static std::unique_ptr<Joiner> read(const Json& of);  // null for none
+  static std::unique_ptr<Joiner> read(const Json& of);            // null for none
 };
 
 // Every `from` as `to`.

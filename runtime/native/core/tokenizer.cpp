@@ -43,7 +43,8 @@ struct Tokenizer::Parts {
       : added(of.value("added_tokens", Json::array())),
         normalizer(Normalizer::read(of.value("normalizer", Json()))),
         cutter(Cutter::read(of.value("pre_tokenizer", Json()))),
-        joiner(Joiner::read(of.value("decoder", Json()))), model(of.at("model")) {}
+        joiner(Joiner::read(of.value("decoder", Json()))),
+        model(of.at("model")) {}
 
   // Pieces of the text itself, and appends all ids.
   std::vector<Piece> encode(const std::string& given, bool parse, Ids& out) const {
@@ -74,6 +75,14 @@ struct Tokenizer::Parts {
     std::vector<std::string> words;
     cutter->cut(part, words);
     for (const std::string& word : words) model.encode(word, out);
+  }
+
+  bool any_special(const Ids& ids) const {
+    for (const int64_t id : ids) {
+      const AddedToken* token = added.find(id);
+      if (token && token->special) return true;
+    }
+    return false;
   }
 
   std::string decode(const Ids& ids) const {
@@ -135,9 +144,11 @@ std::string Tokenizer::plain(const std::string& given) const {
       made.insert(pieces[at].begin + first.end, kSplit);
       found = true;
     }
+    if (!found && parts_->any_special(ids)) break;  // made by what normalizes texts
     if (!found) return made;
   }
-  throw Error(Kind::example, text("\"", given.substr(0, 40), "\" holds a special token of this base "
+  throw Error(Kind::example, text("\"", given.substr(0, 40),
+                                  "\" holds a special token of this base "
                                   "that cannot be read as text: leave it out."));
 }
 

@@ -14,13 +14,15 @@ constexpr const char* kTargets[] = {"q", "k", "v", "o", "gate", "up", "down"};
 }  // namespace
 
 Blocks::Blocks(const Bundle& bundle)
-    : manifest_(bundle.manifest), own_(!bundle.manifest.adapter.gated()),
+    : manifest_(bundle.manifest),
+      own_(!bundle.manifest.adapter.gated()),
       file_(bundle.file(bundle.manifest.programs->factors), Reads::bundle) {
   const auto& points = manifest_.adapter.points;
   for (const char* target : kTargets) {
     const auto found = std::find(points.begin(), points.end(), target);
     place_.push_back(found == points.end() || own_ ? -1 : found - points.begin());
-    for (const char* side : {"u", "v"}) none_.parts.push_back(&part(text("none.", target, ".", side)));
+    for (const char* side : {"u", "v"})
+      none_.parts.push_back(&part(text("none.", target, ".", side)));
   }
   adapted_.resize(static_cast<size_t>(manifest_.adapted()));
   for (int64_t at = 0; at < manifest_.adapted(); ++at) {
@@ -29,8 +31,9 @@ Blocks::Blocks(const Bundle& bundle)
     if (!own_) {
       for (size_t target = 0; target < place_.size(); ++target)
         for (size_t side = 0; side < 2; ++side)
-          parts.push_back(place_[target] < 0 ? none_.parts[2 * target + side]
-                                             : &part(layer + kTargets[target] + (side ? ".v" : ".u")));
+          parts.push_back(place_[target] < 0
+                              ? none_.parts[2 * target + side]
+                              : &part(layer + kTargets[target] + (side ? ".v" : ".u")));
       continue;
     }
     for (const std::string& point : points)
@@ -73,7 +76,9 @@ void Blocks::own(int64_t layer, const float* slots, int64_t lanes, int64_t strid
   kept_.assign(size * static_cast<size_t>(lanes), 0.0f);
   for (int64_t lane = 0; slots && lane < lanes; ++lane)
     std::copy_n(slots + lane * stride, size, kept_.data() + static_cast<size_t>(lane) * size);
-  inputs.push_back({Type::f32, {static_cast<int32_t>(lanes), static_cast<int32_t>(size), 1, 1}, 2,
+  inputs.push_back({Type::f32,
+                    {static_cast<int32_t>(lanes), static_cast<int32_t>(size), 1, 1},
+                    2,
                     kept_.data()});
   for (const TensorView* tensor : adapted_[static_cast<size_t>(layer - manifest_.split())].parts)
     append(*tensor, inputs);
@@ -98,10 +103,11 @@ void Blocks::cores(int64_t layer, const float* slots, int64_t lanes, int64_t str
         std::copy_n(slots + lane * stride + place_[target] * size, size, out + lane * size);
       core = out;
     }
-    inputs.push_back({Type::f32,
-                      {static_cast<int32_t>(lanes), carries ? static_cast<int32_t>(spec.blocks) : 0,
-                       rank, rank},
-                      axes, core});
+    inputs.push_back(
+        {Type::f32,
+         {static_cast<int32_t>(lanes), carries ? static_cast<int32_t>(spec.blocks) : 0, rank, rank},
+         axes,
+         core});
     append(*frozen.parts[2 * target], inputs);
     append(*frozen.parts[2 * target + 1], inputs);
   }

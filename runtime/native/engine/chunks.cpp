@@ -24,7 +24,8 @@ double status(const char* key) {
   while (std::fgets(line, sizeof line, file))
     if (std::strncmp(line, key, std::strlen(key)) == 0) {
       long kb = 0;
-      if (std::sscanf(line + std::strlen(key), "%ld", &kb) == 1) mb = static_cast<double>(kb) / 1024;
+      if (std::sscanf(line + std::strlen(key), "%ld", &kb) == 1)
+        mb = static_cast<double>(kb) / 1024;
     }
   std::fclose(file);
   return mb;
@@ -42,7 +43,8 @@ Chunks with_costs(const Manifest& manifest, bool full_head) {
 
 void share_out(double spare, Chunks& chunks) {
   chunks.activations = static_cast<int64_t>(spare * kShare);
-  chunks.context = static_cast<int64_t>(spare * 0.1), chunks.cache = static_cast<int64_t>(spare * 0.15);
+  chunks.context = static_cast<int64_t>(spare * 0.1),
+  chunks.cache = static_cast<int64_t>(spare * 0.15);
   chunks.strict = true;
 }
 
@@ -63,7 +65,8 @@ Chunks Chunks::plan(const Manifest& manifest, double memory_mb, bool full_head, 
   const double needed = resident_mb() + loaded_mb + kReserve, spare = (memory_mb - needed) * kMb;
   share_out(spare, made);
   if (made.probe_rows(kShort) < 2 || made.prefill_tokens(kShort) < kShort) {
-    const double least = static_cast<double>(kShort * (made.prefilled + kShort * made.key)) / kShare / kMb;
+    const double least =
+        static_cast<double>(kShort * (made.prefilled + kShort * made.key)) / kShare / kMb;
     throw Error(Kind::budget,
                 text("memory_mb is ", std::lround(memory_mb), ", but this model needs about ",
                      std::lround(needed + least),

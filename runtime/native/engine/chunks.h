@@ -8,9 +8,10 @@ namespace dsa {
 constexpr double kMb = 1 << 20;
 
 // All in bytes. activations: of a run. context: keys and values that a run may read. cache: of
-// prompts, beyond which it goes to a file. probed, prefilled: what a row of a probe and a token of a
-// prefill keep alive; key: what each adds for every key it attends to. strict: a bound was set, so
-// what cannot fit is an error. disk: bytes that the cache's file may have, negative for any number.
+// prompts, beyond which it goes to a file. probed, prefilled: what a row of a probe and a token of
+// a prefill keep alive; key: what each adds for every key it attends to. strict: a bound was set,
+// so what cannot fit is an error. disk: bytes that the cache's file may have, negative for any
+// number.
 struct Chunks {
   int64_t activations, context, cache, probed, prefilled, key;
   bool strict = false;

@@ -25,7 +25,8 @@ Halves joined(const std::vector<const Halves*>& parts, int64_t layers) {
 }
 
 // Mean of x (B, P, D) over the valid tokens of each row.
-Floats mean_of(const Floats& x, const int64_t* lengths, int64_t batch, int64_t past, int64_t width) {
+Floats mean_of(const Floats& x, const int64_t* lengths, int64_t batch, int64_t past,
+               int64_t width) {
   Floats out(static_cast<size_t>(batch * width));
   for (int64_t b = 0; b < batch; ++b)
     for (int64_t i = 0; i < width; ++i) {
@@ -86,7 +87,8 @@ Prefilled DecoderEngine::prefill_part(const Prefix& prefix, const int64_t* promp
   Prefilled made;
   Floats x(static_cast<size_t>(batch * past * decoder.width));
   made.hidden.resize(static_cast<size_t>(batch * rows * decoder.width));
-  made.keys.resize(static_cast<size_t>(decoder.n_layers * cache)), made.values.resize(made.keys.size());
+  made.keys.resize(static_cast<size_t>(decoder.n_layers * cache)),
+      made.values.resize(made.keys.size());
   layers_.ends().embed(prompt, static_cast<size_t>(batch * past), x.data());
   layers_.ends().embed(response, static_cast<size_t>(batch * rows), made.hidden.data());
   for (int64_t layer = 0; layer < decoder.n_layers; ++layer) {
@@ -95,9 +97,19 @@ Prefilled DecoderEngine::prefill_part(const Prefix& prefix, const int64_t* promp
     prompt_layer(layer, prefix, batch, past, x, keys, values);
     if (layer >= manifest().split()) continue;
     const int64_t shared = layer * prefix.length * cache_row();
-    const LayerOutput out = layers_.run(
-        layer, {1, batch, rows, made.hidden.data(), prefix.keys.data() + shared,
-                prefix.values.data() + shared, prefix.length, keys, values, past, lengths, nullptr, {}});
+    const LayerOutput out = layers_.run(layer, {1,
+                                                batch,
+                                                rows,
+                                                made.hidden.data(),
+                                                prefix.keys.data() + shared,
+                                                prefix.values.data() + shared,
+                                                prefix.length,
+                                                keys,
+                                                values,
+                                                past,
+                                                lengths,
+                                                nullptr,
+                                                {}});
     std::copy_n(out.x, made.hidden.size(), made.hidden.data());
   }
   return made;
@@ -125,12 +137,22 @@ void DecoderEngine::prompt_layer(int64_t layer, const Prefix& prefix, int64_t ba
         std::copy_n(all[side] + row * past * dim, start * dim,
                     gathered_[side].data() + row * start * dim);
     }
-    const LayerOutput out = layers_.run(
-        layer, {1, batch, tokens, x_.data(), prefix.keys.data() + shared,
-                prefix.values.data() + shared, prefix.length, gathered_[0].data(),
-                gathered_[1].data(), start, done.data(), nullptr, {}});
+    const LayerOutput out = layers_.run(layer, {1,
+                                                batch,
+                                                tokens,
+                                                x_.data(),
+                                                prefix.keys.data() + shared,
+                                                prefix.values.data() + shared,
+                                                prefix.length,
+                                                gathered_[0].data(),
+                                                gathered_[1].data(),
+                                                start,
+                                                done.data(),
+                                                nullptr,
+                                                {}});
     for (int64_t b = 0; b < batch; ++b)
-      std::copy_n(out.x + b * tokens * width, tokens * width, x.data() + (b * past + start) * width);
+      std::copy_n(out.x + b * tokens * width, tokens * width,
+                  x.data() + (b * past + start) * width);
     keep(out.keys, batch, tokens, kv, dim, start, past, keys);
     keep(out.values, batch, tokens, kv, dim, start, past, values);
   }
@@ -149,7 +171,8 @@ void DecoderEngine::parts(const Context& context, int64_t lanes, Work&& work) {
 }
 
 // The adapted layers over a part of a context's rows: (lanes, examples, R, D).
-const float* DecoderEngine::adapted(const Context& context, const float* adapter, const Part& part) {
+const float* DecoderEngine::adapted(const Context& context, const float* adapter,
+                                    const Part& part) {
   const int64_t width = manifest().decoder.width, size = part.examples * context.rows * width;
   const int64_t row = context.past * cache_row(), split = manifest().split();
   x_.resize(static_cast<size_t>(part.lanes * size));
@@ -223,8 +246,7 @@ void DecoderEngine::choose(const Context& context, const float* adapter, int64_t
     for (int64_t lane = 0; lane < part.lanes; ++lane)
       for (int64_t b = 0; b < part.examples; ++b) {
         const int64_t last = (lane * part.examples + b + 1) * context.rows - 1;
-        float* out = log_probs +
-                     ((part.lane + lane) * context.batch + part.example + b) * count;
+        float* out = log_probs + ((part.lane + lane) * context.batch + part.example + b) * count;
         layers_.ends().log_probs(x + last * width, candidates, out);
       }
   });

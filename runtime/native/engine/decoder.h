@@ -7,7 +7,8 @@ namespace dsa {
 
 class DecoderEngine {
  public:
-  DecoderEngine(const Bundle& bundle, int threads, int64_t kept) : bundle_(bundle), layers_(bundle, threads, kept) {}
+  DecoderEngine(const Bundle& bundle, int threads, int64_t kept)
+      : bundle_(bundle), layers_(bundle, threads, kept) {}
 
   // Runs the base over prompts (B, P), of which `lengths` (B,) are valid, and responses (B, R).
   Prefilled prefill(const Prefix& prefix, const Ints& prompt, const Ints& response,

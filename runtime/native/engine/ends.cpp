@@ -14,8 +14,10 @@ const Programs& programs(const Bundle& bundle) { return *bundle.manifest.program
 }  // namespace
 
 Ends::Ends(const Bundle& bundle)
-    : bundle_(bundle), small_(bundle.file(programs(bundle).ends), Reads::bundle),
-      embedding_(table(programs(bundle).embedding)), head_(table(programs(bundle).head_table)) {
+    : bundle_(bundle),
+      small_(bundle.file(programs(bundle).ends), Reads::bundle),
+      embedding_(table(programs(bundle).embedding)),
+      head_(table(programs(bundle).head_table)) {
   const Decoder& decoder = bundle.manifest.decoder;
   const std::vector<int64_t> rows = {decoder.vocab_size}, width = {decoder.width};
   embedding_scales_ = small_.get("embedding_scales", "F32", rows).floats();
@@ -27,9 +29,10 @@ Ends::Ends(const Bundle& bundle)
 Ends::Table Ends::table(const TableEntry& entry) const {
   Table made{Mapped(bundle_.file(entry.file), Reads::bundle), nullptr};
   const Decoder& decoder = bundle_.manifest.decoder;
-  const bool fits = entry.rows == decoder.vocab_size && entry.width == decoder.width &&
-                    entry.rows <= (int64_t{1} << 60) / entry.width &&
-                    entry.offset + entry.rows * entry.width <= static_cast<int64_t>(made.file.size());
+  const bool fits =
+      entry.rows == decoder.vocab_size && entry.width == decoder.width &&
+      entry.rows <= (int64_t{1} << 60) / entry.width &&
+      entry.offset + entry.rows * entry.width <= static_cast<int64_t>(made.file.size());
   if (!fits)
     throw Error(Kind::bundle, text("a table of ", bundle_.path, " does not lie in ", entry.file,
                                    ": copy or export the bundle again."));
@@ -43,7 +46,8 @@ void Ends::embed(const int64_t* ids, size_t count, float* out) const {
   for (size_t at = 0; at < count; ++at) {
     const int8_t* row = embedding_.rows + static_cast<size_t>(ids[at]) * width;
     const float own = embedding_scales_[ids[at]];
-    for (size_t i = 0; i < width; ++i) out[at * width + i] = (static_cast<float>(row[i]) * own) * scale;
+    for (size_t i = 0; i < width; ++i)
+      out[at * width + i] = (static_cast<float>(row[i]) * own) * scale;
   }
 }
 
@@ -87,13 +91,15 @@ void Ends::log_probs(const float* x, const Ints& candidates, float* out) {
   const Decoder& decoder = bundle_.manifest.decoder;
   const size_t width = normal_.size();
   double squares = 0;
-  for (size_t i = 0; i < width; ++i) squares += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+  for (size_t i = 0; i < width; ++i)
+    squares += static_cast<double>(x[i]) * static_cast<double>(x[i]);
   const double root = std::sqrt(squares / static_cast<double>(width) + decoder.norm_eps);
   for (size_t i = 0; i < width; ++i)
     normal_[i] = static_cast<double>(x[i]) / root * static_cast<double>(final_norm_[i]);
   for (size_t at = 0; at < candidates.size(); ++at) {
     double made = logit(normal_.data(), candidates[at]) * decoder.logit_scale;
-    if (decoder.logit_softcap) made = std::tanh(made / *decoder.logit_softcap) * *decoder.logit_softcap;
+    if (decoder.logit_softcap)
+      made = std::tanh(made / *decoder.logit_softcap) * *decoder.logit_softcap;
     out[at] = static_cast<float>(made);
   }
   const float all = log_sum_exp(out, candidates.size());

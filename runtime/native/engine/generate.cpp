@@ -50,8 +50,8 @@ void check(const Sampling& sampling) {
 }  // namespace
 
 void generate(DecoderEngine& engine, const Ints& prompt, const Ints& invocation,
-              const float* adapter, const learn::Gate* gate, const Sampling& sampling,
-              int64_t most, const Chunks& chunks, const std::function<bool(int64_t)>& on_token) {
+              const float* adapter, const learn::Gate* gate, const Sampling& sampling, int64_t most,
+              const Chunks& chunks, const std::function<bool(int64_t)>& on_token) {
   check(sampling);
   const Manifest& manifest = engine.bundle().manifest;
   Cache cache = run_prompt(engine, {}, prompt, invocation, chunks, kGrow, nullptr);
@@ -65,12 +65,14 @@ void generate(DecoderEngine& engine, const Ints& prompt, const Ints& invocation,
   const auto& ends = manifest.tokenizer.eos;
   Ints tokens = invocation;
   for (int64_t made = 0; made < most; ++made) {
-    const auto next = engine.decode(tokens, cache.keys, cache.values, cache.room, cache.length, adapter, route);
+    const auto next =
+        engine.decode(tokens, cache.keys, cache.values, cache.room, cache.length, adapter, route);
     const int64_t vocabulary = manifest.decoder.vocab_size;
     const int64_t best = likeliest(next.logits, vocabulary);
     if (!std::isfinite(next.logits[best])) throw Error(Kind::engine, kNotNumbers);
     const double chance =
-        learn::Stream(sampling.seed, static_cast<uint64_t>(made), 0, learn::Purpose::order).uniform();
+        learn::Stream(sampling.seed, static_cast<uint64_t>(made), 0, learn::Purpose::order)
+            .uniform();
     const int64_t token =
         sampling.temperature == 0 ? best : drawn(next.logits, vocabulary, sampling, chance);
     cache.append(next.keys, next.values, static_cast<int64_t>(tokens.size()), nullptr);

@@ -20,7 +20,7 @@ constexpr char kNotNumbers[] =
 
 // Calls on_token until it returns false, an end token comes, or `most` are made.
 void generate(DecoderEngine& engine, const Ints& prompt, const Ints& invocation,
-              const float* adapter, const learn::Gate* gate, const Sampling& sampling,
-              int64_t most, const Chunks& chunks, const std::function<bool(int64_t)>& on_token);
+              const float* adapter, const learn::Gate* gate, const Sampling& sampling, int64_t most,
+              const Chunks& chunks, const std::function<bool(int64_t)>& on_token);
 
 }  // namespace dsa

@@ -10,9 +10,9 @@ namespace {
 
 const Programs& programs_of(const Bundle& bundle) {
   if (bundle.manifest.programs) return *bundle.manifest.programs;
-  throw Error(Kind::bundle,
-              text(bundle.path, " has no ExecuTorch programs: export it with `--backend "
-                                "onnx,executorch`, or use the Python runtime with ONNX Runtime."));
+  throw Error(Kind::bundle, text(bundle.path,
+                                 " has no ExecuTorch programs: export it with `--backend "
+                                 "onnx,executorch`, or use the Python runtime with ONNX Runtime."));
 }
 
 void check_operators(const Programs& info) {
@@ -30,9 +30,12 @@ int32_t i32(int64_t number) { return static_cast<int32_t>(number); }
 }  // namespace
 
 Layers::Layers(const Bundle& bundle, int threads, int64_t kept)
-    : bundle_(bundle), manifest_(bundle.manifest), info_(programs_of(bundle)), ends_(bundle),
-      blocks_(bundle), most_(kept > 0 ? std::min(kept, manifest_.decoder.n_layers)
-                                      : manifest_.decoder.n_layers),
+    : bundle_(bundle),
+      manifest_(bundle.manifest),
+      info_(programs_of(bundle)),
+      ends_(bundle),
+      blocks_(bundle),
+      most_(kept > 0 ? std::min(kept, manifest_.decoder.n_layers) : manifest_.decoder.n_layers),
       kept_(most_) {
   check_operators(info_);
   threads_ = start_threads(threads);
@@ -86,12 +89,15 @@ LayerOutput Layers::run(int64_t layer, const LayerCall& call) {
   if (!call.route.index && first_index_.size() < static_cast<size_t>(call.batch * active)) {
     first_index_.clear();
     for (int64_t at = 0; at < call.batch * active; ++at) first_index_.push_back(at % active);
-    first_weight_.assign(first_index_.size(), static_cast<float>(1.0 / static_cast<double>(active)));
+    first_weight_.assign(first_index_.size(),
+                         static_cast<float>(1.0 / static_cast<double>(active)));
   }
   const Angles& table = angles_[frame];
-  const int32_t rotated = i32(ends_.rotated(frame)), prefix = i32(call.prefix), past = i32(call.past);
+  const int32_t rotated = i32(ends_.rotated(frame)), prefix = i32(call.prefix),
+                past = i32(call.past);
   inputs_.clear();
-  inputs_.push_back({Type::f32, {i32(call.lanes) * batch * tokens, i32(decoder.width), 1, 1}, 2, call.x});
+  inputs_.push_back(
+      {Type::f32, {i32(call.lanes) * batch * tokens, i32(decoder.width), 1, 1}, 2, call.x});
   inputs_.push_back({Type::f32, {batch, tokens, rotated, 1}, 3, table.cosine.data()});
   inputs_.push_back({Type::f32, {batch, tokens, rotated, 1}, 3, table.sine.data()});
   inputs_.push_back({Type::f16, {1, kv, prefix, dim}, 4, prefix ? call.prefix_keys : nullptr});
@@ -100,9 +106,11 @@ LayerOutput Layers::run(int64_t layer, const LayerCall& call) {
   inputs_.push_back({Type::f16, {batch, kv, past, dim}, 4, past ? call.values : nullptr});
   inputs_.push_back({Type::i64, {batch, 1, 1, 1}, 1, call.lengths});
   const bool routed = call.route.index;
-  inputs_.push_back({Type::i64, {batch, i32(active), 1, 1}, 2,
-                     routed ? call.route.index : first_index_.data()});
-  inputs_.push_back({Type::f32, {batch, i32(active), 1, 1}, 2,
+  inputs_.push_back(
+      {Type::i64, {batch, i32(active), 1, 1}, 2, routed ? call.route.index : first_index_.data()});
+  inputs_.push_back({Type::f32,
+                     {batch, i32(active), 1, 1},
+                     2,
                      routed ? call.route.weight : first_weight_.data()});
   inputs_.push_back({Type::boolean, {batch, tokens, 1, 1}, 2, active_.data()});
   blocks_.of_layer(layer, call.slots, call.lanes, manifest_.adapter_size(), inputs_);
@@ -144,7 +152,8 @@ std::pair<double, double> Layers::held_mb() const {
   };
   double layer = 0;
   for (const ProgramEntry& entry : info_.layers) layer = std::max(layer, bytes(entry));
-  const double planned = 4.0 * static_cast<double>(info_.rows * (4 * wide.ffn_width + 2 * wide.width));
+  const double planned =
+      4.0 * static_cast<double>(info_.rows * (4 * wide.ffn_width + 2 * wide.width));
   return {2.2e-6 * layer, 1e-6 * (2.2 * bytes(info_.head) + 2 * planned)};
 }
 

@@ -54,9 +54,7 @@ std::vector<std::string> missing_operators(const std::vector<std::string>& wante
   return missing;
 }
 
-bool has_xnnpack() {
-  return executorch::runtime::get_backend_class("XnnpackBackend") != nullptr;
-}
+bool has_xnnpack() { return executorch::runtime::get_backend_class("XnnpackBackend") != nullptr; }
 
 int start_threads(int count) {
   if (!pool::get_threadpool) return 1;

@@ -53,7 +53,8 @@ class Arena {
     if (index >= blocks_.size()) blocks_.resize(index + 1);
     Block& block = blocks_[index];
     if (block.bytes < bytes) {
-      block.kept.emplace_back(static_cast<uint8_t*>(std::aligned_alloc(64, (bytes + 63) / 64 * 64)));
+      block.kept.emplace_back(
+          static_cast<uint8_t*>(std::aligned_alloc(64, (bytes + 63) / 64 * 64)));
       if (!block.kept.back()) throw std::bad_alloc();
       block.bytes = bytes;
     }
@@ -104,8 +105,10 @@ struct Weights : File {
 
 struct Program::State {
   State(Structure& structure, const std::string& data, Arena& arena)
-      : weights(data), spans(planned(structure, arena)),
-        activations({spans.data(), spans.size()}), memory(&own, &activations, &scratch),
+      : weights(data),
+        spans(planned(structure, arena)),
+        activations({spans.data(), spans.size()}),
+        memory(&own, &activations, &scratch),
         method(read(structure, data)) {}
 
   Weights weights;
@@ -162,7 +165,8 @@ void Program::run(const Array* inputs, size_t count, const char* what, int64_t n
   if (error == et::Error::Ok) return;
   const std::string why = last_log();
   throw Error(Kind::engine,
-              text("ExecuTorch failed in ", what, number < 0 ? "" : text(number), " on ", count ? inputs[0].shape[0] : 0, " rows (",
+              text("ExecuTorch failed in ", what, number < 0 ? "" : text(number), " on ",
+                   count ? inputs[0].shape[0] : 0, " rows (",
                    why.empty() ? text("error ", static_cast<int>(error)) : why,
                    "): pass fewer or shorter examples at a time, or lower memory_mb."));
 }

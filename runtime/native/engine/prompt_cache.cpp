@@ -54,14 +54,17 @@ int64_t PromptCache::bytes_of(const Manifest& manifest, const std::vector<const 
 
 PromptCache::PromptCache(DecoderEngine& engine, const std::vector<const Item*>& items,
                          CacheOptions options)
-    : engine_(engine), manifest_(engine.bundle().manifest), items_(items),
+    : engine_(engine),
+      manifest_(engine.bundle().manifest),
+      items_(items),
       options_(std::move(options)),
       row_(manifest_.decoder.n_kv_heads * manifest_.decoder.head_dim) {
   const size_t shared = shared_of(items_);
   if (shared) {
     const Ids start(items_[0]->prompt.begin(),
                     items_[0]->prompt.begin() + static_cast<std::ptrdiff_t>(shared));
-    prefix_ = run_prompt(engine_, prefix_, start, {start.back()}, options_.chunks, 0, nullptr).prefix();
+    prefix_ =
+        run_prompt(engine_, prefix_, start, {start.back()}, options_.chunks, 0, nullptr).prefix();
   }
   offsets_ = {0};
   for (size_t at = 0; at < items_.size(); ++at) {
@@ -99,8 +102,9 @@ int64_t PromptCache::room(size_t item) const {
   const int64_t found = options_.chunks.prefill_tokens(prefix_.length + length);
   const auto tail = static_cast<int64_t>(items_[item]->tail.size());
   if (options_.chunks.strict && found < std::min(length, kLeast + tail))
-    throw Error(Kind::budget, text("an example has ", length, " tokens, and memory_mb has room for ",
-                                   found, " at a time: raise memory_mb or shorten the example."));
+    throw Error(Kind::budget,
+                text("an example has ", length, " tokens, and memory_mb has room for ", found,
+                     " at a time: raise memory_mb or shorten the example."));
   return found;
 }
 
@@ -134,8 +138,8 @@ void PromptCache::prefill(const std::vector<size_t>& batch) {
     past = std::max(past, own(item));
     rows = std::max(rows, static_cast<int64_t>(items_[item]->tail.size()));
   }
-  Ints prompts(batch.size() * static_cast<size_t>(past)), tails(batch.size() * static_cast<size_t>(rows)),
-      lengths;
+  Ints prompts(batch.size() * static_cast<size_t>(past)),
+      tails(batch.size() * static_cast<size_t>(rows)), lengths;
   for (size_t at = 0; at < batch.size(); ++at) {
     const Item& item = *items_[batch[at]];
     std::copy(item.prompt.begin() + prefix_.length, item.prompt.end(),
@@ -153,7 +157,8 @@ void PromptCache::prefill(const std::vector<size_t>& batch) {
     if (pooled_.empty()) continue;
     Floats mean = prefix_.pooled;
     add_mean(mean, prefix_.length, made.pooled.data() + at * width, own(item), width);
-    std::copy(mean.begin(), mean.end(), pooled_.begin() + static_cast<std::ptrdiff_t>(item) * width);
+    std::copy(mean.begin(), mean.end(),
+              pooled_.begin() + static_cast<std::ptrdiff_t>(item) * width);
   }
 }
 
@@ -174,7 +179,8 @@ void PromptCache::prefill_parts(size_t item) {
 // `skip` on, layers lying `layer_stride` apart: no padding.
 void PromptCache::keep(size_t item, const float* hidden, const Half* keys, const Half* values,
                        int64_t past, int64_t skip, int64_t layer_stride) {
-  const int64_t dim = manifest_.decoder.head_dim, kv = manifest_.decoder.n_kv_heads, length = own(item);
+  const int64_t dim = manifest_.decoder.head_dim, kv = manifest_.decoder.n_kv_heads,
+                length = own(item);
   auto* states = reinterpret_cast<float*>(storage_.data() + offsets_[item]);
   const auto count = static_cast<int64_t>(items_[item]->tail.size()) * manifest_.decoder.width;
   std::copy_n(hidden, count, states);
@@ -208,7 +214,8 @@ const Context& PromptCache::context(const std::vector<size_t>& items) {
     if (routes_.empty()) continue;
     index_.insert(index_.end(), route(item), route(item) + manifest_.adapter.active);
   }
-  weights_.assign(index_.size(), static_cast<float>(1.0 / static_cast<double>(manifest_.adapter.active)));
+  weights_.assign(index_.size(),
+                  static_cast<float>(1.0 / static_cast<double>(manifest_.adapter.active)));
   hidden_.assign(static_cast<size_t>(count * rows * width), 0.0f);
   keys_.assign(static_cast<size_t>(manifest_.adapted() * count * past * row_), 0);
   values_.assign(keys_.size(), 0);
@@ -226,8 +233,8 @@ const Context& PromptCache::context(const std::vector<size_t>& items) {
   }
   storage_.drop_pages();
   const Route route = index_.empty() ? Route{} : Route{index_.data(), weights_.data()};
-  context_ = {&prefix_, count, rows, past, hidden_.data(), keys_.data(), values_.data(),
-              lengths_.data(), route};
+  context_ = {&prefix_,       count,           rows, past, hidden_.data(), keys_.data(),
+              values_.data(), lengths_.data(), route};
   return context_;
 }
 
@@ -258,7 +265,8 @@ Ints route_of(const learn::Gate& gate, const float* pooled, int64_t active) {
     const float* row = gate.table.data() + block * (gate.width + 1);
     for (size_t i = 0; i < gate.width; ++i)
       products[i] = static_cast<double>(pooled[i]) * static_cast<double>(row[i]);
-    scores.push_back(learn::sum(products.data(), gate.width) + static_cast<double>(row[gate.width]));
+    scores.push_back(learn::sum(products.data(), gate.width) +
+                     static_cast<double>(row[gate.width]));
   }
   Ints order(gate.blocks);
   std::iota(order.begin(), order.end(), 0);

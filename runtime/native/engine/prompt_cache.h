@@ -31,9 +31,9 @@ class Storage {
 
 struct CacheOptions {
   Chunks chunks;
-  std::string folder;    // for what memory has no room for; empty takes the system's
-  bool sealed = false;   // no prompt may be written to a file
-  size_t group = 0;      // items between two looks at the clock; 0 caches all at once
+  std::string folder;   // for what memory has no room for; empty takes the system's
+  bool sealed = false;  // no prompt may be written to a file
+  size_t group = 0;     // items between two looks at the clock; 0 caches all at once
   std::function<bool(size_t)> on_items;  // with how many more are done; false when time is over
 };
 
@@ -74,7 +74,7 @@ class PromptCache {
   std::vector<size_t> offsets_;
   size_t ready_ = 0, reserved_ = 0;
   int64_t most_rows_ = 0, most_past_ = 0, row_;  // row_: numbers of a token's keys in a layer
-  Floats pooled_;  // (items, D) where a gate will read them
+  Floats pooled_;                                // (items, D) where a gate will read them
   Ints routes_, alike_;
 
   Context context_{};

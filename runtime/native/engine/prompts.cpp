@@ -18,9 +18,14 @@ int64_t part(const Chunks& chunks, int64_t before) {
 }  // namespace
 
 Cache::Cache(const Prefix& done, int64_t spare, const Manifest& manifest)
-    : length(done.length), room(done.length), keys(done.keys), values(done.values),
-      pooled(done.pooled), rows_(manifest.decoder.n_layers * manifest.decoder.n_kv_heads),
-      dim_(manifest.decoder.head_dim), width_(manifest.decoder.width) {
+    : length(done.length),
+      room(done.length),
+      keys(done.keys),
+      values(done.values),
+      pooled(done.pooled),
+      rows_(manifest.decoder.n_layers * manifest.decoder.n_kv_heads),
+      dim_(manifest.decoder.head_dim),
+      width_(manifest.decoder.width) {
   keys = resized(keys, room, room + spare), values = resized(values, room, room + spare);
   room += spare;
 }

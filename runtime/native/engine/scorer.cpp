@@ -46,7 +46,8 @@ size_t Scorer::load(std::vector<Encoded> encoded, const std::function<bool(size_
     for (const Item& item : example.items) longest = std::max(longest, length(item.prompt));
   }
   candidates_.assign(tokens.begin(), tokens.end());
-  chunks_ = Chunks::plan(manifest(), options_.memory_mb, full_head, engine_.layers().loaded_mb(), longest);
+  chunks_ = Chunks::plan(manifest(), options_.memory_mb, full_head, engine_.layers().loaded_mb(),
+                         longest);
   CacheOptions told{chunks_, options_.folder, options_.sealed,
                     options_.timed ? std::max(kGroup, most) : 0, on_prefill};
   cache_ = std::make_unique<PromptCache>(engine_, items_of(encoded_), std::move(told));
@@ -148,8 +149,8 @@ void Scorer::tokens_of(learn::Some batch, const std::vector<size_t>& at, learn::
         float* out = scores(at[b]) + (lane + l) * own.size();
         for (size_t k = 0; k < own.size(); ++k) {
           const auto column = std::lower_bound(candidates_.begin(), candidates_.end(), own[k]);
-          out[k] = found_[(l * at.size() + b) * all +
-                          static_cast<size_t>(column - candidates_.begin())];
+          out[k] =
+              found_[(l * at.size() + b) * all + static_cast<size_t>(column - candidates_.begin())];
         }
       }
   }

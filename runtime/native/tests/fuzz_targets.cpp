@@ -28,7 +28,8 @@ std::string settled(const std::string& content) {
   uint8_t digest[16];
   dsa::learn::blake2b(told.data(), told.size(), nullptr, 0, digest, sizeof digest);
   std::string hex;
-  for (const uint8_t byte : digest) hex += {"0123456789abcdef"[byte >> 4], "0123456789abcdef"[byte & 15]};
+  for (const uint8_t byte : digest)
+    hex += {"0123456789abcdef"[byte >> 4], "0123456789abcdef"[byte & 15]};
   of["checksum"] = hex;
   return dsa::written(of);
 }
@@ -57,7 +58,8 @@ void read_adapter(const std::string& content) {
 void read_tokenizer(const std::string& content) {
   const size_t end = content.find('\0');  // a text to encode follows
   const dsa::Tokenizer made(content.substr(0, end), {std::nullopt, {}, 0, false});
-  const std::string text = end == std::string::npos ? "It was 12 o'clock.\n" : content.substr(end + 1);
+  const std::string text =
+      end == std::string::npos ? "It was 12 o'clock.\n" : content.substr(end + 1);
   made.decode(made.encode_prompt(text));
   made.plain(text);
 }

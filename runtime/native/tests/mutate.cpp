@@ -13,8 +13,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size);
 
 namespace {
 
-const char* const kWords[] = {"0", "-1", "1e999", "18446744073709551616", "null", "[]", "{}", "\"\"",
-                              "[[[[", "\\u0000", "../", "true", "2147483648", "\xff", "9"};
+const char* const kWords[] = {
+    "0",       "-1",  "1e999", "18446744073709551616", "null", "[]", "{}", "\"\"", "[[[[",
+    "\\u0000", "../", "true",  "2147483648",           "\xff", "9"};
 
 void mutate(std::string& content, std::mt19937_64& random) {
   const auto below = [&](size_t most) { return most ? random() % most : 0; };

@@ -1,5 +1,5 @@
-// Steps after the first allocate nothing: counts every malloc of the process, ExecuTorch's included.
-// SQLite's are left out: it takes and gives back a few pages for each transaction.
+// Steps after the first allocate nothing: counts every malloc of the process, ExecuTorch's
+// included. SQLite's are left out: it takes and gives back a few pages for each transaction.
 //   test_allocations BUNDLE EXAMPLES TEMPLATE LABEL,LABEL
 #include <sqlite3.h>
 
@@ -78,7 +78,8 @@ int main(int given, char** words) {
   const std::string labels = given > 4 ? words[4] : "";
   const size_t comma = labels.find(',');
   dsa::ExampleSource source{"", words[2], given > 3 ? words[3] : "", {}};
-  if (comma != std::string::npos) source.labels = {labels.substr(0, comma), labels.substr(comma + 1)};
+  if (comma != std::string::npos)
+    source.labels = {labels.substr(0, comma), labels.substr(comma + 1)};
   const auto examples = dsa::read_examples(source, user.tokenizer());
   std::vector<long> at(64);
   dsa::FitOptions options;

@@ -41,7 +41,10 @@ void hashes() {
 
 void texts() {
   const char bad[] = "\xE6\x97";  // the first two bytes of a character
-  expect(dsa::lossy("a" + std::string(bad) + "b") == "a\xEF\xBF\xBD" "b", "one mark for a part");
+  expect(dsa::lossy("a" + std::string(bad) + "b") ==
+             "a\xEF\xBF\xBD"
+             "b",
+         "one mark for a part");
   expect(dsa::lossy("\xFF\xFE") == "\xEF\xBF\xBD\xEF\xBF\xBD", "a mark for each byte that is none");
   expect(dsa::first_invalid("\xED\xA0\x80") == 0, "surrogates are no UTF-8");
   expect(dsa::first_invalid("h\xC3\xA9") == std::string_view::npos, "UTF-8 is valid");
@@ -65,7 +68,8 @@ void options() {
   expect(made.whole("steps", 0) == 3 && made.has("json") && made.plain().size() == 1, "options");
   expect(made.list("labels").size() == 2 && made.list("labels")[1] == " b", "lists keep spaces");
   expect(refused([] { dsa_cli::Options({"--nope"}, {}, {}); }), "unknown options are refused");
-  expect(refused([] { dsa_cli::Options({"--n", "1x"}, {"n"}, {}).whole("n", 0); }), "1x is no number");
+  expect(refused([] { dsa_cli::Options({"--n", "1x"}, {"n"}, {}).whole("n", 0); }),
+         "1x is no number");
 }
 
 }  // namespace
