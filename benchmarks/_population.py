@@ -37,7 +37,10 @@ ROWS: dict[str, tuple[bool, str | None, bool]] = {
 
 @dataclass(frozen=True)
 class Cost:
-    """What a fit may take: steps of zeroth order, of axes, and of gradients; directions a step."""
+    """What a fit may take: steps of zeroth order, of axes, and of gradients; directions a step.
+
+    threads: of the engine; None takes all cores.
+    """
 
     zeroth: int
     axes: int
@@ -45,6 +48,7 @@ class Cost:
     queries: int
     batch: int
     directions: int
+    threads: int | None = None
 
     def of(self, estimator: str, along: int) -> tuple[Hyperparameters, int]:
         """The hyper-parameters and the steps of a row; rates are the runtime's own."""
@@ -60,7 +64,10 @@ def fitted(
 ) -> dict[str, Any]:
     """One row: nats a token on held-out examples along the fit, and what it took."""
     learned, estimator, along = ROWS[row]
-    with tempfile.TemporaryDirectory() as store, Personalizer.open(bundle, store) as me:
+    with (
+        tempfile.TemporaryDirectory() as store,
+        Personalizer.open(bundle, store, threads=cost.threads) as me,
+    ):
         if not learned:
             me.use_adapter(Adapter(np.zeros_like(me.adapter.vector)))
         if estimator is None:
@@ -81,18 +88,20 @@ def fitted(
         numbers = count or me.bundle.manifest.adapter_size
         return {
             **made, "verdict": report.verdict, "kept": kept, "kept_nats": kept_result.loss,
+            "kept_accuracy": kept_result.accuracy,
             "bytes": 4 * numbers, "file_bytes": user.stat().st_size,
             "journal_bytes": 4 * (1 + _width(report.hyperparameters, numbers)) * report.steps,
         }  # fmt: skip
 
 
 def first_order(
-    bundle: Path, learn: Sequence[Example], held: Sequence[Example], steps: int, rate: float,
+    bundle: Path, learn: Sequence[Example], held: Sequence[Example], cost: Cost, rate: float,
     seed: int,
 ) -> dict[str, Any]:  # fmt: skip
     """The line of 100 %: Adam on the same core from zero in torch, measured on the same engine."""
     prompts = Reader(open_host(bundle, None, None, "cpu")).prompts(learn)
     settings = MetaSettings(seed=seed, batch=min(16, len(learn)), examples=max(256, len(learn)))
+    steps = cost.gradients
     lots = drawn(len(prompts), steps, settings, JUDGE, 1, "0", query=0)
     marks = marks_of(steps)[1:]
     began = time.perf_counter()
@@ -100,7 +109,7 @@ def first_order(
     found = adapted(prompts, zero, lots, rate, marks)
     seconds = time.perf_counter() - began
     adapters = [Adapter(point.numpy()) for point in (zero, *found.points)]
-    with Personalizer.open(bundle) as me:
+    with Personalizer.open(bundle, threads=cost.threads) as me:
         return _curve(me, held, [0, *marks], adapters, seconds, 4 * steps * settings.batch)
 
 
@@ -119,5 +128,7 @@ def _curve(
     me: Personalizer, held: Sequence[Example], steps: list[int], adapters: Sequence[Adapter],
     seconds: float, tokens: int,
 ) -> dict[str, Any]:  # fmt: skip
-    nats = [result.loss for result in me.evaluate(held, list(adapters))]
-    return {"steps": steps, "nats": nats, "seconds": seconds, "tokens": tokens}
+    found = me.evaluate(held, list(adapters))
+    nats, accuracy = [r.loss for r in found], [r.accuracy for r in found]
+    told = {"accuracy": accuracy} if accuracy[0] is not None else {}
+    return {"steps": steps, "nats": nats, **told, "seconds": seconds, "tokens": tokens}

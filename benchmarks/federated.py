@@ -28,7 +28,8 @@ from typing import Any
 
 import numpy as np
 from _common import parser
-from _federation import FAULTS, Person, crowd, reviewers
+from _federation import FAULTS, crowd
+from _people import Person, reviewers
 from flwr.serverapp.strategy import FedAvg, FedTrimmedAvg, Strategy
 
 from dsa_edge.adapter import Adapter
