@@ -26,6 +26,7 @@ from unittest.mock import patch
 
 import numpy as np
 from _common import parser
+from _engines import ENGINES, opened
 from _tasks import Task, load_task
 from numpy.typing import NDArray
 from tqdm import tqdm
@@ -90,6 +91,7 @@ def main() -> None:
     made.add_argument("--only", help="rows to run, by comma (default: all)")
     made.add_argument("--tasks", default=",".join(TASKS), help="that are mixed")
     made.add_argument("--out", default="build/gates", help="where results are kept")
+    made.add_argument("--engine", default="onnx", choices=ENGINES, help="cpu, cuda: in torch")
     made.add_argument("--threads", type=int, help="of the engine (default: all cores)")
     arguments = made.parse_args()
     arguments.tasks = tuple(arguments.tasks.split(","))
@@ -130,7 +132,7 @@ def run(name: str, seed: int, arguments: Any) -> dict[str, Any]:
     kind = GATES.get(name, Gate)
     blocks = 1 if name == "one block" else len(arguments.tasks)
     bundle = bundle_of(Path(arguments.folder), blocks)
-    with Personalizer.open(bundle, threads=arguments.threads) as me:
+    with opened(bundle, arguments.engine, arguments.threads) as base, base.user(None) as me:
         tasks = [load_task(task, me._tokenizer) for task in arguments.tasks]
         learn = [e for task in tasks for e in task.learn(seed)[: arguments.train]]
         if kind is TrueTask:

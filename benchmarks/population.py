@@ -23,6 +23,7 @@ from statistics import mean
 from typing import Any
 
 from _common import parser
+from _engines import ENGINES, opened
 from _people import POPULATIONS, Users, people
 from _population import FIRST_ORDER, ROWS, Cost, first_order, fitted
 from tqdm import tqdm
@@ -34,6 +35,7 @@ from dsa_edge.examples import Example
 from dsa_edge.exporters import export
 from dsa_edge.exporters.checkpoint import open_checkpoint, tokenizer_info
 from dsa_edge.exporters.training.meta import MetaSettings, meta_train, read_users
+from dsa_edge.runtime import SharedBase
 from dsa_edge.tokenizer import Tokenizer
 
 TARGET = 0.8  # of the first-order gain
@@ -81,7 +83,8 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--queries", type=int, default=8)
     made.add_argument("--batch", type=int, default=8)
     made.add_argument("--first-order-rate", type=float, default=0.006)
-    made.add_argument("--device", default="cpu", help="of the meta-training: cpu or cuda")
+    made.add_argument("--device", default="cpu", help="of what torch runs: cpu or cuda")
+    made.add_argument("--engine", default="onnx", choices=ENGINES, help="cpu, cuda: in torch")
     made.add_argument("--threads", type=int, help="of the engine (default: all cores)")
     made.add_argument("--seed", type=int, default=0)
     return made
@@ -140,26 +143,27 @@ def _fits(arguments: argparse.Namespace, place: Path, users: Users, unseen: Sequ
         for count in arguments.examples.split(",")
         for row in rows
     ]
-    for number, (account, count, row) in enumerate(tqdm(wanted, disable=arguments.json)):
-        file = place / f"{account}-{count}-{row.replace(' ', '_').replace(',', '')}.json"
-        if file.exists():
-            continue
-        posts = users[account]
-        held, learn = posts[-arguments.held :], posts[: -arguments.held][-count:]
-        made = _one(arguments, place / "learned.dsa", row, learn, held)
-        told = {"account": account, "examples": count, "row": row, "number": number, **made}
-        file.write_text(json.dumps(told))
+    with opened(place / "learned.dsa", arguments.engine, arguments.threads) as base:
+        for account, count, row in tqdm(wanted, disable=arguments.json):
+            file = place / f"{account}-{count}-{row.replace(' ', '_').replace(',', '')}.json"
+            if file.exists():
+                continue
+            own = users[account]
+            held, learn = own[-arguments.held :], own[: -arguments.held][-count:]
+            made = _one(arguments, base, row, learn, held)
+            told = {"account": account, "examples": count, "row": row, **made}
+            file.write_text(json.dumps(told))
 
 
 def _one(
-    arguments: argparse.Namespace, bundle: Path, row: str, learn: Sequence[Example],
+    arguments: argparse.Namespace, base: SharedBase, row: str, learn: Sequence[Example],
     held: Sequence[Example],
 ) -> dict[str, Any]:  # fmt: skip
-    names = ("zeroth", "axes", "gradients", "queries", "batch", "directions", "threads")
+    names = ("zeroth", "axes", "gradients", "queries", "batch", "directions", "first_order_rate")
     cost = Cost(**{name: getattr(arguments, name) for name in names})
     if row == FIRST_ORDER:
-        return first_order(bundle, learn, held, cost, arguments.first_order_rate, arguments.seed)
-    return {**fitted(bundle, row, learn, held, cost, arguments.seed), "cost": asdict(cost)}
+        return first_order(base, learn, held, cost, arguments.seed, arguments.device)
+    return {**fitted(base, row, learn, held, cost, arguments.seed), "cost": asdict(cost)}
 
 
 def _summary(place: Path) -> dict[str, Any]:
@@ -181,6 +185,8 @@ def _share(row: dict[str, Any], best: dict[str, Any] | None) -> tuple[float, int
     if best is None:
         return None
     zero, gain = best["nats"][0], best["nats"][0] - min(best["nats"])
+    if gain <= 0:  # first order gained nothing there
+        return None
     shares = [(zero - nats) / gain for nats in row["nats"]]
     reached = [s for s, share in zip(row["steps"], shares, strict=True) if share >= TARGET]
     return shares[-1], min(reached, default=None)
