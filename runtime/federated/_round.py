@@ -15,7 +15,7 @@ __all__ = ["FORMAT", "KINDS", "Limits", "Round"]
 
 FORMAT = 1  # of requests and replies
 KINDS = {"sums": "sgd", "journals": "adam"}  # of updates, and the optimizer that makes them
-PACE = {"sums": 0.3, "journals": 1.0}  # of a fit's rate: a round's steps are taken one after another
+PACE = {"sums": 0.3, "journals": 1.0}  # of the rate that suits a fit
 MOST = 4096  # scalars of an update, 8 kB
 
 

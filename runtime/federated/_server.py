@@ -44,7 +44,8 @@ def server_app(
     either end; it may be wrapped for differential privacy. asked: by default what suits choices,
     with directions that nobody knows before. beta: share of the aggregate that the start moves by
     in the first round; it falls linearly to zero, as in Reptile (1803.02999), or the start would
-    learn the clients' few examples by heart. least: as of `MetaStep`. timeout: seconds to wait for a round's clients; who is later is left out. on_round: returns figures of a start
+    learn the clients' few examples by heart. least: as of `MetaStep`. timeout: seconds to wait for
+    a round's clients; who is later is left out. on_round: returns figures of a start
     (n,), the first one's with round 0.
     Raises BundleError, AdapterError for a start of another bundle, FederationError for a bundle of
     several blocks, and UsageError.

@@ -36,10 +36,10 @@ class MetaStep(Strategy):
     """Moves a start by what an inner strategy makes of the clients' updates.
 
     manifest: of the bundle. asked: what every round asks for, but for its number and seed.
-    pace: gives the share of the aggregate that the start moves by in a round, from 1 on. far: an update whose norm is so many
-    times the median of its round's is refused. least: updates that a round needs; the aggregate
-    of one is that client's own. on_start: called with the round and the start (n,) after each
-    meta-step.
+    pace: gives the share of the aggregate that the start moves by in a round, from 1 on.
+    far: an update whose norm is so many times the median of its round's is refused.
+    least: updates that a round needs; the aggregate of one is that client's own.
+    on_start: called with the round and the start (n,) after each meta-step.
     """
 
     def __init__(
