@@ -31,18 +31,41 @@ public final class BundleArchive {
      */
     public static long unpack(InputStream zip, File target, long maxBytes) {
         File fresh = new File(target.getPath() + ".new");
-        Files.delete(fresh);
+        delete(fresh);
         try {
             long written = unpackInto(fresh, new ZipInputStream(zip), maxBytes);
-            File root = rootOf(fresh);
-            replace(root, target);
+            install(rootOf(fresh), target);
             return written;
         } catch (IOException error) {
             throw new StoreException("the bundle cannot be unpacked (" + error.getMessage()
                     + "): free some space or choose the file again; nothing was changed.");
         } finally {
-            Files.delete(fresh);
+            delete(fresh);
         }
+    }
+
+    /** Moves a folder to where another may be, which is deleted. Raises StoreException. */
+    public static void install(File fresh, File target) {
+        File old = new File(target.getPath() + ".old");
+        delete(old);
+        boolean free = !target.exists() || target.renameTo(old);
+        if (!free || !fresh.renameTo(target)) {
+            old.renameTo(target);
+            throw new StoreException("cannot move " + fresh.getName() + " to " + target.getName()
+                    + ": free some space and try again; what was there is still there.");
+        }
+        delete(old);
+    }
+
+    /** Deletes a file or a folder with all that is in it; what is not there is no error. */
+    public static void delete(File file) {
+        File[] inside = file.listFiles();
+        if (inside != null) {
+            for (File child : inside) {
+                delete(child);
+            }
+        }
+        file.delete();
     }
 
     private static long unpackInto(File folder, ZipInputStream zip, long maxBytes)
@@ -56,13 +79,19 @@ public final class BundleArchive {
             }
             File file = inside(folder, entry.getName());
             if (entry.isDirectory()) {
-                Files.makeFolder(file);
+                makeFolder(file);
             } else {
-                Files.makeFolder(file.getParentFile());
+                makeFolder(file.getParentFile());
                 left -= copy(zip, file, left, maxBytes);
             }
         }
         return maxBytes - left;
+    }
+
+    private static void makeFolder(File folder) throws IOException {
+        if (!folder.isDirectory() && !folder.mkdirs()) {
+            throw new IOException("cannot make the folder " + folder);
+        }
     }
 
     private static ZipEntry next(ZipInputStream zip) throws IOException {
@@ -134,16 +163,4 @@ public final class BundleArchive {
                 + ", so it is no bundle: choose what `dsa-edge export` wrote, as a zip.");
     }
 
-    private static void replace(File root, File target) throws IOException {
-        File old = new File(target.getPath() + ".old");
-        Files.delete(old);
-        if (target.exists() && !target.renameTo(old)) {
-            throw new IOException("cannot move " + target);
-        }
-        if (!root.renameTo(target)) {
-            old.renameTo(target);
-            throw new IOException("cannot move " + root);
-        }
-        Files.delete(old);
-    }
 }
