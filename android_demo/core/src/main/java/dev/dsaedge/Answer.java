@@ -8,16 +8,16 @@ public final class Answer {
     public final String text;
     /** All choices, as they were given. */
     public final List<String> choices;
-    private final float[] probabilities;
+    private final double[] probabilities;
 
-    Answer(int best, List<String> choices, float[] probabilities) {
+    Answer(int best, List<String> choices, double[] probabilities) {
         this.text = choices.get(best);
         this.choices = choices;
         this.probabilities = probabilities;
     }
 
     /** The probability of the i-th choice, from 0 to 1. */
-    public float probability(int i) {
+    public double probability(int i) {
         return probabilities[i];
     }
 }

@@ -1,11 +1,13 @@
 package dev.dsaedge;
 
+import java.io.EOFException;
 import java.io.File;
 import java.io.FileOutputStream;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;
 import java.util.zip.ZipEntry;
+import java.util.zip.ZipException;
 import java.util.zip.ZipInputStream;
 
 /**
@@ -36,6 +38,10 @@ public final class BundleArchive {
             long written = unpackInto(fresh, new ZipInputStream(zip), maxBytes);
             install(rootOf(fresh), target);
             return written;
+        } catch (EOFException error) {
+            throw damaged(error);
+        } catch (ZipException error) {
+            throw damaged(error);
         } catch (IOException error) {
             throw new StoreException("the bundle cannot be unpacked (" + error.getMessage()
                     + "): free some space or choose the file again; nothing was changed.");
@@ -97,8 +103,6 @@ public final class BundleArchive {
     private static ZipEntry next(ZipInputStream zip) throws IOException {
         try {
             return zip.getNextEntry();
-        } catch (java.util.zip.ZipException error) {
-            throw damaged(error);
         } catch (IllegalArgumentException error) { // a name that is no text, in older versions
             throw damaged(error);
         }
@@ -121,7 +125,7 @@ public final class BundleArchive {
         long copied = 0;
         OutputStream out = new FileOutputStream(file);
         try {
-            for (int n = read(zip, buffer); n > 0; n = read(zip, buffer)) {
+            for (int n = zip.read(buffer); n > 0; n = zip.read(buffer)) {
                 copied += n;
                 if (copied > left) {
                     throw new BundleException("the archive unpacks to more than "
@@ -133,16 +137,6 @@ public final class BundleArchive {
             out.close();
         }
         return copied;
-    }
-
-    private static int read(ZipInputStream zip, byte[] buffer) throws IOException {
-        try {
-            return zip.read(buffer);
-        } catch (java.util.zip.ZipException error) {
-            throw damaged(error);
-        } catch (java.io.EOFException error) {
-            throw damaged(error);
-        }
     }
 
     private static BundleException damaged(Exception error) {

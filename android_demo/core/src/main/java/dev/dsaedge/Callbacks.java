@@ -1,29 +1,44 @@
 package dev.dsaedge;
 
 /**
- * What the C++ side calls. Nothing is thrown through native code: an exception ends the work as a
+ * What the C++ side calls. Nothing is thrown through native code: what is thrown ends the work as a
  * wish to stop would, and {@link #rethrow} brings it back to the caller.
  */
 final class Callbacks {
     private final KeyProvider keys;
-    private final ProgressListener steps;
+    private final ProgressListener progress;
     private final TokenListener pieces;
-    private RuntimeException thrown;
+    private Throwable thrown;
 
-    Callbacks(KeyProvider keys, ProgressListener steps, TokenListener pieces) {
+    private Callbacks(KeyProvider keys, ProgressListener progress, TokenListener pieces) {
         this.keys = keys;
-        this.steps = steps;
+        this.progress = progress;
         this.pieces = pieces;
     }
 
-    /** See {@link ProgressListener}. */
-    boolean onStep(int step, double loss, double heldOutLoss, double seconds) {
-        if (steps == null) {
+    /** Null without a provider. */
+    static Callbacks of(KeyProvider keys) {
+        return keys == null ? null : new Callbacks(keys, null, null);
+    }
+
+    static Callbacks of(ProgressListener progress) {
+        return new Callbacks(null, progress, null);
+    }
+
+    static Callbacks of(TokenListener pieces) {
+        return new Callbacks(null, null, pieces);
+    }
+
+    /** See {@link ProgressListener}; phases are those of runner.h. */
+    boolean onProgress(int phase, long done, long total, double loss, double heldOutLoss,
+            double seconds) {
+        if (progress == null || phase > Progress.STEP) {
             return true;
         }
         try {
-            return steps.onStep(new Progress(step, loss, heldOutLoss, seconds));
-        } catch (RuntimeException error) {
+            return progress.onProgress(new Progress(
+                    phase, (int) done, (int) total, loss, heldOutLoss, seconds));
+        } catch (Throwable error) { // errors too: none may cross native code
             thrown = error;
             return false;
         }
@@ -36,22 +51,22 @@ final class Callbacks {
         }
         try {
             return pieces.onText(Native.text(piece));
-        } catch (RuntimeException error) {
+        } catch (Throwable error) {
             thrown = error;
             return false;
         }
     }
 
     /** See {@link KeyProvider}; null when there is no key to be had. */
-    byte[] key(byte[] store, byte[] salt) {
+    byte[] key(byte[] store, byte[] salt, boolean newStore) {
         try {
-            byte[] key = keys.key(Native.text(store), salt);
+            byte[] key = keys.key(Native.text(store), salt, newStore);
             if (key.length != KeyProvider.KEY_BYTES) {
                 throw new UsageException("a KeyProvider gave " + key.length
                         + " bytes, expected " + KeyProvider.KEY_BYTES + ": give an AES-256 key.");
             }
             return key;
-        } catch (RuntimeException error) {
+        } catch (Throwable error) {
             thrown = error;
             return null;
         }
@@ -59,8 +74,12 @@ final class Callbacks {
 
     /** Throws what a listener or provider threw, if anything. */
     void rethrow() {
-        if (thrown != null) {
-            throw thrown;
+        if (thrown instanceof Error) {
+            throw (Error) thrown;
+        }
+        if (thrown != null) { // listeners declare no checked exceptions, but Kotlin's may throw one
+            throw thrown instanceof RuntimeException
+                    ? (RuntimeException) thrown : new DsaEdgeException("a listener failed", thrown);
         }
     }
 }

@@ -80,8 +80,8 @@ public final class LearningJob {
         }
 
         @Override
-        public boolean onStep(Progress progress) {
-            boolean goOn = listener == null || listener.onStep(progress);
+        public boolean onProgress(Progress progress) {
+            boolean goOn = listener == null || listener.onProgress(progress);
             return goOn && !stopped && allowed(progress.seconds);
         }
 

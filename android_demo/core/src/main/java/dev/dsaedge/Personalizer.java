@@ -3,7 +3,6 @@ package dev.dsaedge;
 import java.io.Closeable;
 import java.io.File;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.Collections;
 import java.util.HashSet;
 import java.util.List;
@@ -19,18 +18,22 @@ import java.util.List;
  * me.close();
  * </pre>
  *
- * <p>Calls block, so make them off the main thread; calls from several threads wait for each other.
- * Errors are {@link DsaEdgeException}s. What was learned is durable step by step: a process that is
- * killed leaves a whole store behind.
+ * <p>Calls block, so make them off the main thread; calls from several threads wait for each other,
+ * but for {@link #stop}. Errors are {@link DsaEdgeException}s. What was learned is durable step by
+ * step: a process that is killed leaves a whole store behind.
  */
 public final class Personalizer implements Closeable {
     /** In place of a version: the one in use. */
     public static final int ACTIVE = -1;
 
-    private long handle; // of the native runner; 0 once closed
+    private static final int ALL_CORES = 0;
 
-    private Personalizer(long handle) {
-        this.handle = handle;
+    private final Object lifetime = new Object(); // guards `runner`: stop comes from any thread
+    private long runner; // 0 once closed
+    private boolean working; // a call is in native code, maybe in a callback
+
+    private Personalizer(long runner) {
+        this.runner = runner;
     }
 
     /** Whether there is a native library for this processor. */
@@ -43,10 +46,15 @@ public final class Personalizer implements Closeable {
         return Native.isLoaded() && runner().contains("simulated");
     }
 
-    /** Name and version of the native runner. Raises EngineException where there is none. */
+    /** Version of the native runner. Raises EngineException where there is none. */
     public static String runner() {
         Native.check();
         return Native.text(Native.version());
+    }
+
+    /** As the next one, on all cores. */
+    public static Personalizer open(File bundle, File store, KeyProvider keys) {
+        return open(bundle, store, keys, ALL_CORES);
     }
 
     /**
@@ -54,48 +62,56 @@ public final class Personalizer implements Closeable {
      *
      * @param bundle folder that `dsa-edge export` wrote
      * @param store the user's folder, made when missing; null keeps what is learned in memory
-     * @param keys seals the store; null leaves it open, for stores that others cannot read anyway
+     * @param keys seals a new store and opens a sealed one; null for none
+     * @param threads of the engine; 0 takes all cores
      * @throws BundleException for a bundle that is damaged, or for another runtime
      * @throws StoreException for a store that cannot be read, or belongs to another bundle
      */
-    public static Personalizer open(File bundle, File store, KeyProvider keys) {
+    public static Personalizer open(File bundle, File store, KeyProvider keys, int threads) {
         Native.check();
-        Callbacks calls = new Callbacks(keys, null, null);
+        Callbacks calls = Callbacks.of(keys);
         byte[] folder = store == null ? null : Native.bytes(store.getPath());
         try {
-            long handle = Native.open(
-                    Native.bytes(bundle.getPath()), folder, keys == null ? null : calls);
-            return new Personalizer(handle);
+            return new Personalizer(
+                    Native.open(Native.bytes(bundle.getPath()), folder, threads, calls));
         } catch (DsaEdgeException error) {
-            calls.rethrow(); // what a provider threw says more
+            if (calls != null) {
+                calls.rethrow(); // what a provider threw says more
+            }
             throw error;
         }
     }
 
     /**
-     * Learns from examples, starting from the adapter in use; a part of them is held out. Unless
-     * the loss on these improves, the adapter stays as it was.
+     * Learns from examples, starting from the version in use; a part of them is held out. Unless
+     * the loss on these improves, the version in use stays.
      *
-     * @param listener hears of every step and may end the fit; may be null
+     * @param listener hears of prompts and steps and may end the fit; may be null
      * @throws ExampleException for examples that cannot be learned from
      * @throws BudgetException when the budget is too small for this model
+     * @throws StoppedException when it was ended before there was anything to judge
      */
     public synchronized Report fit(List<Example> examples, Budget budget,
             ProgressListener listener) {
-        Callbacks calls = new Callbacks(null, listener, null);
-        int n = examples.size();
-        byte[][] prompts = new byte[n][];
-        byte[][] responses = new byte[n][];
-        byte[][][] choices = new byte[n][][];
-        for (int i = 0; i < n; i++) {
-            prompts[i] = Native.bytes(examples.get(i).prompt);
-            responses[i] = Native.bytes(examples.get(i).response);
-            choices[i] = Native.bytes(examples.get(i).choices);
+        byte[] lines = Records.lines(examples);
+        Callbacks calls = Callbacks.of(listener);
+        byte[] told = null;
+        long runner = begin();
+        try {
+            told = Native.fit(runner, lines, budget.seconds, budget.steps, budget.memoryMb,
+                    budget.diskMb, calls);
+        } finally {
+            working = false;
+            calls.rethrow();
         }
-        Report report = Native.fit(open(), prompts, responses, choices, budget.seconds,
-                budget.steps, budget.memoryMb, calls);
-        calls.rethrow();
-        return report;
+        return Records.report(told);
+    }
+
+    /** The loss of the version in use on examples, and its accuracy if they have choices. */
+    public synchronized Evaluation evaluate(List<Example> examples) {
+        byte[] lines = Records.lines(examples);
+        return Records.evaluation(
+                Native.evaluate(idle(), lines, ACTIVE, Callbacks.of((ProgressListener) null)));
     }
 
     /** The likeliest of several continuations of a prompt, by the version in use. */
@@ -109,14 +125,20 @@ public final class Personalizer implements Closeable {
      * @param version whose adapter to use, or ACTIVE
      */
     public synchronized Answer choose(String prompt, List<String> choices, int version) {
-        if (choices.size() < 2 || new HashSet<String>(choices).size() != choices.size()) {
-            throw new UsageException("choices are " + choices
+        List<String> kept = Collections.unmodifiableList(new ArrayList<String>(choices));
+        if (kept.size() < 2 || new HashSet<String>(kept).size() != kept.size()) {
+            throw new UsageException("choices are " + kept
                     + ", expected at least two distinct ones: add or correct one.");
         }
-        float[] probabilities = Native.choose(
-                open(), Native.bytes(prompt), Native.bytes(choices), version);
-        List<String> kept = Collections.unmodifiableList(new ArrayList<String>(choices));
-        return new Answer(best(probabilities), kept, probabilities);
+        double[] probabilities = new double[kept.size()];
+        int best = Native.choose(
+                idle(), Native.bytes(prompt), Native.bytes(kept), version, probabilities);
+        return new Answer(best, kept, probabilities);
+    }
+
+    /** As the next one, by the version in use and with nobody listening. */
+    public String generate(String prompt, int maxTokens) {
+        return generate(prompt, maxTokens, ACTIVE, null);
     }
 
     /**
@@ -130,9 +152,16 @@ public final class Personalizer implements Closeable {
         if (maxTokens < 1) {
             throw new UsageException("maxTokens is " + maxTokens + ", expected at least 1.");
         }
-        Callbacks calls = new Callbacks(null, null, listener);
-        byte[] text = Native.generate(open(), Native.bytes(prompt), maxTokens, version, calls);
-        calls.rethrow();
+        byte[] given = Native.bytes(prompt);
+        Callbacks calls = Callbacks.of(listener);
+        byte[] text = null;
+        long runner = begin();
+        try {
+            text = Native.generate(runner, given, maxTokens, version, calls);
+        } finally {
+            working = false;
+            calls.rethrow();
+        }
         return Native.text(text);
     }
 
@@ -141,16 +170,28 @@ public final class Personalizer implements Closeable {
      * text is returned as it is.
      */
     public synchronized String plain(String text) {
-        return Native.text(Native.plain(open(), Native.bytes(text)));
+        return Native.text(Native.plain(idle(), Native.bytes(text)));
+    }
+
+    /**
+     * Ends the call that works, from any thread: a fit after its step and with a verdict, a text
+     * where it is. Without a call that works, or once closed, nothing.
+     */
+    public void stop() {
+        synchronized (lifetime) {
+            if (runner != 0) {
+                Native.stop(runner);
+            }
+        }
     }
 
     /** All saved versions, oldest first; 0 is the bundle's initial adapter. */
     public synchronized List<Version> history() {
-        return Collections.unmodifiableList(Arrays.asList(Native.history(open())));
+        return Collections.unmodifiableList(Records.versions(Native.history(idle())));
     }
 
     /** The version in use. */
-    public synchronized int version() {
+    public int version() {
         for (Version version : history()) {
             if (version.active) {
                 return version.id;
@@ -161,40 +202,52 @@ public final class Personalizer implements Closeable {
 
     /** Uses an earlier version again; 0 is the bundle's initial adapter. */
     public synchronized void rollback(int version) {
-        Native.rollback(open(), version);
+        Native.rollback(idle(), version);
     }
 
     /** Deletes all that was learned: versions, journal, examples, caches. */
     public synchronized void forget() {
-        Native.forget(open());
+        Native.forget(idle());
     }
 
     /** Writes the adapter in use to a file, which Python's `load_adapter` reads as well. */
     public synchronized void saveAdapter(File file) {
-        Native.saveAdapter(open(), Native.bytes(file.getPath()));
+        Native.saveAdapter(idle(), Native.bytes(file.getPath()));
+    }
+
+    /** Makes a new version of such a file and uses it; returns its id. */
+    public synchronized int loadAdapter(File file) {
+        return Native.loadAdapter(idle(), Native.bytes(file.getPath()));
     }
 
     /** Releases the model and closes the store; what follows raises UsageException. */
     @Override
     public synchronized void close() {
-        if (handle != 0) {
-            Native.close(handle);
-            handle = 0;
+        if (runner == 0) {
+            return;
         }
+        long closed = idle();
+        synchronized (lifetime) {
+            runner = 0;
+        }
+        Native.close(closed);
     }
 
-    private static int best(float[] probabilities) {
-        int best = 0;
-        for (int i = 1; i < probabilities.length; i++) {
-            best = probabilities[i] > probabilities[best] ? i : best;
-        }
-        return best;
+    private long begin() {
+        long runner = idle();
+        working = true;
+        return runner;
     }
 
-    private long open() {
-        if (handle == 0) {
+    /** A thread may enter its own monitor again, so a listener could get here. */
+    private long idle() {
+        if (working) {
+            throw new UsageException(
+                    "a listener called its own Personalizer: return from the listener first.");
+        }
+        if (runner == 0) {
             throw new UsageException("this Personalizer is closed: open another one.");
         }
-        return handle;
+        return runner;
     }
 }

@@ -1,11 +1,11 @@
 package dev.dsaedge;
 
-/** Hears of every step of a fit, on the thread that called it. */
+/** Hears how a fit goes on, on the thread that called it; it must not call the same Personalizer. */
 public interface ProgressListener {
     /**
-     * A step is done and durable.
+     * A step is done and durable, or prompts were read.
      *
      * @return false to end the fit here: what was learned so far is judged and kept as usual
      */
-    boolean onStep(Progress progress);
+    boolean onProgress(Progress progress);
 }

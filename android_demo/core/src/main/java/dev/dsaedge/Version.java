@@ -2,9 +2,12 @@ package dev.dsaedge;
 
 /** One saved adapter of a user. */
 public final class Version {
+    /** In place of a parent: there is none. */
+    public static final int NO_PARENT = -1;
+
     /** 0 is the bundle's initial adapter. */
     public final int id;
-    /** The version that it was learned from; -1 for none. */
+    /** The version that it was learned from, or NO_PARENT. */
     public final int parent;
     /** In seconds since 1970; NaN if unknown. */
     public final double created;

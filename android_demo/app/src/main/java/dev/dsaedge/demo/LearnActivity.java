@@ -103,12 +103,14 @@ public final class LearnActivity extends ScreenActivity {
     /** Draws each step; learning does not wait for the picture. */
     private final class Steps implements ProgressListener {
         @Override
-        public boolean onStep(final Progress progress) {
+        public boolean onProgress(final Progress progress) {
             app().curve().add(progress);
             app().worker().post(new Runnable() {
                 @Override
                 public void run() {
-                    status.setText(getString(R.string.step, progress.step, progress.loss));
+                    status.setText(progress.phase == Progress.STEP
+                            ? getString(R.string.step, progress.done, progress.loss)
+                            : getString(R.string.prompts, progress.done, progress.total));
                     view.update();
                 }
             });

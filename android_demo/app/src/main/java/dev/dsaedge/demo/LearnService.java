@@ -70,7 +70,7 @@ public final class LearnService extends JobService {
         }
 
         @Override
-        public boolean onStep(Progress progress) {
+        public boolean onProgress(Progress progress) {
             app.curve().add(progress);
             return true;
         }

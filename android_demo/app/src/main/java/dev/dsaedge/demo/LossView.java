@@ -34,7 +34,7 @@ final class LossView extends View {
         setContentDescription(last == null
                 ? getContext().getString(R.string.curve_empty)
                 : getContext().getString(
-                        R.string.curve_label, curve.first(), last.loss, last.step));
+                        R.string.curve_label, curve.first(), last.loss, last.done));
         invalidate();
     }
 

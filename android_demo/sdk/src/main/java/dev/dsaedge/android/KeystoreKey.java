@@ -39,10 +39,10 @@ public final class KeystoreKey implements KeyProvider {
 
     /** Raises WrongKeyException when the Keystore does not give the secret. */
     @Override
-    public byte[] key(String store, byte[] salt) {
+    public byte[] key(String store, byte[] salt, boolean newStore) {
         try {
             Mac mac = Mac.getInstance(MAC);
-            mac.init(secret());
+            mac.init(secret(newStore));
             mac.update(("dsa-edge store " + store).getBytes(UTF_8));
             return mac.doFinal(salt);
         } catch (GeneralSecurityException error) {
@@ -52,10 +52,14 @@ public final class KeystoreKey implements KeyProvider {
         }
     }
 
-    private Key secret() throws GeneralSecurityException, IOException {
+    private Key secret(boolean mayMake) throws GeneralSecurityException, IOException {
         KeyStore keys = KeyStore.getInstance(STORE);
         keys.load(null);
         Key known = keys.getKey(alias, null);
+        if (known == null && !mayMake) {
+            throw new WrongKeyException("the Keystore has no key '" + alias + "' any more, so what "
+                    + "it sealed cannot be read: forget what was learned.");
+        }
         return known == null ? make() : known;
     }
 

@@ -23,8 +23,8 @@ import kotlinx.coroutines.withContext
 
 /** What a fit tells: its steps, then its outcome. */
 sealed class Learning {
-    /** A step is done and durable. */
-    data class Step(val progress: Progress) : Learning()
+    /** A step is done and durable, or prompts were read. */
+    data class Going(val progress: Progress) : Learning()
 
     /** The last of a fit. */
     data class Done(val report: Report) : Learning()
@@ -49,7 +49,7 @@ class Learner private constructor(
         channelFlow {
             val scope = this
             val report = personalizer.fit(examples, budget) { progress ->
-                trySend(Learning.Step(progress))
+                trySend(Learning.Going(progress))
                 scope.isActive
             }
             trySend(Learning.Done(report))

@@ -41,8 +41,8 @@ abstract class LearningWorker(context: Context, parameters: WorkerParameters) :
     /** What the phone must be like besides what WorkManager was asked for. */
     open fun conditions(): Conditions = Conditions.gentle()
 
-    /** Hears of every step, on the thread that learns. */
-    open fun onStep(progress: Progress) {}
+    /** Hears how a fit goes on, on the thread that learns. */
+    open fun onProgress(progress: Progress) {}
 
     override suspend fun doWork(): Result = withContext(Dispatchers.IO) {
         val scope = this
@@ -52,7 +52,7 @@ abstract class LearningWorker(context: Context, parameters: WorkerParameters) :
                     personalizer, AndroidDevice(applicationContext), conditions(),
                 )
                 job.run(examples(personalizer), goal()) { progress ->
-                    onStep(progress)
+                    onProgress(progress)
                     scope.isActive // false once WorkManager stops this worker
                 }
             }

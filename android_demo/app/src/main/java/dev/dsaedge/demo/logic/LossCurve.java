@@ -8,9 +8,13 @@ public final class LossCurve {
     private final Series heldOut = new Series();
     private Progress last;
 
+    /** Adds a step; what is none is left out. */
     public synchronized void add(Progress progress) {
-        losses.add(progress.step, progress.loss);
-        heldOut.add(progress.step, progress.heldOutLoss);
+        if (progress.phase != Progress.STEP) {
+            return;
+        }
+        losses.add(progress.done, progress.loss);
+        heldOut.add(progress.done, progress.heldOutLoss);
         last = progress;
     }
 
@@ -38,7 +42,7 @@ public final class LossCurve {
      */
     public synchronized float[] points(float width, float height, boolean ofHeldOut) {
         double top = Math.max(1e-6, Math.max(losses.most(), heldOut.most())); // all may be 0
-        int steps = last == null ? 1 : last.step;
+        int steps = last == null ? 1 : last.done;
         return (ofHeldOut ? heldOut : losses).points(width / steps, height / top, height);
     }
 }

@@ -10,6 +10,7 @@ import java.io.FileInputStream;
 import java.io.FileOutputStream;
 import java.io.IOException;
 import java.security.GeneralSecurityException;
+import java.security.ProviderException;
 import java.security.SecureRandom;
 import java.util.Arrays;
 
@@ -54,6 +55,8 @@ public final class SealedFile {
                     .doFinal(sealed, HEADER, sealed.length - HEADER);
         } catch (GeneralSecurityException error) {
             throw damaged(error);
+        } catch (ProviderException error) { // some ciphers say so for what is too short
+            throw damaged(error);
         }
     }
 
@@ -89,7 +92,7 @@ public final class SealedFile {
 
     private Cipher cipher(int mode, byte[] header) throws GeneralSecurityException {
         byte[] salt = Arrays.copyOfRange(header, MAGIC.length, MAGIC.length + SALT);
-        byte[] key = keys.key(file.getName(), salt);
+        byte[] key = keys.key(file.getName(), salt, mode == Cipher.ENCRYPT_MODE);
         try {
             Cipher cipher = Cipher.getInstance("AES/GCM/NoPadding");
             cipher.init(mode, new SecretKeySpec(key, "AES"),

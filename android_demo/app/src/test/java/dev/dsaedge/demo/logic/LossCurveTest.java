@@ -8,8 +8,8 @@ public final class LossCurveTest {
     private final LossCurve curve = new LossCurve();
 
     public void pointsFillThePicture() {
-        curve.add(new Progress(1, 4, Double.NaN, 0));
-        curve.add(new Progress(2, 2, 1, 0));
+        curve.add(Progress.step(1, 4, Double.NaN, 0));
+        curve.add(Progress.step(2, 2, 1, 0));
         float[] steps = curve.points(100, 40, false);
         Check.equal("[50.0, 0.0, 100.0, 20.0]", java.util.Arrays.toString(steps));
         Check.equal("[100.0, 30.0]", java.util.Arrays.toString(curve.points(100, 40, true)));
@@ -17,23 +17,23 @@ public final class LossCurveTest {
     }
 
     public void lossesThatAreNoNumbersAreLeftOut() {
-        curve.add(new Progress(1, Double.NaN, Double.POSITIVE_INFINITY, 0));
+        curve.add(Progress.step(1, Double.NaN, Double.POSITIVE_INFINITY, 0));
         Check.equal(0, curve.points(100, 40, false).length);
         Check.equal(0, curve.points(100, 40, true).length);
     }
 
     public void aNightOfStepsStaysSmall() {
         for (int step = 1; step <= 100000; step++) {
-            curve.add(new Progress(step, 1.0 / step, 1.0 / step, 0));
+            curve.add(Progress.step(step, 1.0 / step, 1.0 / step, 0));
         }
         int points = curve.points(100, 40, false).length / 2;
         Check.that(points > 128 && points <= 512, points + " points");
-        Check.equal(100000, curve.last().step);
+        Check.equal(100000, curve.last().done);
     }
 
     public void anEmptyPictureHasNoPoints() {
         Check.equal(0, curve.points(100, 40, false).length);
-        curve.add(new Progress(1, 0, 0, 0));
+        curve.add(Progress.step(1, 0, 0, 0));
         curve.clear();
         Check.equal(null, curve.last());
     }

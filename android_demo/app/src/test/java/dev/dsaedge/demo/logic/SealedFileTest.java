@@ -93,7 +93,7 @@ public final class SealedFileTest extends Folder {
         }
 
         @Override
-        public byte[] key(String store, byte[] salt) {
+        public byte[] key(String store, byte[] salt, boolean newStore) {
             byte[] key = new byte[KEY_BYTES];
             Arrays.fill(key, filling);
             return key;
