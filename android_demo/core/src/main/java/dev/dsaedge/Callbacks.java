@@ -17,15 +17,15 @@ final class Callbacks {
     }
 
     /** Null without a provider. */
-    static Callbacks of(KeyProvider keys) {
+    static Callbacks forKeys(KeyProvider keys) {
         return keys == null ? null : new Callbacks(keys, null, null);
     }
 
-    static Callbacks of(ProgressListener progress) {
+    static Callbacks forProgress(ProgressListener progress) {
         return new Callbacks(null, progress, null);
     }
 
-    static Callbacks of(TokenListener pieces) {
+    static Callbacks forText(TokenListener pieces) {
         return new Callbacks(null, null, pieces);
     }
 

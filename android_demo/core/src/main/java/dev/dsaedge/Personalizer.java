@@ -69,7 +69,7 @@ public final class Personalizer implements Closeable {
      */
     public static Personalizer open(File bundle, File store, KeyProvider keys, int threads) {
         Native.check();
-        Callbacks calls = Callbacks.of(keys);
+        Callbacks calls = Callbacks.forKeys(keys);
         byte[] folder = store == null ? null : Native.bytes(store.getPath());
         try {
             return new Personalizer(
@@ -94,7 +94,7 @@ public final class Personalizer implements Closeable {
     public synchronized Report fit(List<Example> examples, Budget budget,
             ProgressListener listener) {
         byte[] lines = Records.lines(examples);
-        Callbacks calls = Callbacks.of(listener);
+        Callbacks calls = Callbacks.forProgress(listener);
         byte[] told = null;
         long runner = begin();
         try {
@@ -111,7 +111,7 @@ public final class Personalizer implements Closeable {
     public synchronized Evaluation evaluate(List<Example> examples) {
         byte[] lines = Records.lines(examples);
         return Records.evaluation(
-                Native.evaluate(idle(), lines, ACTIVE, Callbacks.of((ProgressListener) null)));
+                Native.evaluate(idle(), lines, ACTIVE, Callbacks.forProgress(null)));
     }
 
     /** The likeliest of several continuations of a prompt, by the version in use. */
@@ -153,7 +153,7 @@ public final class Personalizer implements Closeable {
             throw new UsageException("maxTokens is " + maxTokens + ", expected at least 1.");
         }
         byte[] given = Native.bytes(prompt);
-        Callbacks calls = Callbacks.of(listener);
+        Callbacks calls = Callbacks.forText(listener);
         byte[] text = null;
         long runner = begin();
         try {
