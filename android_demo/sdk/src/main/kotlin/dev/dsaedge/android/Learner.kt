@@ -96,7 +96,7 @@ class Learner private constructor(
 
     companion object {
         /** Opens a bundle for one user. Fails with a [dev.dsaedge.DsaEdgeException]. */
-        suspend fun open(bundle: File, store: File, key: KeyProvider): Learner {
+        suspend fun open(bundle: File, store: File, key: KeyProvider?): Learner {
             val thread = Executors.newSingleThreadExecutor().asCoroutineDispatcher()
             try {
                 return Learner(

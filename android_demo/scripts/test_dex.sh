@@ -1,0 +1,44 @@
+#!/bin/sh
+# Run the tests of core/ and of the app's logic on what the APK holds: its dex, turned back into
+# classes for a JVM, and its library for this processor.
+#
+# in:  APK   of build_apk.sh      OUT  folder, created if absent
+#      what apt-get installs: enjarify unzip openjdk-17-jdk-headless gcc
+# out: a line for each test, then "N passed, N failed"
+# exit: 0 all passed, 77 a tool is missing (it is named)
+#
+# It shows that dx made of the sources what javac does, and that the packed library is whole. It shows
+# nothing of Android's own classes, of ART or of bionic.
+set -eu
+
+[ $# -eq 2 ] || { echo "usage: $0 APK OUT" >&2; exit 2; }
+apk=$(readlink -f "$1") out=$2
+here=$(CDPATH= cd -- "$(dirname -- "$0")/.." && pwd)
+for tool in enjarify unzip javac java gcc; do
+  command -v "$tool" > /dev/null || { echo "skipped: there is no $tool here" >&2; exit 77; }
+done
+[ "$(uname -m)" = x86_64 ] || { echo "skipped: the JVM here is not for x86_64" >&2; exit 77; }
+
+rm -rf "$out"
+mkdir -p "$out/tests" "$out/system"
+unzip -q "$apk" classes.dex 'lib/x86_64/*' -d "$out"
+# Debian's enjarify has its module where only the system's own Python looks.
+PYTHONPATH=/usr/lib/python3/dist-packages /usr/bin/python3 -m enjarify.main -f \
+  -o "$out/app.jar" "$out/classes.dex" > "$out/enjarify.log"
+# Tests are compiled against the sources, for a dex has no generic types; they run on the dex.
+compile() {
+  javac -Xlint:-options -encoding UTF-8 --release 8 "$@"
+}
+# shellcheck disable=SC2046  # names without spaces
+compile -d "$out/sources" $(find "$here/core/src/main/java" \
+  "$here/app/src/main/java/dev/dsaedge/demo/logic" -name '*.java')
+# shellcheck disable=SC2046
+compile -cp "$out/sources" -d "$out/tests" \
+  $(find "$here/core/src/test" "$here/app/src/test" -name '*.java')
+
+# Android's libc.so by name, glibc in truth: the library needs plain C functions alone.
+gcc -shared -x c /dev/null -o "$out/system/libc.so" -Wl,-soname,libc.so -Wl,--no-as-needed -lc
+tests=$(cd "$out/tests" && find . -name '*Test.class' | sed 's|^\./||; s|\.class$||' | tr / . | sort)
+# shellcheck disable=SC2086  # names are words
+LD_LIBRARY_PATH=$out/system java -Xverify:all -Xcheck:jni -Djava.library.path="$out/lib/x86_64" \
+  -cp "$out/app.jar:$out/tests" dev.dsaedge.RunTests $tests
