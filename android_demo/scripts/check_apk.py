@@ -58,7 +58,7 @@ def permissions(apk: str) -> str:
 
 
 def private(apk: str) -> str:
-    """No backup, not debuggable, nothing exported but the launcher, and jobs for the system alone."""
+    """No backup, not debuggable, nothing open to other apps but the launcher."""
     tree = output("aapt", "dump", "xmltree", apk, "AndroidManifest.xml")
     problems = []
     if not re.search(r"android:allowBackup\(\w+\)=\(type 0x12\)0x0", tree):
@@ -80,7 +80,7 @@ def dark(apk: str) -> str:
 
 
 def alignment(apk: str) -> str:
-    """Stored entries on 4 bytes, libraries on 16 KB; libraries and the resource table are stored."""
+    """Stored entries on 4 bytes, libraries on 16 KB; neither they nor resources packed."""
     problems = misaligned(apk)
     with zipfile.ZipFile(apk) as archive:
         for entry in archive.infolist():
@@ -122,9 +122,7 @@ def program_headers(content: bytes) -> Iterator[tuple[int, int, int, int]]:
         yield kind, offset, address, align
 
 
-def needed_libraries(
-    content: bytes, segments: list[tuple[int, int, int, int]]
-) -> Iterator[str]:
+def needed_libraries(content: bytes, segments: list[tuple[int, int, int, int]]) -> Iterator[str]:
     """Names of the libraries that one needs."""
     at = next(offset for kind, offset, _, _ in segments if kind == PT_DYNAMIC)
     entries = []

@@ -18,7 +18,7 @@ import java.util.zip.ZipInputStream;
  */
 public final class BundleArchive {
     private static final int BUFFER = 1 << 16; // bytes
-    private static final int MOST_ENTRIES = 10000;
+    private static final int MOST_ENTRIES = 1000;
     private static final String MANIFEST = "manifest.json";
 
     private BundleArchive() {}

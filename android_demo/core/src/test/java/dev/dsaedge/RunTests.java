@@ -36,9 +36,10 @@ public final class RunTests {
     private static boolean passes(Method test) throws Exception {
         Object instance = test.getDeclaringClass().getConstructor().newInstance();
         String name = test.getDeclaringClass().getSimpleName() + "." + test.getName();
+        long began = System.currentTimeMillis();
         try {
             test.invoke(instance);
-            System.out.println("passed " + name);
+            System.out.println("passed " + name + " " + (System.currentTimeMillis() - began));
             return true;
         } catch (InvocationTargetException error) {
             System.out.println("failed " + name);

@@ -24,10 +24,16 @@ public final class ExampleBook {
     private static final String UTF_8 = "UTF-8";
 
     private final SealedFile file;
+    private final int most;
     private List<Draft> drafts;
 
     public ExampleBook(SealedFile file) {
+        this(file, MOST);
+    }
+
+    ExampleBook(SealedFile file, int most) {
         this.file = file;
+        this.most = most;
     }
 
     /** All drafts, oldest first. Raises StoreException, DamagedException. */
@@ -41,8 +47,8 @@ public final class ExampleBook {
     /** Adds one; it is on the storage when this returns. Raises ExampleException when full. */
     public synchronized void add(Draft draft) {
         List<Draft> more = new ArrayList<Draft>(all());
-        if (more.size() >= MOST) {
-            throw new ExampleException("there are " + MOST + " examples already: remove some.");
+        if (more.size() >= most) {
+            throw new ExampleException("there are " + most + " examples already: remove some.");
         }
         more.add(draft);
         keep(more);

@@ -50,17 +50,17 @@ public final class ExampleBookTest extends Folder {
     }
 
     public void isFullAtSomePoint() {
-        final ExampleBook book = new ExampleBook(file);
-        for (int i = 0; i < ExampleBook.MOST; i++) {
+        final ExampleBook book = new ExampleBook(file, 3);
+        for (int i = 0; i < 3; i++) {
             book.add(Draft.labelled("text", 0));
         }
-        Check.raises(ExampleException.class, "1000 examples already", new Check.Work() {
+        Check.raises(ExampleException.class, "3 examples already", new Check.Work() {
             @Override
             public void run() {
                 book.add(Draft.labelled("one more", 0));
             }
         });
-        Check.equal(ExampleBook.MOST, new ExampleBook(file).all().size());
+        Check.equal(3, new ExampleBook(file).all().size());
     }
 
     public void contentThatIsNotOursIsRefused() {
