@@ -33,5 +33,6 @@ java=$(echo "$out"/root/usr/lib/jvm/java-17-openjdk-arm64/bin/java)
 # shellcheck disable=SC2086  # names are words
 qemu-aarch64-static -cpu cortex-a76 -L "$out/root" \
   -E "LD_LIBRARY_PATH=$out/system:$out/root/usr/lib/aarch64-linux-gnu" "$java" -Xint \
-  -XX:-UsePerfData -Djava.library.path="$out/lib/arm64-v8a" -cp "$dex/app.jar:$dex/tests" \
+  -XX:-UsePerfData -Djava.library.path="$out/lib/arm64-v8a" \
+  -Dstrings="$(dirname -- "$0")/../app/src/main/res/values/strings.xml" -cp "$dex/app.jar:$dex/tests" \
   dev.dsaedge.RunTests $tests

@@ -2,21 +2,27 @@ package dev.dsaedge.demo;
 
 import android.app.Application;
 
+import dev.dsaedge.KeyProvider;
 import dev.dsaedge.android.KeystoreKey;
-import dev.dsaedge.demo.logic.LossCurve;
 import dev.dsaedge.demo.logic.Session;
 
-/** Holds what outlives a screen: the session, its worker, and the curve of the last fit. */
-public final class DemoApplication extends Application {
+/** Holds what outlives a screen: the session, its workers, and how learning goes on. */
+public class DemoApplication extends Application {
     private Session session;
     private Worker worker;
-    private final LossCurve curve = new LossCurve();
+    private Learning learning;
 
     @Override
     public void onCreate() {
         super.onCreate();
-        session = new Session(getFilesDir(), new KeystoreKey("dsa-edge-demo"));
+        session = new Session(getFilesDir(), keys());
         worker = new Worker();
+        learning = new Learning(this);
+    }
+
+    /** Where keys come from; a test on a JVM has no Keystore. */
+    KeyProvider keys() {
+        return new KeystoreKey("dsa-edge-demo");
     }
 
     Session session() {
@@ -27,7 +33,7 @@ public final class DemoApplication extends Application {
         return worker;
     }
 
-    LossCurve curve() {
-        return curve;
+    Learning learning() {
+        return learning;
     }
 }

@@ -4,14 +4,9 @@ import android.widget.Button;
 import android.widget.TextView;
 
 import dev.dsaedge.Conditions;
-import dev.dsaedge.LearningJob;
-import dev.dsaedge.Progress;
-import dev.dsaedge.ProgressListener;
-import dev.dsaedge.Report;
-import dev.dsaedge.android.AndroidDevice;
 
 /** Learn now and watch the loss fall, or leave it to the night. */
-public final class LearnActivity extends ScreenActivity {
+public final class LearnActivity extends ScreenActivity implements Learning.Watcher {
     private static final int STEPS_NOW = 100;
 
     private TextView status;
@@ -22,7 +17,7 @@ public final class LearnActivity extends ScreenActivity {
 
     @Override
     void build(Page page) {
-        view = page.add(new LossView(this, app().curve()));
+        view = page.add(new LossView(this, app().learning().curve()));
         status = page.text("");
         labels = page.button(getString(R.string.learn_labels), new Click() {
             @Override
@@ -39,82 +34,51 @@ public final class LearnActivity extends ScreenActivity {
         stop = page.button(getString(R.string.stop), new Click() {
             @Override
             void clicked() {
-                app().session().stop();
+                app().learning().stop();
             }
         });
         page.button(getString(R.string.learn_later), new Click() {
             @Override
             void clicked() {
-                say(getString(LearnService.schedule(LearnActivity.this)
-                        ? R.string.learn_later_set : R.string.learn_later_refused));
+                later();
             }
         });
     }
 
     @Override
     void refresh() {
-        show(app().session().learning());
+        app().learning().watch(this);
+        changed();
     }
 
-    private void show(boolean learning) {
+    @Override
+    protected void onPause() {
+        super.onPause();
+        app().learning().watch(null);
+    }
+
+    @Override
+    public void changed() {
+        boolean learning = app().session().learning();
         labels.setEnabled(!learning);
         responses.setEnabled(!learning);
         stop.setEnabled(learning);
+        status.setText(app().learning().status());
         view.update();
     }
 
-    private void learn(final boolean labelled) {
-        show(true);
-        status.setText(R.string.learning);
-        app().curve().clear();
-        app().worker().learn(new Worker.Task<LearningJob.Slice>() {
+    private void learn(boolean labelled) {
+        app().session().goal().set(STEPS_NOW);
+        app().learning().begin(labelled, Conditions.none(), new Learning.Ended() {
             @Override
-            public LearningJob.Slice run() {
-                app().session().goal().set(STEPS_NOW);
-                return app().session().learn(labelled, new AndroidDevice(LearnActivity.this),
-                        Conditions.none(), new Steps());
-            }
-        }, new Worker.Then<LearningJob.Slice>() {
-            @Override
-            public void done(LearningJob.Slice slice) {
-                show(false);
-                tell(slice);
-            }
-
-            @Override
-            public void failed(String message) {
-                show(false);
-                status.setText(message);
-            }
+            public void ended(boolean more) {}
         });
+        labels.setEnabled(false);
+        responses.setEnabled(false);
     }
 
-    private void tell(LearningJob.Slice slice) {
-        if (!slice.unmet.isEmpty()) {
-            status.setText(getString(R.string.waits, slice.unmet.toString()));
-        }
-        Report report = slice.report;
-        if (report != null) {
-            status.setText(getString(R.string.verdict, report.verdict, report.steps,
-                    report.before.loss, report.after.loss, report.version));
-        }
-    }
-
-    /** Draws each step; learning does not wait for the picture. */
-    private final class Steps implements ProgressListener {
-        @Override
-        public boolean onProgress(final Progress progress) {
-            app().curve().add(progress);
-            app().worker().post(new Runnable() {
-                @Override
-                public void run() {
-                    status.setText(progress.phase == Progress.STEP
-                            ? getString(R.string.step, progress.done, progress.loss)
-                            : getString(R.string.prompts, progress.done, progress.total));
-                    view.update();
-                }
-            });
-            return true;
-        }
+    private void later() {
+        say(getString(LearnService.schedule(this)
+                ? R.string.learn_later_set : R.string.learn_later_refused));
     }
 }

@@ -65,7 +65,7 @@ public final class StoredActivity extends ScreenActivity {
     }
 
     private void forget() {
-        app().curve().clear();
+        app().learning().curve().clear();
         work(new Worker.Task<Boolean>() {
             @Override
             public Boolean run() {

@@ -89,6 +89,20 @@ public final class Session implements Closeable {
         return goal;
     }
 
+    /** Whether there are labelled texts to learn from; false when they cannot be read. */
+    public boolean hasLabelled() {
+        try {
+            for (Draft draft : examples.all()) {
+                if (draft.isLabelled()) {
+                    return true;
+                }
+            }
+        } catch (DsaEdgeException unreadable) { // learning will tell
+            return false;
+        }
+        return false;
+    }
+
     /** Whether a slice of learning runs now. */
     public boolean learning() {
         return job != null;

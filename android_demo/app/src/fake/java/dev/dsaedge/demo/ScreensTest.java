@@ -1,0 +1,367 @@
+package dev.dsaedge.demo;
+
+import android.app.Activity;
+import android.app.AlertDialog;
+import android.app.job.JobParameters;
+import android.content.ContentResolver;
+import android.content.Context;
+import android.content.Intent;
+import android.net.Uri;
+import android.os.Looper;
+import android.view.View;
+import android.view.ViewGroup;
+import android.widget.Button;
+import android.widget.EditText;
+import android.widget.TextView;
+import android.widget.Toast;
+
+import dev.dsaedge.Check;
+import dev.dsaedge.Folder;
+import dev.dsaedge.KeyProvider;
+import dev.dsaedge.demo.logic.Draft;
+
+import java.io.ByteArrayOutputStream;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.zip.ZipEntry;
+import java.util.zip.ZipOutputStream;
+
+/** What a person sees and clicks, screen by screen, over a stand-in for Android (src/fake). */
+public final class ScreensTest extends Folder {
+    private final DemoApplication app;
+
+    public ScreensTest() {
+        Context.files = folder;
+        Context.JOBS.asked = null;
+        AlertDialog.shown = null;
+        Toast.last = "";
+        app = new DemoApplication() {
+            @Override
+            KeyProvider keys() {
+                return new KeyProvider() {
+                    @Override
+                    public byte[] key(String store, byte[] salt, boolean newStore) {
+                        byte[] key = new byte[KEY_BYTES];
+                        Arrays.fill(key, (byte) 7);
+                        return key;
+                    }
+                };
+            }
+        };
+        app.onCreate();
+    }
+
+    @Override
+    public void close() {
+        app.session().close();
+        super.close();
+    }
+
+    public void theFirstStartSaysWhatToDo() throws Exception {
+        Activity home = launch(new HomeActivity());
+        shows(home, "Simulated runner");
+        shows(home, "No bundle yet");
+        button(home, "Examples").click();
+        Check.equal(ExamplesActivity.class, home.started.get(0).screen);
+    }
+
+    public void importsABundle() throws Exception {
+        Activity home = launch(new HomeActivity());
+        bring(home, zip("manifest.json"));
+        shows(home, "Version 0 is in use. 0 examples.");
+    }
+
+    public void aFileThatIsNoBundleIsRefused() throws Exception {
+        Activity home = launch(new HomeActivity());
+        button(home, "Import a bundle").click();
+        ContentResolver.content = zip("photo.jpg");
+        home.answer(1, Activity.RESULT_OK, new Intent(new Uri()));
+        Looper.runNext();
+        Check.that(Toast.last.contains("no manifest.json"), Toast.last);
+    }
+
+    public void writesLabelsAndRemovesExamples() throws Exception {
+        Activity screen = launch(new ExamplesActivity());
+        Looper.runNext();
+        shows(screen, "No examples yet.");
+        type(screen, 0, "two hours wasted");
+        button(screen, "Add as “terrible”").click();
+        settle(2);
+        shows(screen, "two hours wasted → terrible");
+        type(screen, 0, "Dear team,");
+        type(screen, 1, "all done.");
+        button(screen, "Add prompt and response").click();
+        settle(2);
+        shows(screen, "Dear team, → all done.");
+        labelled(screen, "Remove the example: Dear team, → all done.").click();
+        settle(2);
+        Check.equal(1, app.session().examples().all().size());
+        button(screen, "Add as “great”").click();
+        Check.that(Toast.last.contains("the text is empty"), Toast.last);
+    }
+
+    public void learnsAndShowsTheLossFall() throws Exception {
+        prepare();
+        Activity screen = launch(new LearnActivity());
+        LossView curve = (LossView) find(screen, LossView.class, "").get(0);
+        shows(curve, "The loss shows here");
+        Check.that(!button(screen, "Stop after this step").isEnabled(), "nothing to stop");
+        button(screen, "Learn from labelled texts").click();
+        Check.that(!button(screen, "Learn from responses").isEnabled(), "one fit at a time");
+        while (app.session().learning() || !shown(screen, "improved")) {
+            Looper.runNext();
+        }
+        shows(screen, "improved after 100 steps: held-out loss 2.000 → 0.182. Version 1 is in use.");
+        Check.equal("99 20", curve.drawn().lines + " " + curve.drawn().circles);
+        shows(curve, "Loss from 1.818 down to 0.182 after 100 steps");
+        Check.that(button(screen, "Learn from responses").isEnabled(), "the next fit may begin");
+    }
+
+    public void aTurnOfThePhoneDoesNotStopLearning() throws Exception {
+        prepare();
+        Activity screen = launch(new LearnActivity());
+        button(screen, "Learn from labelled texts").click();
+        while (app.learning().curve().last() == null) {
+            Looper.runNext();
+        }
+        screen.leave();
+        Activity turned = launch(new LearnActivity());
+        Check.that(button(turned, "Stop after this step").isEnabled(), "it still learns");
+        while (!shown(turned, "improved after 100 steps")) {
+            Looper.runNext();
+        }
+    }
+
+    public void stopsWhenTold() throws Exception {
+        prepare();
+        Activity screen = launch(new LearnActivity());
+        button(screen, "Learn from labelled texts").click();
+        while (app.learning().curve().last() == null) {
+            Looper.runNext();
+        }
+        button(screen, "Stop after this step").click();
+        while (app.session().learning() || !shown(screen, "improved")) {
+            Looper.runNext();
+        }
+        Check.that(app.session().goal().left() > 0, "some steps are left for later");
+    }
+
+    public void learningWithoutExamplesSaysWhatToDo() throws Exception {
+        prepare();
+        Activity screen = launch(new LearnActivity());
+        button(screen, "Learn from responses").click();
+        Looper.runNext();
+        shows(screen, "add some first");
+        Check.that(button(screen, "Learn from labelled texts").isEnabled(), "another try");
+    }
+
+    public void comparesBeforeAndAfter() throws Exception {
+        prepare();
+        learn();
+        Activity screen = launch(new CompareActivity());
+        type(screen, 0, "a joy");
+        button(screen, "Label it").click();
+        Looper.runNext();
+        shows(screen, "Before: terrible (75 %)");
+        shows(screen, "After (version 1): great (75 %)");
+        button(screen, "Continue it").click();
+        Looper.runNext();
+        shows(screen, "After (version 1): a joy");
+    }
+
+    public void rollsBack() throws Exception {
+        prepare();
+        learn();
+        Activity screen = launch(new VersionsActivity());
+        Looper.runNext();
+        shows(screen, "Version 1: improved, 100 steps. In use.");
+        button(screen, "Use version 0").click();
+        settle(2);
+        shows(screen, "Version 0: as it was installed. In use.");
+        Check.equal(0, app.session().version());
+    }
+
+    public void statesWhatIsStoredAndForgetsIt() throws Exception {
+        prepare();
+        learn();
+        Activity screen = launch(new StoredActivity());
+        Looper.runNext();
+        shows(screen, "Your examples: 2,");
+        shows(screen, "1 versions and the journal");
+        button(screen, "Forget everything learned").click();
+        Check.equal(2, app.session().examples().all().size()); // only once it is confirmed
+        AlertDialog.shown.positive.onClick(null, 0);
+        settle(2);
+        Check.that(Toast.last.contains("Forgotten"), Toast.last);
+        shows(screen, "Your examples: 0,");
+        Check.equal(0, app.session().version());
+    }
+
+    public void theNightJobWaitsForTheChargerAndGoesOnLater() throws Exception {
+        prepare();
+        Activity screen = launch(new LearnActivity());
+        button(screen, "Learn tonight").click();
+        Check.that(Context.JOBS.asked.charging && Context.JOBS.asked.idle, "charging and idle");
+        LearnService service = new LearnService();
+        service.owner = app;
+        Check.that(service.onStartJob(new JobParameters()), "work goes on");
+        while (app.learning().curve().last() == null) {
+            Thread.sleep(1);
+        }
+        Check.that(service.onStopJob(null), "the system should come back");
+        long asked = System.nanoTime();
+        while (service.reschedule == null) {
+            Looper.runNext();
+        }
+        Check.that(System.nanoTime() - asked < 2e9, "it ends within a step");
+        Check.equal(true, service.reschedule);
+        int left = app.session().goal().left();
+        Check.that(left > 0 && left < 400, "some of the goal is done: " + left);
+        service.reschedule = null;
+        service.onStartJob(new JobParameters()); // the next night
+        while (service.reschedule == null) {
+            Looper.runNext();
+        }
+        Check.equal("false 0", service.reschedule + " " + app.session().goal().left());
+        Check.equal(2, app.session().version());
+    }
+
+    public void aJobThatIsStoppedAtOnceLearnsNothing() throws Exception {
+        prepare();
+        LearnService service = new LearnService();
+        service.owner = app;
+        app.session().goal().set(10);
+        service.onStartJob(null);
+        Check.that(service.onStopJob(null), "the system should come back");
+        while (service.reschedule == null) {
+            Looper.runNext();
+        }
+        Check.that(app.session().goal().left() >= 9, "a step at most");
+    }
+
+    public void everyControlHasAWordForScreenReaders() throws Exception {
+        prepare();
+        for (Activity screen : new Activity[] {new HomeActivity(), new ExamplesActivity(),
+            new LearnActivity(), new CompareActivity(), new VersionsActivity(),
+            new StoredActivity()}) {
+            launch(screen);
+            if (!(screen instanceof LearnActivity || screen instanceof CompareActivity)) {
+                Looper.runNext();
+            }
+            for (View control : find(screen, View.class, "")) {
+                boolean named = control instanceof ViewGroup || !words(control).isEmpty();
+                Check.that(named || !(control instanceof Button || control instanceof EditText
+                        || control instanceof LossView), screen + " has a control without a word");
+            }
+        }
+    }
+
+    private void prepare() throws Exception {
+        bring(launch(new HomeActivity()), zip("manifest.json"));
+        app.session().examples().add(Draft.labelled("two hours wasted", 0));
+        app.session().examples().add(Draft.labelled("a joy", 1));
+    }
+
+    private void learn() throws Exception {
+        Activity screen = launch(new LearnActivity());
+        button(screen, "Learn from labelled texts").click();
+        while (app.session().learning() || !shown(screen, "improved")) {
+            Looper.runNext();
+        }
+    }
+
+    private void bring(Activity home, byte[] zip) throws Exception {
+        button(home, "Import a bundle").click();
+        ContentResolver.content = zip;
+        home.answer(1, Activity.RESULT_OK, new Intent(new Uri()));
+        settle(2);
+    }
+
+    private Activity launch(Activity screen) {
+        screen.launch(app);
+        return screen;
+    }
+
+    private static void settle(int actions) throws Exception {
+        for (int i = 0; i < actions; i++) {
+            Looper.runNext();
+        }
+    }
+
+    private static void type(Activity screen, int place, String text) {
+        ((EditText) find(screen, EditText.class, "").get(place)).setText(text);
+    }
+
+    private static Button button(Activity screen, String label) {
+        for (View view : find(screen, Button.class, label)) {
+            return (Button) view;
+        }
+        throw new AssertionError("no button '" + label + "' on " + screen);
+    }
+
+    private static View labelled(Activity screen, String description) {
+        for (View view : find(screen, Button.class, "")) {
+            if (description.equals(view.getContentDescription())) {
+                return view;
+            }
+        }
+        throw new AssertionError("nothing described as '" + description + "'");
+    }
+
+    private static boolean shown(Activity screen, String words) {
+        return !find(screen, TextView.class, words).isEmpty();
+    }
+
+    private static void shows(Activity screen, String words) {
+        StringBuilder all = new StringBuilder();
+        for (View view : find(screen, TextView.class, "")) {
+            all.append(words(view)).append('\n');
+        }
+        Check.that(all.indexOf(words) >= 0, "expected '" + words + "' in:\n" + all);
+    }
+
+    private static void shows(LossView curve, String words) {
+        String told = String.valueOf(curve.getContentDescription());
+        Check.that(told.contains(words), "expected '" + words + "' in: " + told);
+    }
+
+    /** Views of a type, and with these words on them, in the order of the screen. */
+    private static List<View> find(Activity screen, Class<?> type, String words) {
+        List<View> found = new ArrayList<View>();
+        collect(screen.content, type, words, found);
+        return found;
+    }
+
+    private static void collect(View view, Class<?> type, String words, List<View> found) {
+        if (type.isInstance(view) && words(view).contains(words)) {
+            found.add(view);
+        }
+        if (view instanceof ViewGroup) {
+            ViewGroup group = (ViewGroup) view;
+            for (int i = 0; i < group.getChildCount(); i++) {
+                collect(group.getChildAt(i), type, words, found);
+            }
+        }
+    }
+
+    private static String words(View view) {
+        StringBuilder words = new StringBuilder();
+        if (view instanceof TextView) {
+            words.append(((TextView) view).getText());
+            CharSequence hint = ((TextView) view).getHint();
+            words.append(hint == null ? "" : hint);
+        }
+        CharSequence description = view.getContentDescription();
+        return words.append(description == null ? "" : description).toString();
+    }
+
+    private static byte[] zip(String name) throws Exception {
+        ByteArrayOutputStream bytes = new ByteArrayOutputStream();
+        ZipOutputStream out = new ZipOutputStream(bytes);
+        out.putNextEntry(new ZipEntry(name));
+        out.write("{}".getBytes("UTF-8"));
+        out.close();
+        return bytes.toByteArray();
+    }
+}
