@@ -3,7 +3,7 @@
 #
 # in:  OUT   folder, created if absent
 #      DSA_SIMULATED  OFF: the real native runner in place of the stand-in
-#      JAVA_FLAGS     more flags for the JVM
+#      DSA_SANITIZE   ON: GCC's address and undefined-behaviour sanitizers watch the C++
 # out: OUT/classes, OUT/jni/libdsaedge.so; a line for each test, then "N passed, N failed"
 # exit: 0 all passed, 77 a tool is missing (it is named)
 set -eu
@@ -18,8 +18,15 @@ done
 JAVA_HOME=$(dirname "$(dirname "$(readlink -f "$(command -v javac)")")")
 export JAVA_HOME
 
+flags= preload=
+if [ "${DSA_SANITIZE:-OFF}" = ON ]; then
+  flags="-fsanitize=address,undefined -fno-sanitize-recover=undefined -g"
+  preload=$(gcc -print-file-name=libasan.so) # the JVM is not built with it, so it comes first
+fi
+
 mkdir -p "$out/classes"
 cmake -S "$here/core" -B "$out/jni" -DCMAKE_BUILD_TYPE=Release \
+  -DCMAKE_C_FLAGS="$flags" -DCMAKE_CXX_FLAGS="$flags" \
   -DDSA_SIMULATED="${DSA_SIMULATED:-ON}" > "$out/cmake.log"
 cmake --build "$out/jni" >> "$out/cmake.log" || { tail -n 30 "$out/cmake.log" >&2; exit 1; }
 
@@ -30,6 +37,9 @@ javac -Xlint:all,-options -Werror -encoding UTF-8 --release 8 -d "$out/classes" 
 
 # Every class whose name ends in Test; -Xcheck:jni reports wrong use of the border.
 tests=$(cd "$out/classes" && find . -name '*Test.class' | sed 's|^\./||; s|\.class$||' | tr / . | sort)
-# shellcheck disable=SC2086  # names and flags are words
-java -Xcheck:jni ${JAVA_FLAGS:-} -Djava.library.path="$out/jni" -cp "$out/classes" \
+# The JVM catches faults of its own and keeps what it has until the end: the first is no fault, the
+# second no leak.
+# shellcheck disable=SC2086  # names are words
+LD_PRELOAD=$preload ASAN_OPTIONS=handle_segv=0:allow_user_segv_handler=1:detect_leaks=0 \
+  java -Xcheck:jni -Djava.library.path="$out/jni" -cp "$out/classes" \
   dev.dsaedge.RunTests $tests

@@ -12,7 +12,6 @@ import android.view.View;
 import android.view.ViewGroup;
 import android.widget.Button;
 import android.widget.EditText;
-import android.widget.TextView;
 import android.widget.Toast;
 
 import dev.dsaedge.Check;
@@ -21,9 +20,7 @@ import dev.dsaedge.KeyProvider;
 import dev.dsaedge.demo.logic.Draft;
 
 import java.io.ByteArrayOutputStream;
-import java.util.ArrayList;
 import java.util.Arrays;
-import java.util.List;
 import java.util.zip.ZipEntry;
 import java.util.zip.ZipOutputStream;
 
@@ -60,21 +57,21 @@ public final class ScreensTest extends Folder {
 
     public void theFirstStartSaysWhatToDo() throws Exception {
         Activity home = launch(new HomeActivity());
-        shows(home, "Simulated runner");
-        shows(home, "No bundle yet");
-        button(home, "Examples").click();
+        Views.shows(home, "Simulated runner");
+        Views.shows(home, "No bundle yet");
+        Views.button(home, "Examples").click();
         Check.equal(ExamplesActivity.class, home.started.get(0).screen);
     }
 
     public void importsABundle() throws Exception {
         Activity home = launch(new HomeActivity());
         bring(home, zip("manifest.json"));
-        shows(home, "Version 0 is in use. 0 examples.");
+        Views.shows(home, "Version 0 is in use. 0 examples.");
     }
 
     public void aFileThatIsNoBundleIsRefused() throws Exception {
         Activity home = launch(new HomeActivity());
-        button(home, "Import a bundle").click();
+        Views.button(home, "Import a bundle").click();
         ContentResolver.content = zip("photo.jpg");
         home.answer(1, Activity.RESULT_OK, new Intent(new Uri()));
         Looper.runNext();
@@ -84,51 +81,51 @@ public final class ScreensTest extends Folder {
     public void writesLabelsAndRemovesExamples() throws Exception {
         Activity screen = launch(new ExamplesActivity());
         Looper.runNext();
-        shows(screen, "No examples yet.");
-        type(screen, 0, "two hours wasted");
-        button(screen, "Add as “terrible”").click();
+        Views.shows(screen, "No examples yet.");
+        Views.type(screen, 0, "two hours wasted");
+        Views.button(screen, "Add as “terrible”").click();
         settle(2);
-        shows(screen, "two hours wasted → terrible");
-        type(screen, 0, "Dear team,");
-        type(screen, 1, "all done.");
-        button(screen, "Add prompt and response").click();
+        Views.shows(screen, "two hours wasted → terrible");
+        Views.type(screen, 0, "Dear team,");
+        Views.type(screen, 1, "all done.");
+        Views.button(screen, "Add prompt and response").click();
         settle(2);
-        shows(screen, "Dear team, → all done.");
-        labelled(screen, "Remove the example: Dear team, → all done.").click();
+        Views.shows(screen, "Dear team, → all done.");
+        Views.labelled(screen, "Remove the example: Dear team, → all done.").click();
         settle(2);
         Check.equal(1, app.session().examples().all().size());
-        button(screen, "Add as “great”").click();
+        Views.button(screen, "Add as “great”").click();
         Check.that(Toast.last.contains("the text is empty"), Toast.last);
     }
 
     public void learnsAndShowsTheLossFall() throws Exception {
         prepare();
         Activity screen = launch(new LearnActivity());
-        LossView curve = (LossView) find(screen, LossView.class, "").get(0);
-        shows(curve, "The loss shows here");
-        Check.that(!button(screen, "Stop after this step").isEnabled(), "nothing to stop");
-        button(screen, "Learn from labelled texts").click();
-        Check.that(!button(screen, "Learn from responses").isEnabled(), "one fit at a time");
-        while (app.session().learning() || !shown(screen, "improved")) {
+        LossView curve = (LossView) Views.find(screen, LossView.class, "").get(0);
+        Views.shows(curve, "The loss shows here");
+        Check.that(!Views.button(screen, "Stop after this step").isEnabled(), "nothing to stop");
+        Views.button(screen, "Learn from labelled texts").click();
+        Check.that(!Views.button(screen, "Learn from responses").isEnabled(), "one fit at a time");
+        while (app.session().learning() || !Views.shown(screen, "improved")) {
             Looper.runNext();
         }
-        shows(screen, "improved after 100 steps: held-out loss 2.000 → 0.182. Version 1 is in use.");
+        Views.shows(screen, "improved after 100 steps: held-out loss 2.000 → 0.182. Version 1 is in use.");
         Check.equal("99 20", curve.drawn().lines + " " + curve.drawn().circles);
-        shows(curve, "Loss from 1.818 down to 0.182 after 100 steps");
-        Check.that(button(screen, "Learn from responses").isEnabled(), "the next fit may begin");
+        Views.shows(curve, "Loss from 1.818 down to 0.182 after 100 steps");
+        Check.that(Views.button(screen, "Learn from responses").isEnabled(), "the next fit may begin");
     }
 
     public void aTurnOfThePhoneDoesNotStopLearning() throws Exception {
         prepare();
         Activity screen = launch(new LearnActivity());
-        button(screen, "Learn from labelled texts").click();
+        Views.button(screen, "Learn from labelled texts").click();
         while (app.learning().curve().last() == null) {
             Looper.runNext();
         }
         screen.leave();
         Activity turned = launch(new LearnActivity());
-        Check.that(button(turned, "Stop after this step").isEnabled(), "it still learns");
-        while (!shown(turned, "improved after 100 steps")) {
+        Check.that(Views.button(turned, "Stop after this step").isEnabled(), "it still learns");
+        while (!Views.shown(turned, "improved after 100 steps")) {
             Looper.runNext();
         }
     }
@@ -136,12 +133,12 @@ public final class ScreensTest extends Folder {
     public void stopsWhenTold() throws Exception {
         prepare();
         Activity screen = launch(new LearnActivity());
-        button(screen, "Learn from labelled texts").click();
+        Views.button(screen, "Learn from labelled texts").click();
         while (app.learning().curve().last() == null) {
             Looper.runNext();
         }
-        button(screen, "Stop after this step").click();
-        while (app.session().learning() || !shown(screen, "improved")) {
+        Views.button(screen, "Stop after this step").click();
+        while (app.session().learning() || !Views.shown(screen, "improved")) {
             Looper.runNext();
         }
         Check.that(app.session().goal().left() > 0, "some steps are left for later");
@@ -150,24 +147,24 @@ public final class ScreensTest extends Folder {
     public void learningWithoutExamplesSaysWhatToDo() throws Exception {
         prepare();
         Activity screen = launch(new LearnActivity());
-        button(screen, "Learn from responses").click();
+        Views.button(screen, "Learn from responses").click();
         Looper.runNext();
-        shows(screen, "add some first");
-        Check.that(button(screen, "Learn from labelled texts").isEnabled(), "another try");
+        Views.shows(screen, "add some first");
+        Check.that(Views.button(screen, "Learn from labelled texts").isEnabled(), "another try");
     }
 
     public void comparesBeforeAndAfter() throws Exception {
         prepare();
         learn();
         Activity screen = launch(new CompareActivity());
-        type(screen, 0, "a joy");
-        button(screen, "Label it").click();
+        Views.type(screen, 0, "a joy");
+        Views.button(screen, "Label it").click();
         Looper.runNext();
-        shows(screen, "Before: terrible (75 %)");
-        shows(screen, "After (version 1): great (75 %)");
-        button(screen, "Continue it").click();
+        Views.shows(screen, "Before: terrible (75 %)");
+        Views.shows(screen, "After (version 1): great (75 %)");
+        Views.button(screen, "Continue it").click();
         Looper.runNext();
-        shows(screen, "After (version 1): a joy");
+        Views.shows(screen, "After (version 1): a joy");
     }
 
     public void rollsBack() throws Exception {
@@ -175,10 +172,10 @@ public final class ScreensTest extends Folder {
         learn();
         Activity screen = launch(new VersionsActivity());
         Looper.runNext();
-        shows(screen, "Version 1: improved, 100 steps. In use.");
-        button(screen, "Use version 0").click();
+        Views.shows(screen, "Version 1: improved, 100 steps. In use.");
+        Views.button(screen, "Use version 0").click();
         settle(2);
-        shows(screen, "Version 0: as it was installed. In use.");
+        Views.shows(screen, "Version 0: as it was installed. In use.");
         Check.equal(0, app.session().version());
     }
 
@@ -187,21 +184,21 @@ public final class ScreensTest extends Folder {
         learn();
         Activity screen = launch(new StoredActivity());
         Looper.runNext();
-        shows(screen, "Your examples: 2,");
-        shows(screen, "1 versions and the journal");
-        button(screen, "Forget everything learned").click();
+        Views.shows(screen, "Your examples: 2,");
+        Views.shows(screen, "1 versions and the journal");
+        Views.button(screen, "Forget everything learned").click();
         Check.equal(2, app.session().examples().all().size()); // only once it is confirmed
         AlertDialog.shown.positive.onClick(null, 0);
         settle(2);
         Check.that(Toast.last.contains("Forgotten"), Toast.last);
-        shows(screen, "Your examples: 0,");
+        Views.shows(screen, "Your examples: 0,");
         Check.equal(0, app.session().version());
     }
 
     public void theNightJobWaitsForTheChargerAndGoesOnLater() throws Exception {
         prepare();
         Activity screen = launch(new LearnActivity());
-        button(screen, "Learn tonight").click();
+        Views.button(screen, "Learn tonight").click();
         Check.that(Context.JOBS.asked.charging && Context.JOBS.asked.idle, "charging and idle");
         LearnService service = new LearnService();
         service.owner = app;
@@ -249,8 +246,8 @@ public final class ScreensTest extends Folder {
             if (!(screen instanceof LearnActivity || screen instanceof CompareActivity)) {
                 Looper.runNext();
             }
-            for (View control : find(screen, View.class, "")) {
-                boolean named = control instanceof ViewGroup || !words(control).isEmpty();
+            for (View control : Views.find(screen, View.class, "")) {
+                boolean named = control instanceof ViewGroup || !Views.words(control).isEmpty();
                 Check.that(named || !(control instanceof Button || control instanceof EditText
                         || control instanceof LossView), screen + " has a control without a word");
             }
@@ -265,14 +262,14 @@ public final class ScreensTest extends Folder {
 
     private void learn() throws Exception {
         Activity screen = launch(new LearnActivity());
-        button(screen, "Learn from labelled texts").click();
-        while (app.session().learning() || !shown(screen, "improved")) {
+        Views.button(screen, "Learn from labelled texts").click();
+        while (app.session().learning() || !Views.shown(screen, "improved")) {
             Looper.runNext();
         }
     }
 
     private void bring(Activity home, byte[] zip) throws Exception {
-        button(home, "Import a bundle").click();
+        Views.button(home, "Import a bundle").click();
         ContentResolver.content = zip;
         home.answer(1, Activity.RESULT_OK, new Intent(new Uri()));
         settle(2);
@@ -287,73 +284,6 @@ public final class ScreensTest extends Folder {
         for (int i = 0; i < actions; i++) {
             Looper.runNext();
         }
-    }
-
-    private static void type(Activity screen, int place, String text) {
-        ((EditText) find(screen, EditText.class, "").get(place)).setText(text);
-    }
-
-    private static Button button(Activity screen, String label) {
-        for (View view : find(screen, Button.class, label)) {
-            return (Button) view;
-        }
-        throw new AssertionError("no button '" + label + "' on " + screen);
-    }
-
-    private static View labelled(Activity screen, String description) {
-        for (View view : find(screen, Button.class, "")) {
-            if (description.equals(view.getContentDescription())) {
-                return view;
-            }
-        }
-        throw new AssertionError("nothing described as '" + description + "'");
-    }
-
-    private static boolean shown(Activity screen, String words) {
-        return !find(screen, TextView.class, words).isEmpty();
-    }
-
-    private static void shows(Activity screen, String words) {
-        StringBuilder all = new StringBuilder();
-        for (View view : find(screen, TextView.class, "")) {
-            all.append(words(view)).append('\n');
-        }
-        Check.that(all.indexOf(words) >= 0, "expected '" + words + "' in:\n" + all);
-    }
-
-    private static void shows(LossView curve, String words) {
-        String told = String.valueOf(curve.getContentDescription());
-        Check.that(told.contains(words), "expected '" + words + "' in: " + told);
-    }
-
-    /** Views of a type, and with these words on them, in the order of the screen. */
-    private static List<View> find(Activity screen, Class<?> type, String words) {
-        List<View> found = new ArrayList<View>();
-        collect(screen.content, type, words, found);
-        return found;
-    }
-
-    private static void collect(View view, Class<?> type, String words, List<View> found) {
-        if (type.isInstance(view) && words(view).contains(words)) {
-            found.add(view);
-        }
-        if (view instanceof ViewGroup) {
-            ViewGroup group = (ViewGroup) view;
-            for (int i = 0; i < group.getChildCount(); i++) {
-                collect(group.getChildAt(i), type, words, found);
-            }
-        }
-    }
-
-    private static String words(View view) {
-        StringBuilder words = new StringBuilder();
-        if (view instanceof TextView) {
-            words.append(((TextView) view).getText());
-            CharSequence hint = ((TextView) view).getHint();
-            words.append(hint == null ? "" : hint);
-        }
-        CharSequence description = view.getContentDescription();
-        return words.append(description == null ? "" : description).toString();
     }
 
     private static byte[] zip(String name) throws Exception {
