@@ -3,6 +3,24 @@ plugins {
     id("org.jetbrains.kotlin.android")
 }
 
+/**
+ * The native runner, where its libraries are named; else the simulated one, which learns nothing.
+ *
+ * executorch: folder of ExecuTorch's headers and its Android library. vcpkg: its checkout, which
+ * builds OpenSSL, SQLite and JSON for Android (core/vcpkg.json).
+ */
+fun runnerArguments(): List<String> {
+    val executorch = providers.gradleProperty("executorch").orNull
+    val vcpkg = providers.gradleProperty("vcpkg").orNull
+    if (executorch == null || vcpkg == null) return listOf("-DDSA_SIMULATED=ON")
+    val ndk = android.ndkDirectory
+    return listOf(
+        "-DDSA_EXECUTORCH=$executorch",
+        "-DCMAKE_TOOLCHAIN_FILE=$vcpkg/scripts/buildsystems/vcpkg.cmake",
+        "-DVCPKG_CHAINLOAD_TOOLCHAIN_FILE=$ndk/build/cmake/android.toolchain.cmake",
+    )
+}
+
 android {
     namespace = "dev.dsaedge.android"
     compileSdk = 35
@@ -15,19 +33,17 @@ android {
         externalNativeBuild {
             cmake {
                 targets += "dsaedge"
-                // EXECUTORCH: a folder with ExecuTorch's headers and its Android library.
                 arguments += listOf(
                     "-DANDROID_STL=c++_shared",
                     "-DANDROID_SUPPORT_FLEXIBLE_PAGE_SIZES=ON",
-                    "-DDSA_EXECUTORCH=${providers.gradleProperty("executorch").getOrElse("")}",
-                )
+                ) + runnerArguments()
             }
         }
     }
     externalNativeBuild {
         cmake {
             path = file("../core/CMakeLists.txt")
-            version = "3.24.0+"
+            version = "3.22.1+"
         }
     }
     // One library for apps: core/ is plain Java and knows no Android.
