@@ -27,12 +27,14 @@ bench: $(VENV)/dev.stamp
 	$(BIN)/python benchmarks/first_order.py
 
 # What can be built and tried of android_demo/ without a phone (docs/android.md); Debian alone:
-# apt-get install aapt apksigner enjarify g++-aarch64-linux-gnu openjdk-17-jdk-headless unzip zip
+# apt-get install aapt apksigner enjarify g++-aarch64-linux-gnu openjdk-17-jdk-headless proguard-cli
+#   unzip zip; and npm for the Kotlin compiler
 apk:
 	android_demo/scripts/test_core.sh $(APK)/core
 	android_demo/scripts/build_apk.sh $(APK)/apk
 	$(PYTHON) android_demo/scripts/check_apk.py $(APK)/apk/dsa-edge-demo.apk
 	android_demo/scripts/test_dex.sh $(APK)/apk/dsa-edge-demo.apk $(APK)/dex
+	android_demo/scripts/check_rules.sh $(APK)/core $(APK)/apk/tools $(APK)/rules
 	android_demo/scripts/check_sdk.sh $(APK)/core $(APK)/apk/tools $(APK)/sdk
 
 $(VENV)/demo.stamp: pyproject.toml Makefile

@@ -84,12 +84,12 @@ def test_core_knows_no_android_and_dexed_code_no_lambdas() -> None:
         assert "java.nio.file" not in text, f"{source}: Android has it from 8 on only"
 
 
-def test_java_and_consumer_rules_name_the_same_methods() -> None:
-    rules = (ROOT / "sdk/consumer-rules.pro").read_text()
-    border = (ROOT / "core/src/main/cpp/calls.cpp").read_text()
-    for name in ("onProgress", "onText", "key", "raise"):
-        assert f"*** {name}(" in rules
-        assert f'"{name}"' in border
+def test_an_app_that_is_shrunk_and_renamed_still_learns(
+    core: tuple[Path, str], apk: Path, tmp_path: Path
+) -> None:
+    said = run("check_rules.sh", core[0], apk.parent / "tools", tmp_path / "rules").splitlines()
+    assert said[-2] == "improved, 1, 3"
+    assert "there is no such version" in said[-1]  # errors find their way as well
 
 
 @pytest.mark.slow
