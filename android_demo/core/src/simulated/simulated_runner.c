@@ -6,7 +6,7 @@
  * What is learned lives in the process alone, by the store's path. Words in paths make it fail:
  *   bundle: "damaged" (hashes), "other" (backend)
  *   store:  "readonly", "tampered", "sealed" (wants a key of 32 sevens), "full" (disk full in step 3),
- *           "cut" (records that end too early)
+ *           "cut" (records that end too early), "slow" (steps of 50 ms, not 1)
  * Only malloc, free, memcpy, strlen, strcmp, strstr, strncmp and usleep are used: it links without
  * a C library of its own.
  */
@@ -21,6 +21,7 @@
 #define USUAL_STEPS 20
 #define STEP_SECONDS 0.1 /* what it claims */
 #define STEP_MICROSECONDS 1000
+#define SLOW_STEP_MICROSECONDS 50000
 #define NAN_LOSS __builtin_nan("")
 
 struct dsa_runner {
@@ -185,7 +186,7 @@ static int run_steps(dsa_runner* runner, int steps, double seconds,
                      dsa_progress_callback on_progress, void* context) {
   int step = 0;
   while (step < steps && (seconds <= 0 || step * STEP_SECONDS < seconds) && !runner->stopped) {
-    usleep(STEP_MICROSECONDS);
+    usleep(has(runner->store->path, "slow") ? SLOW_STEP_MICROSECONDS : STEP_MICROSECONDS);
     if (has(runner->store->path, "full") && step == 2) return -1;
     if (tell(on_progress, context, DSA_STEPS, ++step, steps)) break;
   }

@@ -14,6 +14,11 @@ public final class Looper {
         return MAIN;
     }
 
+    /** Forgets what was posted. */
+    public static void clear() {
+        QUEUE.clear();
+    }
+
     /** Runs the next action; raises AssertionError when none comes. */
     public static void runNext() throws InterruptedException {
         Runnable next = QUEUE.poll(20, TimeUnit.SECONDS);

@@ -20,19 +20,26 @@ import dev.dsaedge.KeyProvider;
 import dev.dsaedge.demo.logic.Draft;
 
 import java.io.ByteArrayOutputStream;
+import java.io.File;
 import java.util.Arrays;
 import java.util.zip.ZipEntry;
 import java.util.zip.ZipOutputStream;
 
 /** What a person sees and clicks, screen by screen, over a stand-in for Android (src/fake). */
 public final class ScreensTest extends Folder {
-    private final DemoApplication app;
+    private DemoApplication app;
 
     public ScreensTest() {
-        Context.files = folder;
+        Looper.clear(); // of a test that failed
         Context.JOBS.asked = null;
         AlertDialog.shown = null;
         Toast.last = "";
+        start(folder);
+    }
+
+    /** As a new process over these files. */
+    private void start(File files) {
+        Context.files = files;
         app = new DemoApplication() {
             @Override
             KeyProvider keys() {
@@ -116,7 +123,7 @@ public final class ScreensTest extends Folder {
     }
 
     public void aTurnOfThePhoneDoesNotStopLearning() throws Exception {
-        prepare();
+        prepareSlow();
         Activity screen = launch(new LearnActivity());
         Views.button(screen, "Learn from labelled texts").click();
         while (app.learning().curve().last() == null) {
@@ -125,13 +132,14 @@ public final class ScreensTest extends Folder {
         screen.leave();
         Activity turned = launch(new LearnActivity());
         Check.that(Views.button(turned, "Stop after this step").isEnabled(), "it still learns");
-        while (!Views.shown(turned, "improved after 100 steps")) {
+        Views.button(turned, "Stop after this step").click();
+        while (!Views.shown(turned, "improved after")) {
             Looper.runNext();
         }
     }
 
     public void stopsWhenTold() throws Exception {
-        prepare();
+        prepareSlow();
         Activity screen = launch(new LearnActivity());
         Views.button(screen, "Learn from labelled texts").click();
         while (app.learning().curve().last() == null) {
@@ -196,7 +204,7 @@ public final class ScreensTest extends Folder {
     }
 
     public void theNightJobWaitsForTheChargerAndGoesOnLater() throws Exception {
-        prepare();
+        prepareSlow();
         Activity screen = launch(new LearnActivity());
         Views.button(screen, "Learn tonight").click();
         Check.that(Context.JOBS.asked.charging && Context.JOBS.asked.idle, "charging and idle");
@@ -206,16 +214,16 @@ public final class ScreensTest extends Folder {
         while (app.learning().curve().last() == null) {
             Thread.sleep(1);
         }
+        int done = app.learning().curve().last().done;
         Check.that(service.onStopJob(null), "the system should come back");
-        long asked = System.nanoTime();
         while (service.reschedule == null) {
             Looper.runNext();
         }
-        Check.that(System.nanoTime() - asked < 2e9, "it ends within a step");
         Check.equal(true, service.reschedule);
         int left = app.session().goal().left();
-        Check.that(left > 0 && left < 400, "some of the goal is done: " + left);
+        Check.that(400 - left <= done + 2, "it ended within a step: " + (400 - left - done));
         service.reschedule = null;
+        app.session().goal().add(left - 3);
         service.onStartJob(new JobParameters()); // the next night
         while (service.reschedule == null) {
             Looper.runNext();
@@ -252,6 +260,14 @@ public final class ScreensTest extends Folder {
                         || control instanceof LossView), screen + " has a control without a word");
             }
         }
+    }
+
+    /** Steps take long enough to act in the middle of learning. */
+    private void prepareSlow() throws Exception {
+        File slow = new File(folder, "slow");
+        Check.that(slow.mkdir(), "a folder");
+        start(slow);
+        prepare();
     }
 
     private void prepare() throws Exception {
