@@ -3,8 +3,8 @@
 #
 # in:  OUT   folder, created if absent
 #      what apt-get installs: aapt apksigner openjdk-17-jdk-headless zip g++ g++-aarch64-linux-gnu
-# out: OUT/dsa-edge-demo.apk   for arm64-v8a and x86_64, with the simulated runner; signed with a key
-#                              that is made in OUT: for trying, not for a store
+# out: OUT/dsa-edge-demo.apk   for arm64-v8a and x86_64, with the simulated runner; signed with
+#                              a key that is made in OUT: for trying, not for a store
 #      OUT/classes.dex         what is in it
 # exit: 0 done, 77 a tool or a pinned package is missing (it is named)
 set -eu

@@ -2,8 +2,8 @@
 # libdsaedge.so for a phone without an NDK: the Java border over the simulated runner.
 #
 # The real library needs the NDK (sdk/build.gradle.kts). This one calls a handful of plain C
-# functions alone, so Linux's compiler can build it: against a stub of Android's libc.so, with no C++
-# library, no threads and no unwinding. It tries the app's screens; it learns nothing.
+# functions alone, so Linux's compiler can build it: against a stub of Android's libc.so, with no
+# C++ library, no threads and no unwinding. It tries the app's screens; it learns nothing.
 #
 # in:  CXX  aarch64-linux-gnu-g++ or g++      OUT  the file to write
 # exit: 0 done, 77 the compiler is missing

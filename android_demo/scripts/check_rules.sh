@@ -22,7 +22,8 @@ mkdir -p "$out"
 rm -f "$out/release.jar"
 # The app's own entry is kept, as Android's manifest rules keep activities.
 proguard -injars "$core/classes" -outjars "$out/release.jar" -libraryjars "$tools/android.jar" \
-  -include "$here/sdk/consumer-rules.pro" -printmapping "$out/mapping.txt" -dontnote -ignorewarnings \
+  -include "$here/sdk/consumer-rules.pro" -printmapping "$out/mapping.txt" \
+  -dontnote -ignorewarnings \
   -keep 'class dev.dsaedge.Drive { public static void main(java.lang.String[]); }' \
   > "$out/proguard.log" 2>&1 || { tail -n 5 "$out/proguard.log" >&2; exit 1; }
 grep -q '^dev.dsaedge.Personalizer -> dev.dsaedge.[a-z]*:' "$out/mapping.txt" \

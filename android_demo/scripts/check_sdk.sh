@@ -2,7 +2,8 @@
 # Compile sdk/ with the real Kotlin compiler and coroutines, and run what needs no phone of it.
 #
 # AndroidX and the Gradle plugin are on Google's Maven alone. So WorkManager is a stub of the shapes
-# that we use (sdk/stubs), Android is API 23, and Gradle's own files are not tried.
+# that we use (sdk/stubs), Android is API 23 to compile and a stand-in (app/src/fake) to run, and
+# Gradle's own files are not tried.
 #
 # in:  OUT   folder, created if absent; test_core.sh and build_apk.sh have been run with
 #      CORE  the folder that test_core.sh wrote       TOOLS  the folder that fetch_tools.sh wrote
@@ -21,7 +22,8 @@ command -v java > /dev/null || skip "there is no java here"
 mkdir -p "$out"
 [ -d "$out/package/lib" ] || {
   command -v npm > /dev/null || skip "the Kotlin compiler comes from npm, and there is none here"
-  (cd "$out" && npm pack --silent "$package@$version" > npm.log 2>&1) || skip "$package $version is gone"
+  (cd "$out" && npm pack --silent "$package@$version" > npm.log 2>&1) \
+    || skip "$package $version is gone"
   echo "$hash  $out/$package-$version.tgz" | sha256sum --check --quiet > /dev/null 2>&1 \
     || skip "$package $version is not the file that was tried"
   tar -xzf "$out/$package-$version.tgz" -C "$out" package/lib
@@ -30,8 +32,8 @@ mkdir -p "$out"
 lib=$out/package/lib
 coroutines=$lib/kotlin-stdlib.jar:$lib/kotlinx-coroutines-core-jvm.jar
 
-rm -rf "$out/java" "$out/kotlin"
-mkdir -p "$out/java"
+rm -rf "$out/java" "$out/kotlin" "$out/fake"
+mkdir -p "$out/java" "$out/fake"
 # shellcheck disable=SC2046  # names without spaces
 javac -Xlint:-options -encoding UTF-8 -source 8 -target 8 -bootclasspath "$tools/android.jar" \
   -d "$out/java" $(find "$here/core/src/main/java" "$here/sdk/src/main/java" -name '*.java')
@@ -41,5 +43,9 @@ java -cp "$lib/kotlin-compiler.jar:$coroutines" org.jetbrains.kotlin.cli.jvm.K2J
   -no-stdlib -no-reflect -Werror -jvm-target 1.8 -Xsuppress-deprecated-jvm-target-warning \
   -classpath "$coroutines:$out/java:$core/classes:$tools/android.jar" -d "$out/kotlin" \
   $(find "$here/sdk/src/main/kotlin" "$here/sdk/src/test" "$here/sdk/stubs" -name '*.kt')
-java -Djava.library.path="$core/jni" -cp "$coroutines:$out/kotlin:$core/classes" \
-  dev.dsaedge.android.LearnerChecksKt
+# Android's classes are the stand-in of the screens' tests.
+# shellcheck disable=SC2046
+javac -Xlint:-options -encoding UTF-8 --release 8 -d "$out/fake" \
+  $(find "$here/app/src/fake/java/android" -name '*.java')
+java -Djava.library.path="$core/jni" \
+  -cp "$coroutines:$out/kotlin:$out/fake:$out/java:$core/classes" dev.dsaedge.android.ChecksKt

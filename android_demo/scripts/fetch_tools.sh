@@ -2,7 +2,7 @@
 # Unpack what building an APK needs and this Debian has no package of; nothing is installed.
 #
 # in:  OUT      folder, created if absent; what is already there is kept
-# out: OUT/android.jar (API 23), OUT/dx.jar (dex compiler), OUT/framework-res.apk (resources, API 33)
+# out: OUT/android.jar (API 23), OUT/dx.jar (dex compiler), OUT/framework-res.apk (API 33)
 # exit: 0 done, 77 a pinned package is gone (it is named)
 set -eu
 

@@ -19,7 +19,8 @@ for tool in qemu-aarch64-static unzip aarch64-linux-gnu-gcc; do
 done
 
 [ -e "$out/root/.done" ] || {
-  unpack "$out/root" "$(debian_suite)" arm64 libc6 libgcc-s1 libstdc++6 openjdk-17-jre-headless zlib1g
+  unpack "$out/root" "$(debian_suite)" arm64 \
+    libc6 libgcc-s1 libstdc++6 openjdk-17-jre-headless zlib1g
   touch "$out/root/.done"
 }
 rm -rf "$out/lib" "$out/system"
@@ -27,12 +28,10 @@ mkdir -p "$out/system"
 unzip -q "$apk" 'lib/arm64-v8a/*' -d "$out"
 aarch64-linux-gnu-gcc -shared -x c /dev/null -o "$out/system/libc.so" -Wl,-soname,libc.so \
   -Wl,--no-as-needed -lc
-tests=$(cd "$dex/tests" && find . -name '*Test.class' | sed 's|^\./||; s|\.class$||' | tr / . | sort)
-java=$(echo "$out"/root/usr/lib/jvm/java-17-openjdk-arm64/bin/java)
+java=$out/root/usr/lib/jvm/java-17-openjdk-arm64/bin/java
 # -Xint: compiling takes longer than it saves here.
-# shellcheck disable=SC2086  # names are words
 qemu-aarch64-static -cpu cortex-a76 -L "$out/root" \
   -E "LD_LIBRARY_PATH=$out/system:$out/root/usr/lib/aarch64-linux-gnu" "$java" -Xint \
   -XX:-UsePerfData -Djava.library.path="$out/lib/arm64-v8a" \
-  -Dstrings="$(dirname -- "$0")/../app/src/main/res/values/strings.xml" -cp "$dex/app.jar:$dex/tests" \
-  dev.dsaedge.RunTests $tests
+  -Dstrings="$(dirname -- "$0")/../app/src/main/res/values/strings.xml" \
+  -cp "$dex/app.jar:$dex/tests" dev.dsaedge.RunTests "$dex/tests"

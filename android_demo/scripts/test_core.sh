@@ -35,11 +35,8 @@ find "$here/core/src" "$here/app/src/main/java/dev/dsaedge/demo/logic" "$here/ap
   -name '*.java' > "$out/sources"
 javac -Xlint:all,-options -Werror -encoding UTF-8 --release 8 -d "$out/classes" "@$out/sources"
 
-# Every class whose name ends in Test; -Xcheck:jni reports wrong use of the border.
-tests=$(cd "$out/classes" && find . -name '*Test.class' | sed 's|^\./||; s|\.class$||' | tr / . | sort)
 # The JVM catches faults of its own and keeps what it has until the end: the first is no fault, the
-# second no leak.
-# shellcheck disable=SC2086  # names are words
+# second no leak. -Xcheck:jni reports wrong use of the border.
 LD_PRELOAD=$preload ASAN_OPTIONS=handle_segv=0:allow_user_segv_handler=1:detect_leaks=0 \
   java -Xcheck:jni -Djava.library.path="$out/jni" -cp "$out/classes" \
-  dev.dsaedge.RunTests $tests
+  dev.dsaedge.RunTests "$out/classes"

@@ -1,14 +1,14 @@
 #!/bin/sh
-# Run the tests of core/, of the app's logic and of its screens on what the APK holds: its dex, turned
-# back into classes for a JVM, and its library for this processor.
+# Run the tests of core/, of the app's logic and of its screens on what the APK holds: its dex,
+# turned back into classes for a JVM, and its library for this processor.
 #
 # in:  APK   of build_apk.sh, beside what that left     OUT  folder, made anew
 #      what apt-get installs: enjarify unzip openjdk-17-jdk-headless gcc
 # out: OUT/app.jar, OUT/tests; a line for each test, then "N passed, N failed"
 # exit: 0 all passed, 77 a tool is missing (it is named)
 #
-# It shows that dx made of the sources what javac does, that the packed library is whole, and that the
-# screens do what they should over a stand-in for Android (app/src/fake). It shows nothing of
+# It shows that dx made of the sources what javac does, that the packed library is whole, and that
+# the screens do what they should over a stand-in for Android (app/src/fake). It shows nothing of
 # Android's own classes, of ART or of bionic.
 set -eu
 
@@ -36,8 +36,6 @@ javac -Xlint:-options -encoding UTF-8 --release 8 -cp "$built/app-classes" -d "$
 
 # Android's libc.so by name, glibc in truth: the library needs plain C functions alone.
 gcc -shared -x c /dev/null -o "$out/system/libc.so" -Wl,-soname,libc.so -Wl,--no-as-needed -lc
-tests=$(cd "$out/tests" && find . -name '*Test.class' | sed 's|^\./||; s|\.class$||' | tr / . | sort)
-# shellcheck disable=SC2086  # names are words
 LD_LIBRARY_PATH=$out/system java -Xverify:all -Xcheck:jni -Djava.library.path="$out/lib/x86_64" \
   -Dstrings="$here/app/src/main/res/values/strings.xml" \
-  -cp "$out/app.jar:$out/tests" dev.dsaedge.RunTests $tests
+  -cp "$out/app.jar:$out/tests" dev.dsaedge.RunTests "$out/tests"

@@ -1,13 +1,16 @@
 #!/bin/sh
-# Install the demo app on a phone and see whether it starts. For a person with a device: not run by us.
+# Install the demo app on a phone and see whether it starts. For a person with a device: we ran it
+# on none.
 #
-# in:  APK   of `make apk` (simulated runner) or of Gradle      SERIAL  of the phone, if there are some
+# in:  APK     of `make apk` (simulated runner) or of Gradle
+#      SERIAL  of the phone, if there are some
 #      adb, and a phone with USB debugging
 # out: what the phone is, its page size, and `started` or the crash; then the app is open
 set -eu
 
 [ $# -ge 1 ] || { echo "usage: $0 APK [SERIAL]" >&2; exit 2; }
-command -v adb > /dev/null || { echo "adb is missing: install Android's platform tools" >&2; exit 2; }
+command -v adb > /dev/null \
+  || { echo "adb is missing: install Android's platform tools" >&2; exit 2; }
 phone() { adb ${serial:+-s "$serial"} "$@"; }
 apk=$1 serial=${2:-} app=dev.dsaedge.demo
 

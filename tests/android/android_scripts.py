@@ -1,11 +1,14 @@
 """Runs the scripts of android_demo/."""
 
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2] / "android_demo"
+TOOLS = Path(sys.executable).parent  # cmake comes from PyPI
 MISSING = 77  # exit code of a script that lacks a tool; its last line says which
 
 
@@ -15,6 +18,7 @@ def run(script: str, *arguments: str | Path) -> str:
         [str(ROOT / "scripts" / script), *map(str, arguments)],
         capture_output=True,
         text=True,
+        env={**os.environ, "PATH": f"{TOOLS}:{os.environ['PATH']}"},
     )
     if done.returncode == MISSING:
         pytest.skip(done.stderr.strip().splitlines()[-1])

@@ -1,5 +1,6 @@
 """What can be proven of android_demo/ without a phone; each skips with the tool that is missing."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -84,6 +85,19 @@ def test_core_knows_no_android_and_dexed_code_no_lambdas() -> None:
         assert "java.nio.file" not in text, f"{source}: Android has it from 8 on only"
 
 
+def test_java_and_c_give_errors_the_same_numbers() -> None:
+    header = (ROOT.parent / "runtime/native/include/dsa/runner.h").read_text()
+    java = (ROOT / "core/src/main/java/dev/dsaedge/Native.java").read_text()
+    statuses = header[header.index("enum dsa_status") : header.index("} dsa_status")]
+    wanted = {
+        int(n): name.replace("_", "") for name, n in re.findall(r"DSA_(\w+) = (\d+)", statuses)
+    }
+    cases = re.findall(r"case (\d+):\s+return new (\w+)Exception", java)
+    for number, name in cases:
+        assert wanted.pop(int(number)).removesuffix("ED") == name.upper().removesuffix("ED")
+    assert set(wanted.values()) == {"OK", "INTERNAL", "PRIVACY"}  # without a type of their own
+
+
 def test_an_app_that_is_shrunk_and_renamed_still_learns(
     core: tuple[Path, str], apk: Path, tmp_path: Path
 ) -> None:
@@ -101,7 +115,7 @@ def test_the_sdk_compiles_and_its_flows_run(
         pytest.skip("the Kotlin compiler is not here: `make apk` fetches it")
     shutil.copytree(kept, tmp_path / "sdk/package", copy_function=shutil.copy)
     said = run("check_sdk.sh", core[0], apk.parent / "tools", tmp_path / "sdk")
-    assert said.splitlines()[-1] == "4 passed, 0 failed"
+    assert said.splitlines()[-1] == "8 passed, 0 failed"
 
 
 def words_after(prefix: str) -> Iterator[str]:

@@ -5,10 +5,10 @@
  *
  * What is learned lives in the process alone, by the store's path. Words in paths make it fail:
  *   bundle: "damaged" (hashes), "other" (backend)
- *   store:  "readonly", "tampered", "sealed" (wants a key of 32 sevens), "full" (disk full in step 3),
- *           "cut" (records that end too early), "slow" (steps of 50 ms, not 1)
- * Only malloc, free, memcpy, strlen, strcmp, strstr, strncmp and usleep are used: it links without
- * a C library of its own.
+ *   store:  "readonly", "tampered", "sealed" (wants a key of 32 sevens), "cut" (records that end
+ *           too early), "full" (disk full in step 3), "slow" (steps of 50 ms, not 1)
+ *
+ * Of a C library it needs malloc, free, usleep and the plain functions of strings alone.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -126,9 +126,8 @@ static size_t character(const char* at) {
   return size;
 }
 
-dsa_status dsa_generate(dsa_runner* runner, const char* prompt,
-                        const dsa_generate_options* options, dsa_text_callback on_text,
-                        void* context, char** made) {
+dsa_status dsa_generate(dsa_runner* runner, const char* prompt, const dsa_generate_options* options,
+                        dsa_text_callback on_text, void* context, char** made) {
   text out = {NULL, 0, 0};
   int32_t token;
   if (version_of(runner, options->version) == NULL) return no_version();
@@ -207,9 +206,8 @@ static char* report_of(const store* s, int steps) {
   return out.start;
 }
 
-dsa_status dsa_fit(dsa_runner* runner, const dsa_examples* examples,
-                   const dsa_fit_options* options, dsa_progress_callback on_progress,
-                   void* context, char** report) {
+dsa_status dsa_fit(dsa_runner* runner, const dsa_examples* examples, const dsa_fit_options* options,
+                   dsa_progress_callback on_progress, void* context, char** report) {
   const int lines = count_lines(examples->lines);
   const int steps = options->steps > 0 ? (int)options->steps : USUAL_STEPS;
   int i, done;

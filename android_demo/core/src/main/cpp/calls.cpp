@@ -70,8 +70,7 @@ bool find_methods(JNIEnv* env) {
   methods.on_text = env->GetMethodID(calls, "onText", "([B)Z");
   methods.key = env->GetMethodID(calls, "key", "([B[BZ)[B");
   methods.native = static_cast<jclass>(env->NewGlobalRef(native));
-  methods.raise =
-      env->GetStaticMethodID(native, "raise", "(I[B)Ldev/dsaedge/DsaEdgeException;");
+  methods.raise = env->GetStaticMethodID(native, "raise", "(I[B)Ldev/dsaedge/DsaEdgeException;");
   return !env->ExceptionCheck();
 }
 
@@ -105,8 +104,8 @@ int32_t key(void* callbacks, const char* store, const uint8_t* salt, int32_t new
   jbyteArray salted = id == nullptr ? nullptr : to_java(env.get(), salt, kSaltBytes);
   if (salted == nullptr) return verdict(env.get(), JNI_FALSE);
   const jboolean is_new = new_store != 0;
-  auto made = static_cast<jbyteArray>(env.get()->CallObjectMethod(
-      static_cast<jobject>(callbacks), methods.key, id, salted, is_new));
+  auto made = static_cast<jbyteArray>(env.get()->CallObjectMethod(static_cast<jobject>(callbacks),
+                                                                  methods.key, id, salted, is_new));
   env.get()->DeleteLocalRef(id);
   env.get()->DeleteLocalRef(salted);
   if (env.get()->ExceptionCheck()) return verdict(env.get(), JNI_FALSE);

@@ -10,8 +10,8 @@ namespace dsa_jni {
 // Ids of the methods; found once, when the library is loaded.
 struct Methods {
   jmethodID on_progress, on_text, key;
-  jclass native;     // dev.dsaedge.Native, a global reference
-  jmethodID raise;   // its static method
+  jclass native;    // dev.dsaedge.Native, a global reference
+  jmethodID raise;  // its static method
 };
 extern Methods methods;
 extern JavaVM* machine;

@@ -112,8 +112,8 @@ jbyteArray fit(JNIEnv* env, jclass, jlong handle, jbyteArray lines, jdouble seco
   options.memory_mb = memory_mb;
   options.disk_mb = disk_mb;
   Made report;
-  const dsa_status status = dsa_fit(
-      runner_of(handle), &examples, &options, on_progress, calls.object, &report.text);
+  const dsa_status status =
+      dsa_fit(runner_of(handle), &examples, &options, on_progress, calls.object, &report.text);
   return result(env, status, report);
 }
 
@@ -123,8 +123,8 @@ jbyteArray evaluate(JNIEnv* env, jclass, jlong handle, jbyteArray lines, jint ve
   const Global calls(env, callbacks);
   const dsa_examples examples = examples_of(text);
   Made json;
-  const dsa_status status = dsa_evaluate(
-      runner_of(handle), &examples, version, on_progress, calls.object, &json.text);
+  const dsa_status status =
+      dsa_evaluate(runner_of(handle), &examples, version, on_progress, calls.object, &json.text);
   return result(env, status, json);
 }
 
@@ -134,10 +134,10 @@ jint choose(JNIEnv* env, jclass, jlong handle, jbyteArray prompt, jobjectArray c
   const TextList list(env, choices);
   auto* found = static_cast<double*>(calloc(list.count + 1, sizeof(double)));
   int32_t index = 0;
-  const dsa_status status =
-      found == nullptr || list.texts == nullptr
-          ? DSA_INTERNAL
-          : dsa_choose(runner_of(handle), text.text, list.texts, list.count, version, &index, found);
+  const dsa_status status = found == nullptr || list.texts == nullptr
+                                ? DSA_INTERNAL
+                                : dsa_choose(runner_of(handle), text.text, list.texts, list.count,
+                                             version, &index, found);
   if (check(env, status)) {
     env->SetDoubleArrayRegion(probabilities, 0, static_cast<jsize>(list.count), found);
   }
@@ -191,8 +191,7 @@ jint load_adapter(JNIEnv* env, jclass, jlong handle, jbyteArray file) {
 
 template <typename Function>
 JNINativeMethod method(const char* name, const char* signature, Function* function) {
-  return {const_cast<char*>(name), const_cast<char*>(signature),
-          reinterpret_cast<void*>(function)};
+  return {const_cast<char*>(name), const_cast<char*>(signature), reinterpret_cast<void*>(function)};
 }
 
 // Registered, not found by name: a signature that differs from Java's fails when it is loaded.

@@ -1,23 +1,25 @@
-// The shapes of androidx.work that LearningWorker uses, to compile it where there is no AndroidX:
-// never packed, never run. From the documentation of WorkManager 2.9.
+// The shapes of androidx.work that LearningWorker uses, to compile and try it where there is no
+// AndroidX; never packed. From the documentation of WorkManager 2.9.
 package androidx.work
 
 import android.content.Context
 
 class WorkerParameters
 
-class Data
+class Data(val values: Map<String, Any?>)
 
-fun workDataOf(vararg pairs: Pair<String, Any?>): Data = throw UnsupportedOperationException()
+fun workDataOf(vararg pairs: Pair<String, Any?>): Data = Data(pairs.toMap())
 
 abstract class ListenableWorker(context: Context, parameters: WorkerParameters) {
     val applicationContext: Context = context
 
-    abstract class Result {
+    abstract class Result(val name: String, val output: Data?) {
+        private class Named(name: String, output: Data? = null) : Result(name, output)
+
         companion object {
-            @JvmStatic fun success(): Result = throw UnsupportedOperationException()
-            @JvmStatic fun retry(): Result = throw UnsupportedOperationException()
-            @JvmStatic fun failure(output: Data): Result = throw UnsupportedOperationException()
+            @JvmStatic fun success(): Result = Named("success")
+            @JvmStatic fun retry(): Result = Named("retry")
+            @JvmStatic fun failure(output: Data): Result = Named("failure", output)
         }
     }
 }

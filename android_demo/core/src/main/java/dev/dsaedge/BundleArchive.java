@@ -112,7 +112,8 @@ public final class BundleArchive {
     private static File inside(File folder, String name) throws IOException {
         File file = new File(folder, name);
         String root = folder.getCanonicalPath() + File.separator;
-        if (name.indexOf('\0') >= 0 || !(file.getCanonicalPath() + File.separator).startsWith(root)) {
+        boolean inside = (file.getCanonicalPath() + File.separator).startsWith(root);
+        if (name.indexOf('\0') >= 0 || !inside) {
             throw new BundleException("the archive names the file '" + name
                     + "' outside of its own folder: do not use it.");
         }

@@ -59,8 +59,8 @@ public final class Conditions {
             reasons.add("it is not on a charger");
         }
         if (!Double.isNaN(battery) && !(state.battery >= battery)) {
-            reasons.add("battery " + known(state.battery) + " %, expected at least " + known(battery)
-                    + " %");
+            reasons.add("battery " + known(state.battery) + " %, expected at least "
+                    + known(battery) + " %");
         }
         if (!Double.isNaN(celsius) && !(state.celsius <= celsius)) {
             reasons.add(known(state.celsius) + " °C, expected at most " + known(celsius) + " °C");

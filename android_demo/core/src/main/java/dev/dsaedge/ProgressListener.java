@@ -1,6 +1,6 @@
 package dev.dsaedge;
 
-/** Hears how a fit goes on, on the thread that called it; it must not call the same Personalizer. */
+/** Hears how a fit goes on, on its thread; it must not call the same Personalizer. */
 public interface ProgressListener {
     /**
      * A step is done and durable, or prompts were read.

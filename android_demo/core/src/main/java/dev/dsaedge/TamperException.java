@@ -1,6 +1,10 @@
 package dev.dsaedge;
 
-/** Something that does not have the store's key has changed what it holds. See {@link DsaEdgeException}. */
+/**
+ * Something that does not have the store's key has changed what it holds.
+ *
+ * <p>See {@link DsaEdgeException}.
+ */
 public final class TamperException extends StoreException {
     private static final long serialVersionUID = 1;
 

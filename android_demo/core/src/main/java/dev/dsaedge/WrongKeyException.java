@@ -1,6 +1,10 @@
 package dev.dsaedge;
 
-/** The store is sealed, and this is not its key, or its key is missing. See {@link DsaEdgeException}. */
+/**
+ * The store is sealed, and this is not its key, or its key is missing.
+ *
+ * <p>See {@link DsaEdgeException}.
+ */
 public final class WrongKeyException extends StoreException {
     private static final long serialVersionUID = 1;
 

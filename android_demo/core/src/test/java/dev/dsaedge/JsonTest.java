@@ -6,7 +6,8 @@ import java.util.Random;
 public final class JsonTest {
     public void readsWhatRunnersWrite() {
         Check.equal("{a=[1.0, -2500.0, true, null], b={}, c=[], d=x}",
-                Json.parse(" {\"a\": [1, -2.5e3, true, null], \"b\": {}, \"c\" : [ ],\"d\":\"x\"}\n"));
+                Json.parse(" {\"a\": [1, -2.5e3, true, null], \"b\": {}, \"c\" : [ ],"
+                        + "\"d\":\"x\"}\n"));
         Check.equal("[NaN, Infinity, -Infinity]", Json.parse("[NaN, Infinity, -Infinity]"));
         Check.equal("\"\\/\b\f\n\r\t\u20AC\uD83D\uDE00",
                 Json.parse("\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u20ac\\ud83d\\ude00\""));

@@ -3,6 +3,7 @@ package dev.dsaedge;
 import java.io.File;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Collections;
 import java.util.List;
 
 /** The Java border against the simulated runner: all calls, and what can go wrong in each. */
@@ -51,7 +52,8 @@ public final class PersonalizerTest extends Folder {
     }
 
     public void textsComeBackAsTheyWent() {
-        for (String text : new String[] {"", "é", "日本語", "\uD83D\uDE00 👩‍👩‍👧", "\u0001\u007F\uFFFF"}) {
+        for (String text : new String[] {
+            "", "é", "日本語", "\uD83D\uDE00 👩‍👩‍👧", "\u0001\u007F\uFFFF"}) {
             Check.equal(text, me.plain(text));
             Check.equal(text, me.generate(text, 100));
         }
@@ -161,37 +163,37 @@ public final class PersonalizerTest extends Folder {
     }
 
     public void wrongCallsAreRefused() {
-        refused(UsageException.class, "no such version", new Check.Work() {
+        Check.raises(UsageException.class, "no such version", new Check.Work() {
             @Override
             public void run() {
                 me.rollback(99);
             }
         });
-        refused(UsageException.class, "two distinct", new Check.Work() {
+        Check.raises(UsageException.class, "two distinct", new Check.Work() {
             @Override
             public void run() {
                 me.choose("p", Arrays.asList("a", "a"));
             }
         });
-        refused(UsageException.class, "maxTokens is 0", new Check.Work() {
+        Check.raises(UsageException.class, "maxTokens is 0", new Check.Work() {
             @Override
             public void run() {
                 me.generate("p", 0);
             }
         });
-        refused(ExampleException.class, "no examples", new Check.Work() {
+        Check.raises(ExampleException.class, "no examples", new Check.Work() {
             @Override
             public void run() {
                 me.fit(new ArrayList<Example>(), SHORT, null);
             }
         });
-        refused(BudgetException.class, "raise it", new Check.Work() {
+        Check.raises(BudgetException.class, "raise it", new Check.Work() {
             @Override
             public void run() {
                 me.fit(examples(), Budget.unlimited().withMemoryMb(1), null);
             }
         });
-        refused(AdapterException.class, "another bundle", new Check.Work() {
+        Check.raises(AdapterException.class, "another bundle", new Check.Work() {
             @Override
             public void run() {
                 me.loadAdapter(new File("foreign.safetensors"));
@@ -200,7 +202,7 @@ public final class PersonalizerTest extends Folder {
     }
 
     public void aFitThatIsEndedBeforeItsFirstStepSaysSo() {
-        refused(StoppedException.class, "nothing was changed", new Check.Work() {
+        Check.raises(StoppedException.class, "nothing was changed", new Check.Work() {
             @Override
             public void run() {
                 me.fit(examples(), SHORT, new Steps(0));
@@ -217,7 +219,7 @@ public final class PersonalizerTest extends Folder {
 
     public void manyThreadsWaitForEachOther() throws Exception {
         Thread[] threads = new Thread[8];
-        final List<Integer> steps = java.util.Collections.synchronizedList(new ArrayList<Integer>());
+        final List<Integer> steps = Collections.synchronizedList(new ArrayList<Integer>());
         for (int i = 0; i < threads.length; i++) {
             threads[i] = new Thread() {
                 @Override
@@ -238,10 +240,6 @@ public final class PersonalizerTest extends Folder {
         return Arrays.asList(
                 Example.choice("\"Quoted\" \\ text\n It was", " terrible", " terrible", " great"),
                 Example.choice("A smile \uD83D\uDE00 It was", " great", " terrible", " great"));
-    }
-
-    private static <E extends Exception> void refused(Class<E> type, String words, Check.Work work) {
-        Check.raises(type, words, work);
     }
 
     private Personalizer open(String bundle, String store, KeyProvider keys) {

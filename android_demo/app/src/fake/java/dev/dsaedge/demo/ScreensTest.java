@@ -116,10 +116,10 @@ public final class ScreensTest extends Folder {
         while (app.session().learning() || !Views.shown(screen, "improved")) {
             Looper.runNext();
         }
-        Views.shows(screen, "improved after 100 steps: held-out loss 2.000 → 0.182. Version 1 is in use.");
+        Views.shows(screen, "improved after 100 steps: held-out loss 2.000 → 0.182. Version 1");
         Check.equal("99 20", curve.drawn().lines + " " + curve.drawn().circles);
         Views.shows(curve, "Loss from 1.818 down to 0.182 after 100 steps");
-        Check.that(Views.button(screen, "Learn from responses").isEnabled(), "the next fit may begin");
+        Check.that(Views.button(screen, "Learn from responses").isEnabled(), "the next may begin");
     }
 
     public void aTurnOfThePhoneDoesNotStopLearning() throws Exception {

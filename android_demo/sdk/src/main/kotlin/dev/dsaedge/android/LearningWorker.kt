@@ -22,9 +22,9 @@ import kotlinx.coroutines.withContext
 /**
  * Learns while the phone charges, is idle and has no low battery; an app says from what.
  *
- * A run is one slice. When WorkManager stops it, or its time is over, it ends within one step, keeps
- * what it learned, and the next run goes on towards the same goal. A process that is killed leaves a
- * whole store behind.
+ * A run is one slice. When WorkManager stops it, or its time is over, it ends within one step,
+ * keeps what it learned, and the next run goes on towards the same goal. A process that is killed
+ * leaves a whole store behind.
  */
 abstract class LearningWorker(context: Context, parameters: WorkerParameters) :
     CoroutineWorker(context, parameters) {

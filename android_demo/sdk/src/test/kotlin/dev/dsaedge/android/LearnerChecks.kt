@@ -9,25 +9,17 @@ import java.io.File
 import kotlinx.coroutines.flow.first
 import kotlinx.coroutines.flow.take
 import kotlinx.coroutines.flow.toList
-import kotlinx.coroutines.runBlocking
 
-/** Coroutines over the simulated runner, on a JVM: flows, cancellation, errors. */
-fun main() = runBlocking {
-    learnsAsAFlow()
-    aCancelledCollectionEndsTheFit()
-    generatesInPieces()
-    errorsArriveTyped()
-    println("4 passed, 0 failed")
-}
+// Coroutines over the simulated runner, on a JVM: flows, cancellation, errors.
 
-private val examples = listOf(
+internal val examples = listOf(
     Example.choice("It was", " terrible", " terrible", " great"),
     Example.choice("It was", " great", " terrible", " great"),
 )
 
 private suspend fun learner(store: String) = Learner.open(File("smol.dsa"), File(store), null)
 
-private suspend fun learnsAsAFlow() = learner("a").use { me ->
+internal suspend fun learnsAsAFlow() = learner("a").use { me ->
     val told = me.fit(examples, Budget.unlimited().withSteps(5)).toList()
     val steps = told.filterIsInstance<Learning.Going>().map { it.progress }
         .filter { it.phase == Progress.STEP }
@@ -38,19 +30,19 @@ private suspend fun learnsAsAFlow() = learner("a").use { me ->
     Check.equal(0, me.history().single { it.active }.id)
 }
 
-private suspend fun aCancelledCollectionEndsTheFit() = learner("b").use { me ->
+internal suspend fun aCancelledCollectionEndsTheFit() = learner("b").use { me ->
     me.fit(examples, Budget.unlimited().withSteps(100_000)).take(4).toList()
     val made = me.history().last() // waits for the fit: one thread does all
     Check.equal(1, made.id)
     Check.that(made.steps < 1000, "it ended early: ${made.steps}")
 }
 
-private suspend fun generatesInPieces() = learner("c").use { me ->
+internal suspend fun generatesInPieces() = learner("c").use { me ->
     Check.equal(listOf("a", "é", "\uD83D\uDE00"), me.generate("aé\uD83D\uDE00").toList())
     Check.equal("a", me.generate("abc").first())
 }
 
-private suspend fun errorsArriveTyped() {
+internal suspend fun errorsArriveTyped() {
     try {
         Learner.open(File("damaged.dsa"), File("d"), null)
     } catch (error: BundleException) {

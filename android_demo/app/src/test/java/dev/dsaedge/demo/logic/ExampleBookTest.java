@@ -65,8 +65,8 @@ public final class ExampleBookTest extends Folder {
 
     public void contentThatIsNotOursIsRefused() {
         for (byte[] content : new byte[][] {
-            {1}, {127, 0, 0, 0}, {-1, 0, 0, 0}, {0, 0, 0, 1}, {0, 0, 0, 1, 0, 0, 0, 0, 127, 0, 0, 0},
-            {0, 0, 0, 1, 0, 0, 0, 0, -1, -1, -1, -1}}) {
+            {1}, {127, 0, 0, 0}, {-1, 0, 0, 0}, {0, 0, 0, 1},
+            {0, 0, 0, 1, 0, 0, 0, 0, 127, 0, 0, 0}, {0, 0, 0, 1, 0, 0, 0, 0, -1, -1, -1, -1}}) {
             file.write(Arrays.copyOf(content, content.length));
             Check.raises(DamagedException.class, "the examples are damaged", new Check.Work() {
                 @Override
