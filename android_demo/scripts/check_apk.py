@@ -74,9 +74,9 @@ def private(apk: str) -> str:
 
 
 def dark(apk: str) -> str:
-    """Has colours for dark mode and a theme that follows it."""
+    """Has a theme and colours for dark mode."""
     told = output("aapt", "dump", "resources", apk)
-    return "" if "config night" in told and "config v29" in told else "no dark resources"
+    return "" if told.count("config night") == 2 else "no dark theme, or no dark colours"
 
 
 def alignment(apk: str) -> str:

@@ -7,7 +7,7 @@ plugins {
  * The native runner, where its libraries are named; else the simulated one, which learns nothing.
  *
  * executorch: folder of ExecuTorch's headers and its Android library. vcpkg: its checkout, which
- * builds OpenSSL, SQLite and JSON for Android (core/vcpkg.json).
+ * builds what the runner takes from a system elsewhere (core/vcpkg.json).
  */
 fun runnerArguments(): List<String> {
     val executorch = providers.gradleProperty("executorch").orNull
@@ -15,7 +15,7 @@ fun runnerArguments(): List<String> {
     if (executorch == null || vcpkg == null) return listOf("-DDSA_SIMULATED=ON")
     val ndk = android.ndkDirectory
     return listOf(
-        "-DDSA_EXECUTORCH=$executorch",
+        "-DEXECUTORCH_ROOT=$executorch",
         "-DCMAKE_TOOLCHAIN_FILE=$vcpkg/scripts/buildsystems/vcpkg.cmake",
         "-DVCPKG_CHAINLOAD_TOOLCHAIN_FILE=$ndk/build/cmake/android.toolchain.cmake",
     )
