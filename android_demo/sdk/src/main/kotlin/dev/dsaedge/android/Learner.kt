@@ -11,6 +11,7 @@ import dev.dsaedge.Version
 import java.io.Closeable
 import java.io.File
 import java.util.concurrent.Executors
+import java.util.concurrent.atomic.AtomicBoolean
 import kotlinx.coroutines.ExecutorCoroutineDispatcher
 import kotlinx.coroutines.asCoroutineDispatcher
 import kotlinx.coroutines.channels.Channel
@@ -38,6 +39,7 @@ class Learner private constructor(
     private val personalizer: Personalizer,
     private val thread: ExecutorCoroutineDispatcher,
 ) : Closeable {
+    private val closed = AtomicBoolean()
 
     /**
      * Learns from examples. Cold: each collection is a fit of its own. Cancelling the collection
@@ -85,8 +87,10 @@ class Learner private constructor(
     /** Deletes all that was learned. */
     suspend fun forget() = withContext(thread) { personalizer.forget() }
 
-    /** Ends a fit that runs, and releases the model once that is done. */
+    /** Ends the fit or the text that runs, and releases the model once that is done. */
     override fun close() {
+        if (closed.getAndSet(true)) return
+        personalizer.stop()
         thread.executor.execute { personalizer.close() }
         thread.close() // runs what is queued, then ends
     }

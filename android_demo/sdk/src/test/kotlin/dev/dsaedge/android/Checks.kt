@@ -7,6 +7,7 @@ fun main() = runBlocking {
     val checks = listOf<suspend () -> Unit>(
         ::learnsAsAFlow,
         ::aCancelledCollectionEndsTheFit,
+        ::closingEndsTheFit,
         ::generatesInPieces,
         ::errorsArriveTyped,
         ::aWorkerReachesItsGoal,

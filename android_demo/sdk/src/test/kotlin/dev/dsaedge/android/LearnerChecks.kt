@@ -7,6 +7,7 @@ import dev.dsaedge.Example
 import dev.dsaedge.Progress
 import java.io.File
 import kotlinx.coroutines.flow.first
+import kotlinx.coroutines.flow.onEach
 import kotlinx.coroutines.flow.take
 import kotlinx.coroutines.flow.toList
 
@@ -35,6 +36,14 @@ internal suspend fun aCancelledCollectionEndsTheFit() = learner("b").use { me ->
     val made = me.history().last() // waits for the fit: one thread does all
     Check.equal(1, made.id)
     Check.that(made.steps < 1000, "it ended early: ${made.steps}")
+}
+
+internal suspend fun closingEndsTheFit() {
+    val me = learner("e")
+    val told = me.fit(examples, Budget.unlimited().withSteps(100_000))
+        .onEach { if (it is Learning.Going && it.progress.phase == Progress.STEP) me.close() }
+        .toList()
+    Check.that((told.last() as Learning.Done).report.steps < 1000, "it ended early, with a verdict")
 }
 
 internal suspend fun generatesInPieces() = learner("c").use { me ->
