@@ -32,7 +32,7 @@ android {
         ndk { abiFilters += listOf("arm64-v8a", "x86_64") }
         externalNativeBuild {
             cmake {
-                targets += "dsaedge"
+                targets += listOf("dsaedge", "dsa_runner_shared") // the latter only with the runner
                 arguments += listOf(
                     "-DANDROID_STL=c++_shared",
                     "-DANDROID_SUPPORT_FLEXIBLE_PAGE_SIZES=ON",
@@ -43,7 +43,7 @@ android {
     externalNativeBuild {
         cmake {
             path = file("../core/CMakeLists.txt")
-            version = "3.22.1+"
+            version = "3.24.0+"
         }
     }
     // One library for apps: core/ is plain Java and knows no Android.
