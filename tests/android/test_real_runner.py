@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from android_scripts import ROOT, TOOLS, run
+from android_scripts import run
 
 from dsa_edge.errors import BundleError
 from dsa_edge.runtime import Example, Personalizer
