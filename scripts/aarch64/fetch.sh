@@ -2,7 +2,8 @@
 # Unpack what runs aarch64 programs on this machine; nothing is installed but the compiler.
 #
 # in:  OUT      folder, created if absent; what is already there is kept
-# out: OUT/emulator (QEMU), OUT/root (libraries and Python of arm64), OUT/site (wheels of aarch64)
+# out: OUT/emulator (QEMU), OUT/root (libraries and Python of arm64), OUT/site (wheels of aarch64),
+#      OUT/libcxx (headers for android.sh)
 # exit: 0 done, 77 something cannot be had here (the reason is printed)
 set -eu
 
@@ -79,4 +80,5 @@ command -v apt-get > /dev/null || skip "the tools come from Debian, and there is
 compiler
 debs emulator trixie amd64
 debs root bookworm arm64
+debs libcxx bookworm amd64
 wheels

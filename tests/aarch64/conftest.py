@@ -1,0 +1,59 @@
+"""Tools for 64-bit ARM: what `make test-aarch64` fetched, and what is built from it."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+sys.path.insert(0, str(Path(__file__).parent))  # for `from machines import …`
+
+from machines import FETCHED, ROOT, TOOLCHAIN, call, executorch, script
+
+
+@pytest.fixture(scope="session")
+def fetched() -> Path:
+    """The folder of unpacked tools."""
+    if not (FETCHED / "site" / ".done").is_file():
+        pytest.skip("no emulator and no libraries for 64-bit ARM: run `make test-aarch64`")
+    return FETCHED
+
+
+@pytest.fixture(scope="session")
+def built(fetched: Path) -> Path:
+    """Our kernels, their tests and the server of programs, cross-built."""
+    if shutil.which("cmake") is None or shutil.which("aarch64-linux-gnu-g++") is None:
+        pytest.skip("no CMake or no cross compiler: run `make test-aarch64`")
+    folder = fetched / "tests"
+    source = ROOT / "tests" / "aarch64"
+    with FileLock(fetched / "lock"):
+        call(
+            "cmake", "-S", source, "-B", folder, "--toolchain", TOOLCHAIN,
+            f"-DEXECUTORCH_ROOT={executorch()}",
+        )  # fmt: skip
+        call("cmake", "--build", folder, "--parallel", "2")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def android(fetched: Path) -> Path:
+    """Android's ExecuTorch library with our kernels, to be run under glibc."""
+    with FileLock(fetched / "lock"):
+        script("android.sh")
+    return fetched / "android"
+
+
+@pytest.fixture(scope="session")
+def both(tiny_checkpoint: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Llama for both engines, activations of ONNX Runtime in float32. Read only."""
+    pytest.importorskip("executorch", reason="ExecuTorch is not installed")
+    from dsa_edge.exporters import export
+
+    path = tmp_path_factory.mktemp("aarch64") / "tiny.dsa"
+    backends = ("onnx", "executorch")
+    export(tiny_checkpoint("llama"), path, backends, accuracy_level=0, check=False)
+    return path
