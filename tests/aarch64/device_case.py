@@ -12,19 +12,20 @@ import platform
 import sys
 from typing import Any
 
-from dsa_edge.runtime import Adapter, Budget, Example, Personalizer
+from dsa_edge.runtime import Adapter, Budget, Example, Hyperparameters, Personalizer
 
 CHOICES = (" great", " terrible")
-TEXTS = ("a warm film", "a dull film", "the children laughed", "slow and long") * 6
+TEXTS = ("a warm film", "a dull film", "the children laughed", "slow and long") * 3
 EXAMPLES = [Example(f"{text} {i}:", CHOICES[i % 2], CHOICES) for i, text in enumerate(TEXTS)]
-STEPS = 6
+STEPS = 4
+SMALL = Hyperparameters(queries=2, batch=4)  # 4 lanes: an emulator takes 50 times as long
 
 
 def case(bundle: str, store: str) -> dict[str, Any]:
     """Personalize a bundle in a new store."""
     with Personalizer.open(bundle, store, backend="onnx", threads=1) as me:
         before = me.choose(TEXTS[0], CHOICES).probabilities
-        report = me.fit(EXAMPLES, Budget(steps=STEPS), seed=7)
+        report = me.fit(EXAMPLES, Budget(steps=STEPS), hyperparameters=SMALL, seed=7)
         return {
             "machine": platform.machine(),
             "engine": me.engine,
@@ -33,7 +34,7 @@ def case(bundle: str, store: str) -> dict[str, Any]:
             "verdict": report.verdict,
             "losses": [report.before.loss, report.after.loss],
             "slopes": [list(map(float, step.slopes)) for step in me.journal()],
-            "text": me.generate(TEXTS[0], max_tokens=6),
+            "text": me.generate(TEXTS[0], max_tokens=4),
         }
 
 
