@@ -14,6 +14,7 @@ import numpy as np
 
 from dsa_edge.adapter import Adapter
 from dsa_edge.errors import UsageError
+from dsa_edge.gate import Gate
 from dsa_edge.runtime._engine import Context, Engine, Floats, Ints
 from dsa_edge.runtime._generate import Sampling, generate_ids
 from dsa_edge.runtime._memory import peak_mb
@@ -174,9 +175,13 @@ class _Bench:
         return context, step
 
     def _two_versions(self) -> None:
-        size = self._me.bundle.manifest.adapter_size
+        manifest = self._me.bundle.manifest
+        shape, gate = manifest.gate_shape, self._me.adapter.gate
+        if shape is not None and gate is None:  # of several blocks, none of which was trained
+            gate = Gate(np.zeros(shape, np.float32), np.zeros(shape[0], np.float32))
         for value in (0.01, 0.02):
-            self._me.use_adapter(Adapter(np.full(size, value, np.float32), gate=self._me.adapter.gate))
+            vector = np.full(manifest.adapter_size, value, np.float32)
+            self._me.use_adapter(Adapter(vector, gate=gate))
 
     def _switch(self) -> None:
         """To the other version, as it is used next."""
