@@ -1,4 +1,4 @@
-"""The device's side of a bench: `python -m dsa_edge.runtime.bench BUNDLE --pass time …`, in JSON."""
+"""The device's side of a bench: `python -m dsa_edge.runtime.bench BUNDLE --pass time` → JSON."""
 
 from __future__ import annotations
 

@@ -35,6 +35,7 @@ for chip in /sys/bus/i2c/drivers/ina3221x/*/iio:device*; do
       "$(cat "$chip/in_power${rail}_input")"
   done
 done
+true
 """
 
 FACTS = r"""
@@ -60,7 +61,7 @@ LONGEST = 200  # characters of a fact: what a device tells goes into reports
 
 @dataclass(frozen=True)
 class Reading:
-    """A device at one moment: °C of each zone, MHz now and at most of each core, mW of each rail."""
+    """A device now: °C of each zone, MHz now and at most of each core, mW of each rail."""
 
     zones: dict[str, float] = field(default_factory=dict)
     clocks: dict[str, tuple[float, float]] = field(default_factory=dict)
@@ -85,7 +86,7 @@ class Reading:
 
 def parse_facts(text: str) -> dict[str, str]:
     """What a device is, by the names of `NAMES`; anything else is left out."""
-    found = {}
+    found: dict[str, str] = {}
     for line in text.splitlines():
         name, _, value = line.partition("\t")
         if name in NAMES and value.strip():
@@ -99,7 +100,8 @@ def parse_reading(text: str) -> Reading:
     """A reading; lines that are not of this form, or hold no numbers, are left out."""
     reading = Reading()
     for line in text.splitlines():
-        kind, name, values = (line[:LONGEST].split("\t") + ["", "", ""])[:3]
+        kind, _, rest = line[:LONGEST].partition("\t")
+        name, _, values = rest.partition("\t")
         numbers = _numbers(values)
         if not name or numbers is None:
             continue

@@ -87,7 +87,7 @@ class _Bench:
 
     def seconds(self) -> dict[str, list[float]]:
         """Seconds of every run that counts, for each kind of work."""
-        context, step = self._step()
+        step = self._step()
         self._two_versions()
         return {
             "prompt": self._repeated(lambda: self._prefill(self.prompt[None])),
@@ -100,7 +100,7 @@ class _Bench:
         """Each kind of work once, for what it takes of memory."""
         self._prefill(self.prompt[None])
         self._generate()
-        self._step()[1]()
+        self._step()()
 
     def first_probe(self) -> None:
         """The least that gives a loss."""
@@ -159,7 +159,7 @@ class _Bench:
         weights[:, -1] = 1
         return targets, weights
 
-    def _step(self) -> tuple[Context, Callable[[], None]]:
+    def _step(self) -> Callable[[], None]:
         """One zeroth-order step of free responses: lanes, probe, slopes, update."""
         batch = self._settings.batch
         hyper = Hyperparameters(queries=self._settings.lanes // 2, batch=batch)
@@ -172,7 +172,7 @@ class _Bench:
             slopes = (losses[0::2] - losses[1::2]) / np.float32(2 * hyper.epsilon)
             update(state, 0, hyper, Step(hyper.rate, slopes.astype(np.float32)))
 
-        return context, step
+        return step
 
     def _two_versions(self) -> None:
         manifest = self._me.bundle.manifest

@@ -1,18 +1,21 @@
 """Devices that a bench runs on: this machine, one that ssh reaches, one that adb reaches.
 
-A target runs scripts of POSIX sh and takes files. The system's own `ssh` and `adb` do the rest, with
-the keys and settings that they have.
+A target runs scripts of POSIX sh and takes files. The system's own `ssh` and `adb` do the rest,
+with the keys and settings that they have.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 from dsa_edge.errors import TargetError, UsageError
 
@@ -26,7 +29,11 @@ class Target(Protocol):
     """A device."""
 
     name: str
-    folder: str | None  # of ours on the device; None where files need not be copied
+
+    @property
+    def folder(self) -> str | None:
+        """Ours on the device; None where files need not be copied."""
+        ...
 
     def run(self, script: str, seconds: float) -> str:
         """Run a script of sh and return what it printed.
@@ -79,7 +86,9 @@ class Ssh:
         pack = ["tar", "-C", str(source), "-cf", "-", "--", *files]
         unpack = f"mkdir -p {shlex.quote(folder)} && tar -C {shlex.quote(folder)} -xf -"
         with subprocess.Popen(pack, stdout=subprocess.PIPE) as packing:
+            assert packing.stdout is not None
             done = _call([*self._command, unpack], 3600, self.name, packing.stdout)
+            packing.stdout.close()  # tar ends where nobody reads any more
         self._checked(done)
         if packing.returncode:
             raise TargetError(f"files of {source} cannot be read: check their permissions.")
@@ -118,8 +127,11 @@ class Adb:
 
     def _checked(self, done: subprocess.CompletedProcess[str]) -> str:
         said = done.stderr + done.stdout
-        if done.returncode and re.search(r"(?m)^(adb: )?(error: )?.*\b(no devices|device.*(not found"
-                                         r"|offline|unauthorized)|more than one device)", said):
+        if done.returncode and re.search(
+            r"(?m)^(adb: )?(error: )?.*\b(no devices|device.*(not found"
+            r"|offline|unauthorized)|more than one device)",
+            said,
+        ):
             raise TargetError(
                 f"{self.name} cannot be reached ({_last(said)}): `adb devices` must list it as "
                 "`device`; name one of several with adb:SERIAL."
@@ -144,17 +156,25 @@ def target_of(text: str) -> Target:
 
 
 def _call(
-    command: list[str], seconds: float, name: str, stdin: object = subprocess.DEVNULL
+    command: list[str], seconds: float, name: str, stdin: IO[bytes] | int = subprocess.DEVNULL
 ) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(
-            command, stdin=stdin, capture_output=True, text=True, errors="replace", timeout=seconds  # type: ignore[call-overload]
-        )  # fmt: skip
-    except subprocess.TimeoutExpired as error:
-        raise TargetError(
-            f"{name} did not finish within {seconds:.0f} s: ask for less work, or for more time "
-            "with --timeout."
-        ) from error
+    """Run a command; whatever ends this function ends it too, and what it has started."""
+    with subprocess.Popen(
+        command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        errors="replace", start_new_session=True,
+    ) as process:  # fmt: skip
+        try:
+            out, said = process.communicate(timeout=seconds)
+        except BaseException as error:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise TargetError(
+                    f"{name} did not finish within {seconds:.0f} s: ask for less work, or for more "
+                    "time with --timeout."
+                ) from error
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, out, said)
 
 
 def _finished(done: subprocess.CompletedProcess[str], name: str) -> str:

@@ -1,4 +1,4 @@
-"""ExecuTorch's engine with its programs elsewhere: `program_server` runs them, on another processor.
+"""ExecuTorch's engine with its programs elsewhere: `program_server` runs them on another processor.
 
 What is here stays here: tables, caches, the zeroth-order step. So a probe, a fit or a generation
 is that of the other processor's ExecuTorch, libraries and kernels.
@@ -21,7 +21,12 @@ from dsa_edge.errors import EngineError
 from dsa_edge.runtime._executorch_engine import ExecutorchEngine
 
 # ExecuTorch's numbers of the types that programs take.
-_TYPES = {4: np.dtype(np.int64), 5: np.dtype(np.float16), 6: np.dtype(np.float32), 11: np.dtype(bool)}
+_TYPES = {
+    4: np.dtype(np.int64),
+    5: np.dtype(np.float16),
+    6: np.dtype(np.float32),
+    11: np.dtype(bool),
+}
 _NUMBERS = {dtype: number for number, dtype in _TYPES.items()}
 
 

@@ -2,8 +2,8 @@
 
 The programs of a bundle run under the emulator (`far_engine.py`), so probes and fits are theirs.
 Another processor has other kernels of XNNPACK, which add in another order. Where a number then
-falls to the other side of an int8 level, it moves by 1/127 of its row's largest, so losses differ by
-some 1e-3 nats in a random model and in the 5th digit without.
+falls to the other side of an int8 level, it moves by 1/127 of its row's largest, and losses of a
+random model by some 1e-3 nats; else they differ in the 6th digit.
 """
 
 from __future__ import annotations
