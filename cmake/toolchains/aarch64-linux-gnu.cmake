@@ -14,6 +14,9 @@ find_program(_emulator NAMES qemu-aarch64 qemu-aarch64-static NO_CMAKE_FIND_ROOT
 find_program(_emulator NAMES qemu-aarch64 qemu-aarch64-static NO_CMAKE_FIND_ROOT_PATH)
 if(EXISTS ${_fetched}/root/.done)
   set(_libraries ${_fetched}/root)
+  # Headers that differ between processors; CMake's own search leaves this folder out.
+  set(CMAKE_C_STANDARD_INCLUDE_DIRECTORIES ${_fetched}/root/usr/include/aarch64-linux-gnu)
+  set(CMAKE_CXX_STANDARD_INCLUDE_DIRECTORIES ${_fetched}/root/usr/include/aarch64-linux-gnu)
 else()
   set(_libraries /usr/aarch64-linux-gnu)  # of the cross compiler itself
 endif()
@@ -21,7 +24,8 @@ if(_emulator)
   set(CMAKE_CROSSCOMPILING_EMULATOR ${_emulator} -L ${_libraries})
 endif()
 
-set(CMAKE_FIND_ROOT_PATH /usr/aarch64-linux-gnu)
+set(CMAKE_LIBRARY_ARCHITECTURE aarch64-linux-gnu)
+set(CMAKE_FIND_ROOT_PATH ${_fetched}/root ${_fetched}/json /usr/aarch64-linux-gnu)
 set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)
 set(CMAKE_FIND_ROOT_PATH_MODE_LIBRARY ONLY)
 set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE ONLY)

@@ -35,7 +35,7 @@ def main(argv: Sequence[str]) -> int:
         "--runner", type=Path, metavar="DIR", help="measure with dsa_runner of this folder"
     )
     made.add_argument(
-        "--python", default="python3", help="what starts Python on the target (default: python3)"
+        "--python", help="what starts Python there (default: of jetson_install.sh, else python3)"
     )
     made.add_argument("--cool", type=float, metavar="C", help="wait until no zone is hotter, in °C")
     made.add_argument(

@@ -32,6 +32,8 @@ __all__ = ["KINDS", "Session", "bench"]
 KINDS = ("load", "prompt", "generate", "probe", "switch")
 CHECK = 5.0  # seconds between two looks at the temperature
 QUICK = 60.0  # seconds for a device to tell of itself
+# Where jetson_install.sh puts it, as sh finds it.
+PYTHON = '"$(p=$HOME/dsa-edge/bin/python; [ -x "$p" ] && echo "$p" || echo python3)"'
 MARK = "-- dsa-edge sensors --"
 
 
@@ -40,12 +42,13 @@ class Session:
     """How a bench is run.
 
     runner: folder of the native program; None measures with Python, which the device must have.
-    python: what starts it there. celsius: the hottest zone at most before it begins, or None;
-    cool_seconds: how long to wait for that. timeout: seconds for each pass.
+    python: what starts it there; None takes that of `jetson_install.sh`, else python3.
+    celsius: the hottest zone at most before it begins, or None; cool_seconds: how long to wait for
+    that. timeout: seconds for each pass.
     """
 
     runner: Path | None = None
-    python: str = "python3"
+    python: str | None = None
     celsius: float | None = None
     cool_seconds: float = 300
     timeout: float = 1800
@@ -92,8 +95,9 @@ def bench(
 def _command(session: Session, target: Target) -> str:
     """What measures, as sh takes it."""
     if session.runner is None:
-        python = sys.executable if isinstance(target, Local) else session.python
-        return f"{shlex.quote(python)} -m dsa_edge.runtime.bench"
+        here = sys.executable if isinstance(target, Local) else None
+        python = session.python or here
+        return f"{shlex.quote(python) if python else PYTHON} -m dsa_edge.runtime.bench"
     program = copy_runner(session.runner, target)
     folder = shlex.quote(str(Path(program).parent))
     return f"LD_LIBRARY_PATH={folder}:{folder}/lib {shlex.quote(program)} bench"

@@ -81,4 +81,5 @@ compiler
 debs emulator trixie amd64
 debs root bookworm arm64
 debs libcxx bookworm amd64
+debs json bookworm amd64
 wheels
