@@ -1,0 +1,52 @@
+// What learning needs of an inference engine; whoever has one implements this.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+#include "example.h"
+#include "records.h"
+
+namespace dsa::learn {
+
+struct Some {  // indices of loaded examples
+  const uint32_t* at;
+  size_t count;
+};
+
+struct Lanes {  // (count, n) adapters, one behind the other
+  const float* rows;
+  size_t count;
+};
+
+// L lanes, B examples. Errors are thrown as Error(engine). A number that cannot be computed is NaN.
+class Engine {
+ public:
+  virtual ~Engine() = default;
+
+  // Takes the examples of a fit, in this order, and caches their prompts. on_prefill is called with
+  // how many more are done, and returns false where there is no time for others: those that are
+  // cached by then, at least one, are learned from. Returns how many those are.
+  virtual size_t load(const std::vector<Example>& examples,
+                      const std::function<bool(size_t)>& on_prefill) = 0;
+
+  // Lets a gate choose the blocks of every example; null where adapters have one block.
+  virtual void route_by(const Gate*) {}
+
+  // losses (L, B): nats a token of a free response, or the cross-entropy over an example's own
+  // choices. right (L, B), if asked for: 1 where the right choice wins, NaN without choices.
+  virtual void probe(Some batch, Lanes lanes, float* losses, float* right) = 0;
+
+  // scores (L, B, K): log-probabilities, up to a constant, of the K choices that all loaded
+  // examples share, in the examples' order of them. Not called where they share none.
+  virtual void choose(Some batch, Lanes lanes, float* scores) = 0;
+
+  // Response tokens that one lane runs for these examples.
+  virtual int64_t tokens(Some batch) const = 0;
+
+  // Whether each of N blocks serves an example, (B, N), or null where there is one block. Valid
+  // until the next call.
+  virtual const uint8_t* served(Some) { return nullptr; }
+};
+
+}  // namespace dsa::learn

@@ -1,0 +1,222 @@
+// A fit from its examples to its verdict.
+#include <algorithm>
+
+#include "check_rates.h"
+#include "learner.h"
+#include "random.h"
+#include "trainer.h"
+
+namespace dsa::learn {
+namespace {
+
+constexpr uint64_t kTried = uint64_t{1} << 35;  // an epoch number that no run reaches
+constexpr double kPromptShare = 0.5;  // of the seconds, for caching prompts; the rest is for steps
+
+bool all_have_choices(const std::vector<Example>& examples) {
+  return std::none_of(examples.begin(), examples.end(),
+                      [](const Example& example) { return example.choices.empty(); });
+}
+
+Labels merged(const Labels& old, const std::vector<std::string>& choices, const Floats& bias) {
+  Labels labels = old;
+  for (size_t k = 0; k < choices.size(); ++k) {
+    const auto known = std::find_if(labels.begin(), labels.end(),
+                                    [&](const auto& label) { return label.first == choices[k]; });
+    if (known == labels.end()) labels.emplace_back(choices[k], bias[k]);
+    else known->second = bias[k];
+  }
+  return labels;
+}
+
+}  // namespace
+
+// One fit on its way.
+class Fit {
+ public:
+  Fit(Learner& learner, Engine& engine, const Wish& wish, const std::vector<Example>& examples)
+      : learner_(learner), store_(learner.store_), engine_(engine), wish_(wish),
+        choices_(all_have_choices(examples)),
+        pace_(learner.usual_steps(wish, choices_), wish.seconds, wish.wait),
+        parent_(learner.version()), old_(learner.adapter(parent_)),
+        hyper_(learner.settled(wish, choices_)),
+        space_(learner.space(old_, hyper_.along, parent_)) {
+    learner.check(wish, hyper_, old_, space_, pace_.steps);
+    known_ = learner.known(examples, wish);
+  }
+
+  Report run() {
+    cache_prompts();
+    const double prefill_seconds = pace_.elapsed();
+    split_ = hold_out(objective_->size(), wish_.seed);
+    begin();
+    Outcome outcome = train();
+    Report report = told(outcome);
+    report.prefill_seconds = prefill_seconds;
+    report.version = keep(outcome);
+    report.fit_seconds = pace_.elapsed();
+    return report;
+  }
+
+ private:
+  void cache_prompts() {
+    std::vector<Example> examples;
+    for (const auto& [id, example] : known_) examples.push_back(example);
+    pace_.pause();
+    const size_t ready = engine_.load(examples, [&](size_t done) {
+      if (wish_.on_prefill) wish_.on_prefill(done);
+      pace_.pause();
+      return !pace_.late(kPromptShare) && !(wish_.stop && wish_.stop());
+    });
+    if (ready < 1 || ready > examples.size())
+      throw Error(Kind::engine, "the engine cached no prompt: report this.");
+    examples.resize(ready);
+    const Subspace* along = hyper_.along ? &learner_.ground_.subspace : nullptr;
+    objective_.emplace(engine_, examples, space_.size(), along);
+    objective_->bias = old_.bias(objective_->choices);
+    engine_.route_by(old_.gate ? &*old_.gate : nullptr);
+  }
+
+  // Opens the journal: behind an interrupted fit that was the same, or a new one.
+  void begin() {
+    if (wish_.remember) remember();
+    if (resume()) return;
+    Indices tried;
+    for (const uint32_t i : order(wish_.seed, kTried, split_.train.size()))
+      if (tried.size() < static_cast<size_t>(hyper_.batch)) tried.push_back(split_.train[i]);
+    Checked found = checked(*objective_, {tried.data(), tried.size()}, space_, hyper_, wish_.seed);
+    hyper_ = found.hyper, notes_ = std::move(found.notes);
+    Run begun;
+    begun.parent = parent_, begun.seed = wish_.seed, begun.hyper = hyper_.json();
+    begun.examples = ids();
+    begun.width = static_cast<int64_t>(Estimator::make(hyper_, wish_.seed, space_)->width());
+    begun.start = learner_.begins_at(parent_, hyper_.along);
+    run_ = store_.start_run(begun);
+  }
+
+  // Whether the last fit was interrupted and was this one: its radius and rate are then kept.
+  bool resume() {
+    const std::vector<Run> all = store_.runs();
+    if (!wish_.resume || all.empty()) return false;
+    const Run& last = all.back();
+    if (last.verdict || last.numbers || last.parent != parent_ || last.seed != wish_.seed ||
+        last.examples != ids() || !last.directions.empty())
+      return false;
+    Hyperparameters theirs = Hyperparameters::read(last.hyper), same = theirs;
+    same.epsilon = hyper_.epsilon, same.rate = hyper_.rate;
+    if (!(same == hyper_) || last.start != learner_.begins_at(parent_, hyper_.along)) return false;
+    done_ = store_.journal(last);
+    if (static_cast<int64_t>(done_.size()) > pace_.steps) return false;
+    hyper_ = theirs, run_ = last.id;
+    store_.go_on(done_.size());
+    return true;
+  }
+
+  Outcome train() {
+    Hooks hooks;
+    hooks.record = [this](float rate, const float* scalars, size_t count) {
+      store_.append(run_, rate, scalars, count);
+    };
+    hooks.on_step = wish_.on_step, hooks.stop = wish_.stop;
+    return Trainer(*objective_, split_, space_, hyper_, wish_.seed, hooks, pace_).run(done_);
+  }
+
+  // Saves the outcome as a version if it improved; returns the version in use.
+  int64_t keep(const Outcome& outcome) {
+    if (outcome.verdict != "improved") {
+      store_.end_run(run_, outcome.verdict, nullptr);
+      return parent_;
+    }
+    Made made;
+    made.adapter.numbers = outcome.kept.adapter;
+    made.adapter.labels = merged(old_.labels, objective_->choices, outcome.kept.bias);
+    made.adapter.along = hyper_.along ? learner_.ground_.start : "";
+    made.adapter.gate = counted();
+    made.kept = outcome.kept.kept;
+    made.summary = "{\"before\": " + outcome.before.json() + ", \"after\": " +
+                   outcome.after.json() + "}";
+    return store_.end_run(run_, outcome.verdict, &made).value_or(parent_);
+  }
+
+  // The gate with how many of the prompts each block serves; none with one block.
+  std::optional<Gate> counted() {
+    std::optional<Gate> gate = old_.gate;
+    if (gate) gate->served = served();
+    return gate;
+  }
+
+  std::vector<int64_t> served() {
+    std::vector<int64_t> counts(old_.gate->blocks);
+    for (uint32_t i = 0; i < objective_->size(); ++i)
+      if (const uint8_t* own = engine_.served({&i, 1}))
+        for (size_t n = 0; n < counts.size(); ++n) counts[n] += own[n];
+    return counts;
+  }
+
+  Report told(const Outcome& outcome) {
+    const bool alone = split_.held_out.size() == objective_->size();
+    Report report;
+    report.verdict = outcome.verdict, report.steps = outcome.steps;
+    report.resumed = static_cast<int64_t>(done_.size());
+    report.examples = objective_->size(), report.held_out = alone ? 0 : split_.held_out.size();
+    report.before = outcome.before, report.after = outcome.after;
+    if (!objective_->choices.empty()) report.calibrated = outcome.calibrated;
+    report.step_seconds = outcome.step_seconds, report.tokens = outcome.tokens;
+    report.adapter_size = static_cast<int64_t>(learner_.ground_.initial.numbers.size());
+    report.adapter_bytes = 4 * static_cast<int64_t>(space_.size());
+    report.seed = wish_.seed, report.hyper = hyper_, report.curve = outcome.curve;
+    if (old_.gate) report.routes = served();
+    report.notes = notes(alone);
+    return report;
+  }
+
+  std::vector<std::string> notes(bool alone) const {
+    std::vector<std::string> notes;
+    if (hyper_.estimator != "antithetic" || hyper_.optimizer != "adam")
+      notes.push_back(text("estimator ", hyper_.estimator, ", optimizer ", hyper_.optimizer));
+    if (hyper_.along)
+      notes.push_back(text("learned along ", hyper_.along, " directions of the bundle's start"));
+    notes.insert(notes.end(), notes_.begin(), notes_.end());
+    if (objective_->size() < known_.size())
+      notes.push_back(text("the time allowed is enough for ", objective_->size(), " of ",
+                           known_.size(), " examples; the others are left out"));
+    if (alone)
+      notes.push_back("too few examples to hold any out: the verdict is about the training examples");
+    return notes;
+  }
+
+  void remember() {
+    std::vector<std::pair<std::string, std::string>> contents;
+    for (const auto& [id, example] : known_) contents.emplace_back(id, example.content());
+    store_.remember(contents);
+  }
+
+  std::vector<std::string> ids() const {
+    std::vector<std::string> ids;
+    for (const auto& [id, example] : known_) ids.push_back(id);
+    return ids;
+  }
+
+  Learner& learner_;
+  Store& store_;
+  Engine& engine_;
+  const Wish& wish_;
+  const bool choices_;
+  Pace pace_;
+  const int64_t parent_;
+  const Adapter old_;
+  Hyperparameters hyper_;
+  const Space space_;
+  Learner::Known known_;
+  std::optional<Objective> objective_;
+  Split split_;
+  std::vector<std::string> notes_;
+  std::vector<Step> done_;
+  int64_t run_ = 0;
+};
+
+Report Learner::fit(const std::vector<Example>& examples, Engine& engine, const Wish& wish) {
+  const Database::Writing alone(store_.database());
+  return Fit(*this, engine, wish, examples).run();
+}
+
+}  // namespace dsa::learn

@@ -1,0 +1,53 @@
+// What is minimized: the loss of every lane on every example of a batch.
+#pragma once
+
+#include "engine.h"
+
+namespace dsa::learn {
+
+// start (n,) and directions (M, n) of a learned start, row-major; lanes are then coordinates (M,).
+struct Subspace {
+  Floats start, directions;
+
+  size_t count() const { return start.empty() ? 0 : directions.size() / start.size(); }
+
+  // theta (n,) of coordinates, to the bit the same everywhere: summed in order.
+  void vector(const float* coordinates, size_t count, float* out) const;
+};
+
+class Objective {
+ public:
+  // examples: those that the engine has loaded. size: of a lane. along: for lanes of coordinates.
+  Objective(Engine& engine, const std::vector<Example>& examples, size_t size,
+            const Subspace* along = nullptr);
+
+  size_t size() const { return answers.size(); }
+  size_t lane_size() const { return lane_size_; }
+
+  // losses (L, B); right (L, B) or null.
+  void losses(Some batch, Lanes lanes, float* losses, float* right = nullptr);
+
+  // Scores (L, B, K) of the choices that all examples share, without bias.
+  void scores(Some batch, Lanes lanes, float* scores);
+
+  // Losses from scores (L, B, K), bias applied; right may be null.
+  void scored(Some batch, const float* scores, size_t lanes, float* losses, float* right) const;
+
+  int64_t tokens(Some batch) const { return engine_.tokens(batch); }
+  const uint8_t* served(Some batch) { return engine_.served(batch); }
+
+  std::vector<std::string> choices;  // that all examples share; none otherwise
+  bool all_choices = true;           // whether each example has some
+  std::vector<uint32_t> answers;     // index of the right choice
+  Floats bias;                       // (K,)
+
+ private:
+  Lanes whole(Lanes lanes);
+
+  Engine& engine_;
+  size_t lane_size_;
+  const Subspace* along_;
+  Floats whole_, scores_;
+};
+
+}  // namespace dsa::learn

@@ -1,0 +1,114 @@
+#include "slopes.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "calibration.h"
+#include "errors.h"
+#include "sums.h"
+
+namespace dsa::learn {
+namespace {
+
+constexpr double kLost = std::numeric_limits<double>::quiet_NaN();
+
+double finite_or_lost(double x) { return std::isfinite(x) ? x : kLost; }
+
+}  // namespace
+
+Slopes::Slopes(Estimator& estimator, size_t batch, size_t choices)
+    : estimator_(estimator), choices_(choices), lanes_(estimator.lanes()),
+      directions_(estimator.directions()), finite_(lanes_),
+      values_(lanes_ * batch * std::max<size_t>(1, choices)),
+      raw_(directions_ * batch * std::max<size_t>(1, choices)), slopes_(directions_ * batch),
+      residual_(batch * choices), own_(2 * choices), scalars_(estimator.width()) {}
+
+void Slopes::from_losses(const float* losses, size_t batch, const uint8_t* served, float* out) {
+  for (size_t i = 0; i < lanes_ * batch; ++i) values_[i] = losses[i];
+  if (estimator_.parts() == 1) {
+    for (size_t lane = 0; lane < lanes_; ++lane)
+      values_[lane] = mean(values_.data() + lane * batch, batch);
+    estimator_.slopes(values_.data(), 1, estimator_.hyper().epsilon, scalars_.data());
+  } else {
+    estimator_.slopes(values_.data(), batch, estimator_.hyper().epsilon, slopes_.data());
+    per_block(batch, served);
+  }
+  std::transform(scalars_.begin(), scalars_.end(), scalars_.begin(), finite_or_lost);
+  estimator_.scalars(scalars_.data(), out);
+}
+
+void Slopes::from_scores(const float* scores, const uint32_t* answers, size_t batch,
+                         const uint8_t* served, float* out) {
+  if (!changes(scores, answers, batch)) std::fill(slopes_.begin(), slopes_.end(), kLost);
+  if (estimator_.parts() > 1) {
+    per_block(batch, served);
+  } else {  // rounded to float32 here, as Python does
+    for (size_t q = 0; q < directions_; ++q)
+      scalars_[q] = static_cast<float>(finite_or_lost(mean(&slopes_[q * batch], batch)));
+  }
+  estimator_.scalars(scalars_.data(), out);
+}
+
+// Derivatives (q, B) of each example's calibrated loss, into slopes_; false where no lane is whole.
+bool Slopes::changes(const float* scores, const uint32_t* answers, size_t batch) {
+  const size_t each = batch * choices_;
+  for (size_t lane = 0; lane < lanes_; ++lane)
+    finite_[lane] = std::all_of(scores + lane * each, scores + (lane + 1) * each,
+                                [](float s) { return std::isfinite(s); });
+  if (std::none_of(finite_.begin(), finite_.end(), [](uint8_t f) { return f; })) return false;
+  residuals(scores, answers, batch);
+  for (size_t i = 0; i < lanes_ * each; ++i) values_[i] = scores[i];
+  estimator_.slopes(values_.data(), each, estimator_.hyper().epsilon, raw_.data());
+  for (size_t i = 0; i < directions_ * batch; ++i) {
+    for (size_t k = 0; k < choices_; ++k)
+      own_[k] = residual_[i % batch * choices_ + k] * raw_[i * choices_ + k];
+    slopes_[i] = sum(own_.data(), choices_);
+  }
+  return true;
+}
+
+// Mean prediction of the whole lanes less target, centred over the batch: (B, K).
+void Slopes::residuals(const float* scores, const uint32_t* answers, size_t batch) {
+  const size_t each = batch * choices_;
+  std::fill(residual_.begin(), residual_.end(), 0.0);
+  double whole = 0, *p = own_.data(), *exact = p + choices_;
+  for (size_t lane = 0; lane < lanes_; ++lane) {
+    if (!finite_[lane]) continue;
+    ++whole;
+    for (size_t b = 0; b < batch; ++b) {
+      const float* own = scores + lane * each + b * choices_;
+      std::copy(own, own + choices_, exact);
+      softmax(exact, nullptr, choices_, p);
+      for (size_t k = 0; k < choices_; ++k) residual_[b * choices_ + k] += p[k];
+    }
+  }
+  const double smoothing = estimator_.hyper().smoothing;
+  for (size_t i = 0; i < each; ++i) residual_[i] /= whole;
+  for (size_t b = 0; b < batch; ++b) residual_[b * choices_ + answers[b]] -= 1 - smoothing;
+  for (size_t i = 0; i < each; ++i) residual_[i] -= smoothing / static_cast<double>(choices_);
+  for (size_t k = 0; batch > 1 && k < choices_; ++k) {
+    double total = 0;
+    for (size_t b = 0; b < batch; ++b) total += residual_[b * choices_ + k];
+    for (size_t b = 0; b < batch; ++b)
+      residual_[b * choices_ + k] -= total / static_cast<double>(batch);
+  }
+}
+
+// Scalars (q N) from each example's own slopes (q, B): to a block, other blocks' examples add
+// nothing. A direction counts as a whole or not at all.
+void Slopes::per_block(size_t batch, const uint8_t* served) {
+  const size_t blocks = estimator_.parts();
+  if (!served) throw Broken(text("slopes of ", blocks, " blocks without a route"));
+  for (size_t q = 0; q < directions_; ++q) {
+    const double* own = slopes_.data() + q * batch;
+    const bool whole = std::all_of(own, own + batch, [](double s) { return std::isfinite(s); });
+    for (size_t n = 0; n < blocks; ++n) {
+      double total = 0;
+      for (size_t b = 0; b < batch; ++b) total += own[b] * served[b * blocks + n];
+      scalars_[q * blocks + n] = whole ? total / static_cast<double>(batch) : kLost;
+    }
+  }
+}
+
+}  // namespace dsa::learn

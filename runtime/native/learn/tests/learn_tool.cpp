@@ -1,0 +1,132 @@
+// Does one thing to a store, for tests/native: a JSON object comes in, another goes out.
+#include <unistd.h>
+
+#include <cstring>
+#include <iostream>
+#include <iterator>
+
+#include "known_engine.h"
+#include "learn/json.h"
+#include "learn/learner.h"
+
+namespace dsa::learn {
+namespace {
+
+std::string hex_of(const Floats& numbers) {
+  Bytes bytes(4 * numbers.size());
+  if (!bytes.empty()) std::memcpy(bytes.data(), numbers.data(), bytes.size());
+  return hex(bytes);
+}
+
+std::unique_ptr<KeyProvider> key_of(const Json& asked, const char* name) {
+  if (!asked.contains(name)) return nullptr;
+  const std::string kind = asked[name][0], value = asked[name][1];
+  if (kind == "file") return std::make_unique<FileKey>(value);
+  if (kind == "passphrase") return std::make_unique<PassphraseKey>(value);
+  return std::make_unique<CallbackKey>("the app", [value](const std::string&, const Bytes&) {
+    Key key{};
+    std::copy_n(value.begin(), std::min(value.size(), key.size()), key.begin());
+    return key;
+  });
+}
+
+std::vector<Example> examples_of(const Json& asked) {
+  std::vector<Example> examples;
+  for (const Json& one : asked.value("examples", Json::array()))
+    examples.push_back(Example::read(one.dump()));
+  return examples;
+}
+
+Ground ground_of(const Json& asked) {
+  Ground ground;
+  ground.identity = asked.value("identity", std::string(64, 'a'));
+  ground.initial.numbers = asked.value("theta", Floats());
+  ground.shapes = asked.value("shapes", std::vector<Shape>());
+  ground.blocks = asked.value("blocks", size_t{1});
+  if (ground.blocks > 1) ground.initial.gate = Gate{ground.blocks, 1, Floats(2 * ground.blocks), {}};
+  return ground;
+}
+
+Json fit(const Json& asked, Learner& learner, const Ground& ground) {
+  const Space space(ground.initial.numbers, ground.shapes, ground.blocks);
+  KnownEngine engine(space);
+  Wish wish;
+  if (asked.contains("hyper")) wish.hyper = Hyperparameters::read(asked["hyper"].dump());
+  if (asked.contains("steps")) wish.steps = asked["steps"].get<int64_t>();
+  wish.seed = asked.value("seed", uint64_t{0});
+  wish.remember = asked.value("remember", false), wish.replay = asked.value("replay", size_t{0});
+  wish.resume = asked.value("resume", true);
+  const int64_t killed = asked.value("kill_after", int64_t{-1});
+  const int64_t stopped = asked.value("stop_after", int64_t{-1});
+  wish.on_step = [&](const Progress& step) {
+    if (step.step == killed) _exit(9);  // as a kill does: nothing is closed
+    if (asked.contains("slow")) usleep(asked["slow"]), std::cerr << step.step << std::endl;
+    return step.step != stopped;
+  };
+  return Json::parse(learner.fit(examples_of(asked), engine, wish).json());
+}
+
+Json history(Store& store) {
+  Json told = {{"versions", Json::array()}, {"fits", Json::array()}};
+  for (const Version& v : store.versions())
+    told["versions"].push_back({v.id, v.verdict, v.active, v.kept});
+  for (const Run& run : store.runs())
+    told["fits"].push_back({run.id, run.verdict.value_or("interrupted"), run.examples.size()});
+  const InUse used = store.newest_whole();
+  told["version"] = used.version, told["damaged"] = used.damaged, told["lost"] = used.lost;
+  return told;
+}
+
+Json answered(const Json& asked) {
+  const auto key = key_of(asked, "key"), fresh = key_of(asked, "new_key");
+  const Ground ground = ground_of(asked);
+  Store store(asked.value("folder", ""), ground.identity, key.get());
+  Learner learner(ground, store);
+  const std::string what = asked["do"];
+  if (what == "fit") return fit(asked, learner, ground);
+  if (what == "history") return history(store);
+  if (what == "bytes") return {{"bytes", store.bytes()}};
+  if (what == "rekey") store.rekey(fresh.get());
+  if (what == "rollback") learner.rollback(asked["version"]);
+  if (what == "forget") return {{"gone", learner.forget()}};
+  if (what == "forget_examples") return {{"gone", learner.forget(asked["ids"].get<std::vector<std::string>>())}};
+  Json told = {{"remembered", Json::array()}, {"ids", Json::array()}};
+  if (what == "ids") for (const Example& one : examples_of(asked)) told["ids"].push_back(store.example_id(one.content()));
+  if (what == "remembered") for (const auto& [id, content] : store.remembered()) told["remembered"].push_back({id, content});
+  if (what == "use") {
+    Adapter given;
+    given.numbers = asked["numbers"].get<Floats>();
+    return {{"version", learner.use_adapter(given)}};
+  }
+  if (what == "adapter") {
+    const Adapter adapter = learner.adapter();
+    told["labels"] = Json::object();
+    for (const auto& [choice, bias] : adapter.labels) told["labels"][choice] = bias;
+    told["theta"] = hex_of(adapter.numbers);
+    if (adapter.gate) told["gate"] = hex_of(adapter.gate->table), told["served"] = adapter.gate->served;
+  }
+  if (what == "replay") {
+    told["theta"] = Json::array(), told["gate"] = Json::array();
+    const std::optional<int64_t> run = asked.contains("run") ? std::optional<int64_t>(asked["run"]) : std::nullopt;
+    for (const Adapter& a : learner.replay(asked["at"].get<std::vector<int64_t>>(), run)) {
+      told["theta"].push_back(hex_of(a.numbers));
+      told["gate"].push_back(a.gate ? hex_of(a.gate->table) : "");
+    }
+  }
+  return told;
+}
+
+}  // namespace
+}  // namespace dsa::learn
+
+int main() {
+  using namespace dsa::learn;
+  const std::string given(std::istreambuf_iterator<char>(std::cin), {});
+  try {
+    std::cout << answered(Json::parse(given)).dump() << std::endl;
+    return 0;
+  } catch (const Error& error) {
+    std::cout << Json{{"kind", static_cast<int>(error.kind())}, {"error", error.what()}}.dump() << std::endl;
+  }
+  return 1;
+}
