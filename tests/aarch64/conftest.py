@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +10,9 @@ import pytest
 from filelock import FileLock
 
 sys.path.insert(0, str(Path(__file__).parent))  # for `from machines import …`
+sys.path.insert(0, str(Path(__file__).parents[1] / "native"))  # for `from native_learn import …`
 
-from machines import FETCHED, ROOT, TOOLCHAIN, call, executorch, script
+from machines import FETCHED, cross_built, executorch, script
 
 
 @pytest.fixture(scope="session")
@@ -26,17 +26,13 @@ def fetched() -> Path:
 @pytest.fixture(scope="session")
 def built(fetched: Path) -> Path:
     """Our kernels, their tests and the server of programs, cross-built."""
-    if shutil.which("cmake") is None or shutil.which("aarch64-linux-gnu-g++") is None:
-        pytest.skip("no CMake or no cross compiler: run `make test-aarch64`")
-    folder = fetched / "tests"
-    source = ROOT / "tests" / "aarch64"
-    with FileLock(fetched / "lock"):
-        call(
-            "cmake", "-S", source, "-B", folder, "--toolchain", TOOLCHAIN,
-            f"-DEXECUTORCH_ROOT={executorch()}",
-        )  # fmt: skip
-        call("cmake", "--build", folder, "--parallel", "2")
-    return folder
+    return cross_built("tests/aarch64", "tests", f"-DEXECUTORCH_ROOT={executorch()}")
+
+
+@pytest.fixture(scope="session")
+def learning(fetched: Path) -> Path:
+    """The C++ learning, its tests and the tool that tests/native drives, cross-built."""
+    return cross_built("runtime/native/learn", "learn", "-DDSA_TESTS=ON")
 
 
 @pytest.fixture(scope="session")

@@ -6,11 +6,13 @@ Executed as aarch64 under an emulator; not run on a board or phone by us.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).parents[2]
 FETCHED = ROOT / "build" / "aarch64"
@@ -51,6 +53,17 @@ def script(name: str) -> None:
     if done.returncode == MISSING:
         pytest.skip(done.stderr.strip().splitlines()[-1])
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def cross_built(source: str, name: str, *options: str) -> Path:
+    """Build a CMake project of this checkout for aarch64, once a change."""
+    if shutil.which("cmake") is None or shutil.which("aarch64-linux-gnu-g++") is None:
+        pytest.skip("no CMake or no cross compiler: run `make test-aarch64`")
+    folder = FETCHED / name
+    with FileLock(FETCHED / "lock"):
+        call("cmake", "-S", ROOT / source, "-B", folder, "--toolchain", TOOLCHAIN, *options)
+        call("cmake", "--build", folder, "--parallel", "2")
+    return folder
 
 
 def call(*command: object, **environment: str) -> str:

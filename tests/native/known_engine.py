@@ -32,7 +32,9 @@ Content = list[Any]
 class Known(Objective):
     """What C++ calls the known engine, as the objective that a trainer sees."""
 
-    def __init__(self, examples: Sequence[Content], theta: Floats, shapes: Shapes, blocks: int) -> None:
+    def __init__(
+        self, examples: Sequence[Content], theta: Floats, shapes: Shapes, blocks: int
+    ) -> None:
         space = Space(theta, shapes, blocks)
         self._words = np.array([int(prompt) for prompt, *_ in examples])
         z = np.stack([gaussians(99, int(word), 0, 0, space.size) for word in self._words])
@@ -102,6 +104,10 @@ def fit(
         biases = () if outcome.bias is None else zip(objective.choices, outcome.bias.tolist())
         gate = None if blocks == 1 else Gate.read(np.zeros((blocks, 2), np.float32))
         adapter = Adapter(outcome.adapter, {**begin.labels, **dict(biases)}, gate)
-        made = adapter, outcome.kept, {"before": asdict(outcome.before), "after": asdict(outcome.after)}
+        made = (
+            adapter,
+            outcome.kept,
+            {"before": asdict(outcome.before), "after": asdict(outcome.after)},
+        )
     store.end_run(run, outcome.verdict, made)
     return outcome, seen

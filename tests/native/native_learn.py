@@ -27,7 +27,9 @@ def build(folder: Path, *options: str) -> Path:
     configure = [cmake, "-S", str(SOURCES), "-B", str(folder), "-DDSA_TESTS=ON", *options]
     done = subprocess.run(configure, capture_output=True, text=True)
     if done.returncode and ("Could NOT find" in done.stderr or "DSA_JSON_INCLUDE" in done.stderr):
-        pytest.skip("no headers: apt-get install libsqlite3-dev libssl-dev zlib1g-dev nlohmann-json3-dev")
+        pytest.skip(
+            "no headers: apt-get install libsqlite3-dev libssl-dev zlib1g-dev nlohmann-json3-dev"
+        )
     assert done.returncode == 0, done.stderr[-2000:]
     make = [cmake, "--build", str(folder), "--parallel", str(min(2, os.cpu_count() or 1))]
     done = subprocess.run(make, capture_output=True, text=True)

@@ -57,24 +57,34 @@ def rows(folder: Path) -> list[bytes]:
     return [np.array([s.rate, *s.slopes], "<f4").tobytes() for s in steps]
 
 
-def of_python(folder: Path, hyper: Hyperparameters, examples: list[Content], steps: int, blocks: int = 1) -> Any:
+def of_python(
+    folder: Path, hyper: Hyperparameters, examples: list[Content], steps: int, blocks: int = 1
+) -> Any:
     store = Store(folder, IDENTITY)
     try:
         shapes = SHAPES * blocks if blocks > 1 else SHAPES
-        return fit(store, examples, theta(SIZE * blocks), hyper, steps, 2**62 + 5, shapes, blocks)[0]
+        return fit(store, examples, theta(SIZE * blocks), hyper, steps, 2**62 + 5, shapes, blocks)[
+            0
+        ]
     finally:
         store.close()
 
 
 def test_the_golden_vectors_are_the_same(native: Native) -> None:
     golden = Path(__file__).parents[1] / "golden"
-    done = subprocess.run([native.folder / "tests" / "learn_golden", golden], capture_output=True, text=True)
+    done = subprocess.run(
+        [native.folder / "tests" / "learn_golden", golden], capture_output=True, text=True
+    )
     assert done.stdout == "0 failed\n"
 
 
 @pytest.mark.parametrize(("estimator", "optimizer"), PAIRS)
-def test_a_fit_makes_the_same_journal(native: Native, tmp_path: Path, estimator: str, optimizer: str) -> None:
-    hyper = replace(Hyperparameters.suited(False, estimator, optimizer), queries=5, rank=2, refresh=3)
+def test_a_fit_makes_the_same_journal(
+    native: Native, tmp_path: Path, estimator: str, optimizer: str
+) -> None:
+    hyper = replace(
+        Hyperparameters.suited(False, estimator, optimizer), queries=5, rank=2, refresh=3
+    )
     outcome = of_python(tmp_path / "python", hyper, responses(), 15)
     report = native("fit", tmp_path / "native", steps=15, **asked(hyper, responses()))
     assert rows(tmp_path / "native") == rows(tmp_path / "python")
@@ -85,7 +95,9 @@ def test_a_fit_makes_the_same_journal(native: Native, tmp_path: Path, estimator:
 
 @pytest.mark.parametrize("estimator", [e for e in ESTIMATORS if e != "exact"])
 @pytest.mark.parametrize("choices", [2, 9])
-def test_a_fit_on_choices_makes_the_same_journal(native: Native, tmp_path: Path, estimator: str, choices: int) -> None:
+def test_a_fit_on_choices_makes_the_same_journal(
+    native: Native, tmp_path: Path, estimator: str, choices: int
+) -> None:
     hyper = replace(Hyperparameters.suited(True, estimator), queries=6)
     outcome = of_python(tmp_path / "python", hyper, labelled(choices=choices), 20)
     report = native("fit", tmp_path / "native", steps=20, **asked(hyper, labelled(choices=choices)))
@@ -97,7 +109,10 @@ def test_a_fit_on_choices_makes_the_same_journal(native: Native, tmp_path: Path,
 def test_blocks_have_slopes_of_their_own(native: Native, tmp_path: Path) -> None:
     hyper = replace(Hyperparameters.suited(False, "mezo"), queries=4)
     outcome = of_python(tmp_path / "python", hyper, responses(), 15, blocks=3)
-    more = asked(hyper, responses(), blocks=3) | {"shapes": SHAPES * 3, "theta": theta(3 * SIZE).tolist()}
+    more = asked(hyper, responses(), blocks=3) | {
+        "shapes": SHAPES * 3,
+        "theta": theta(3 * SIZE).tolist(),
+    }
     report = native("fit", tmp_path / "native", steps=15, **more)
     assert rows(tmp_path / "native") == rows(tmp_path / "python")
     assert report["verdict"] == outcome.verdict == "improved"
@@ -106,7 +121,9 @@ def test_blocks_have_slopes_of_their_own(native: Native, tmp_path: Path) -> None
 
 
 def test_a_shrinking_budget_takes_the_same_numbers_away(native: Native, tmp_path: Path) -> None:
-    hyper = replace(Hyperparameters.suited(False), keep=0.3, keep_from=4, keep_until=12, keep_every=3)
+    hyper = replace(
+        Hyperparameters.suited(False), keep=0.3, keep_from=4, keep_until=12, keep_every=3
+    )
     outcome = of_python(tmp_path / "python", hyper, responses(), 18)
     native("fit", tmp_path / "native", steps=18, **asked(hyper, responses()))
     assert outcome.verdict == "improved"
@@ -125,8 +142,12 @@ def test_radius_and_rate_that_cannot_work_are_changed_alike(native: Native, tmp_
 
 
 @pytest.mark.parametrize(("estimator", "optimizer"), PAIRS)
-def test_each_replays_the_others_journal_to_the_bit(native: Native, tmp_path: Path, estimator: str, optimizer: str) -> None:
-    hyper = replace(Hyperparameters.suited(False, estimator, optimizer), queries=5, rank=2, refresh=3)
+def test_each_replays_the_others_journal_to_the_bit(
+    native: Native, tmp_path: Path, estimator: str, optimizer: str
+) -> None:
+    hyper = replace(
+        Hyperparameters.suited(False, estimator, optimizer), queries=5, rank=2, refresh=3
+    )
     of_python(tmp_path / "python", hyper, responses(), 12)
     native("fit", tmp_path / "native", steps=12, **asked(hyper, responses()))
     at = [0, 1, 7, 12]
@@ -134,7 +155,9 @@ def test_each_replays_the_others_journal_to_the_bit(native: Native, tmp_path: Pa
         store = Store(tmp_path / writer, IDENTITY)
         run = store.run()
         assert run.seed == 2**62 + 5
-        states = replay(theta(), run.seed, Hyperparameters.from_dict(run.hyper), store.journal(run), at, SHAPES)
+        states = replay(
+            theta(), run.seed, Hyperparameters.from_dict(run.hyper), store.journal(run), at, SHAPES
+        )
         store.close()
         more = {"theta": theta().tolist(), "shapes": SHAPES}
         found = native("replay", tmp_path / writer, at=at, **more)
@@ -145,10 +168,15 @@ def test_one_store_is_read_and_written_by_both(native: Native, tmp_path: Path) -
     """A fit by one after the other: the versions, their labels and the ids of examples."""
     hyper = Hyperparameters.suited(True)
     of_python(tmp_path, hyper, labelled(), 20)
-    second = native("fit", tmp_path, steps=20, remember=True, **asked(hyper, labelled()) | {"seed": 7})
+    second = native(
+        "fit", tmp_path, steps=20, remember=True, **asked(hyper, labelled()) | {"seed": 7}
+    )
     store = Store(tmp_path, IDENTITY)
     assert [v.verdict for v in store.versions()] == ["improved"] * second["version"]
-    assert [run.version for run in store.runs()] == [1, second["version"] if second["verdict"] == "improved" else None]
+    assert [run.version for run in store.runs()] == [
+        1,
+        second["version"] if second["verdict"] == "improved" else None,
+    ]
     assert store.runs()[0].examples == store.runs()[1].examples
     assert set(store.remembered()) == set(store.runs()[0].examples)
     used = store.newest_whole()
@@ -169,15 +197,21 @@ def test_remembered_examples_are_learned_again(native: Native, tmp_path: Path) -
     store = Store(tmp_path, IDENTITY)
     first, second = store.runs()
     assert len(set(second.examples) & set(first.examples)) >= 6
-    assert [*store.remembered().items()] == [*map(tuple, native("remembered", tmp_path)["remembered"])]
+    assert [*store.remembered().items()] == [
+        *map(tuple, native("remembered", tmp_path)["remembered"])
+    ]
     store.close()
 
 
-def test_forgetting_examples_takes_what_was_learned_from_them(native: Native, tmp_path: Path) -> None:
+def test_forgetting_examples_takes_what_was_learned_from_them(
+    native: Native, tmp_path: Path
+) -> None:
     hyper = Hyperparameters.suited(False)
     versions = []
     for part in (responses()[:20], responses()[20:40], responses()[40:]):
-        native("fit", tmp_path, steps=20, remember=True, **asked(hyper, part) | {"seed": len(versions)})
+        native(
+            "fit", tmp_path, steps=20, remember=True, **asked(hyper, part) | {"seed": len(versions)}
+        )
         versions.append(native("history", tmp_path)["version"])
     assert versions == [1, 2, 3]
     (gone,) = native("ids", tmp_path, examples=responses()[20:21])["ids"]

@@ -131,20 +131,28 @@ def change(folder: Path, statement: str, *given: Any) -> None:
 def test_a_store_of_a_newer_version_is_refused(native: Native, tmp_path: Path) -> None:
     native("history", tmp_path)
     change(tmp_path, "PRAGMA user_version = 3")
-    with pytest.raises(NativeError, match="has store version 3, this dsa-edge reads 2: use") as caught:
+    with pytest.raises(
+        NativeError, match="has store version 3, this dsa-edge reads 2: use"
+    ) as caught:
         native("history", tmp_path)
     assert caught.value.kind == "store"
 
 
 def test_a_store_of_another_bundle_is_refused(native: Native, tmp_path: Path) -> None:
     native("history", tmp_path)
-    with pytest.raises(NativeError, match="belongs to bundle aaaaaaaaaaaa…, this one is bbb") as caught:
+    with pytest.raises(
+        NativeError, match="belongs to bundle aaaaaaaaaaaa…, this one is bbb"
+    ) as caught:
         native("history", tmp_path, identity="b" * 64)
     assert caught.value.kind == "adapter"
 
 
-@pytest.mark.parametrize("content", [b"no database at all, but long enough" * 99, b"SQLite format 3\0" + b"\1" * 4096])
-def test_a_file_that_is_no_database_is_one_error(native: Native, tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    "content", [b"no database at all, but long enough" * 99, b"SQLite format 3\0" + b"\1" * 4096]
+)
+def test_a_file_that_is_no_database_is_one_error(
+    native: Native, tmp_path: Path, content: bytes
+) -> None:
     (tmp_path / "user.db").write_bytes(content)
     with pytest.raises(NativeError, match="cannot be used") as caught:
         native("history", tmp_path)
@@ -203,8 +211,14 @@ def test_a_row_that_was_written_without_the_key_is_told(native: Native, tmp_path
     from dsa_edge.runtime._vault import Vault
 
     native("fit", tmp_path, key=["passphrase", "one"], **asked())
-    change(tmp_path, "UPDATE versions SET adapter = ?", Vault().pack_floats(THETA, "versions/1/adapter"))
-    with pytest.raises(NativeError, match="changed by something that does not have the store's key") as caught:
+    change(
+        tmp_path,
+        "UPDATE versions SET adapter = ?",
+        Vault().pack_floats(THETA, "versions/1/adapter"),
+    )
+    with pytest.raises(
+        NativeError, match="changed by something that does not have the store's key"
+    ) as caught:
         native("adapter", tmp_path, key=["passphrase", "one"])
     assert caught.value.kind == "tampered"
 
@@ -247,8 +261,12 @@ def test_a_store_has_one_writer_at_a_time(native: Native, tmp_path: Path) -> Non
 
 def killed(native: Native, folder: Path, after: int) -> None:
     """A fit in another process that dies by SIGKILL once so many steps are told."""
-    given = json.dumps({"do": "fit", "identity": IDENTITY, "folder": str(folder), "slow": 2000, **asked()})
-    with subprocess.Popen(native.command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+    given = json.dumps(
+        {"do": "fit", "identity": IDENTITY, "folder": str(folder), "slow": 2000, **asked()}
+    )
+    with subprocess.Popen(
+        native.command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as run:
         assert run.stdin
         assert run.stderr
         run.stdin.write(given.encode())
@@ -259,7 +277,9 @@ def killed(native: Native, folder: Path, after: int) -> None:
                 break
 
 
-def test_a_fit_goes_on_after_a_kill_as_if_there_had_been_none(native: Native, tmp_path: Path) -> None:
+def test_a_fit_goes_on_after_a_kill_as_if_there_had_been_none(
+    native: Native, tmp_path: Path
+) -> None:
     native("fit", tmp_path / "whole", **asked())
     killed(native, tmp_path / "killed", after=9)
     store = Store(tmp_path / "killed", IDENTITY)
@@ -272,7 +292,9 @@ def test_a_fit_goes_on_after_a_kill_as_if_there_had_been_none(native: Native, tm
     assert report["resumed"] == len(kept)
     assert (report["steps"], report["verdict"]) == (24, "improved")
     stores = [Store(tmp_path / name, IDENTITY) for name in ("whole", "killed")]
-    one, other = [[[s.rate, *s.slopes.tolist()] for s in store.journal(store.run())] for store in stores]
+    one, other = [
+        [[s.rate, *s.slopes.tolist()] for s in store.journal(store.run())] for store in stores
+    ]
     assert one == other
     assert [len(store.runs()) for store in stores] == [1, 1]
     for store in stores:
@@ -280,7 +302,9 @@ def test_a_fit_goes_on_after_a_kill_as_if_there_had_been_none(native: Native, tm
     assert native("adapter", tmp_path / "killed") == native("adapter", tmp_path / "whole")
 
 
-def test_another_fit_begins_anew_and_keeps_the_interrupted_one(native: Native, tmp_path: Path) -> None:
+def test_another_fit_begins_anew_and_keeps_the_interrupted_one(
+    native: Native, tmp_path: Path
+) -> None:
     with pytest.raises(KeyboardInterrupt):
         native("fit", tmp_path, kill_after=5, **asked())
     report = native("fit", tmp_path, **asked(seed=8))
