@@ -29,6 +29,17 @@ from dsa_edge.runtime.estimators import Served, Shapes, Space, make_estimator
 Content = list[Any]
 
 
+# A fit that improves, for tests to which it does not matter.
+HYPER = Hyperparameters.suited(False)
+EXAMPLES: list[Content] = [[str(i % 7), str(i % 7 / 10), [], False] for i in range(40)]
+THETA = np.zeros(30, np.float32)
+
+
+def asked(**more: Any) -> dict[str, Any]:
+    given = {"theta": THETA.tolist(), "hyper": asdict(HYPER), "examples": EXAMPLES, "seed": 3}
+    return {**given, "steps": 24, **more}
+
+
 class Known(Objective):
     """What C++ calls the known engine, as the objective that a trainer sees."""
 
@@ -101,7 +112,11 @@ def fit(
     )
     made = None
     if outcome.verdict == "improved":
-        biases = () if outcome.bias is None else zip(objective.choices, outcome.bias.tolist())
+        biases = (
+            ()
+            if outcome.bias is None
+            else zip(objective.choices, outcome.bias.tolist(), strict=True)
+        )
         gate = None if blocks == 1 else Gate.read(np.zeros((blocks, 2), np.float32))
         adapter = Adapter(outcome.adapter, {**begin.labels, **dict(biases)}, gate)
         made = (

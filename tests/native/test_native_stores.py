@@ -1,35 +1,20 @@
-"""Stores in C++: sealed, damaged, locked, from a newer version, and left by a kill."""
+"""Stores in C++: sealed, damaged, locked, or from a newer version."""
 
 from __future__ import annotations
 
-import json
-import os
-import signal
 import sqlite3
 import stat
-import subprocess
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from known_engine import Content, fit
+from known_engine import EXAMPLES, HYPER, THETA, asked, fit
 from native_learn import IDENTITY, Native, NativeError
 
 from dsa_edge.errors import WrongKeyError
 from dsa_edge.runtime import FileKey, PassphraseKey
-from dsa_edge.runtime._hyperparameters import Hyperparameters
 from dsa_edge.runtime._store import Store
-
-HYPER = Hyperparameters.suited(False)
-EXAMPLES: list[Content] = [[str(i % 7), str(i % 7 / 10), [], False] for i in range(40)]
-THETA = np.zeros(30, np.float32)
-
-
-def asked(**more: Any) -> dict[str, Any]:
-    given = {"theta": THETA.tolist(), "hyper": asdict(HYPER), "examples": EXAMPLES, "seed": 3}
-    return {**given, "steps": 24, **more}
 
 
 class AppKey:
@@ -177,7 +162,8 @@ DAMAGES = [
 
 @pytest.mark.parametrize(("statement", "damaged", "version", "verdicts"), DAMAGES)
 def test_what_is_damaged_is_told_as_in_python(
-    native: Native, tmp_path: Path, statement: str, damaged: list[int], version: int, verdicts: list[str],
+    native: Native, tmp_path: Path, statement: str, damaged: list[int], version: int,
+    verdicts: list[str],
 ) -> None:  # fmt: skip
     for seed in (1, 2):
         native("fit", tmp_path, **asked(seed=seed))
@@ -257,88 +243,3 @@ def test_a_store_has_one_writer_at_a_time(native: Native, tmp_path: Path) -> Non
         native("rollback", tmp_path, version=0)
     store.database.rows("ROLLBACK")
     store.close()
-
-
-def killed(native: Native, folder: Path, after: int) -> None:
-    """A fit in another process that dies by SIGKILL once so many steps are told."""
-    given = json.dumps(
-        {"do": "fit", "identity": IDENTITY, "folder": str(folder), "slow": 2000, **asked()}
-    )
-    with subprocess.Popen(
-        native.command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as run:
-        assert run.stdin
-        assert run.stderr
-        run.stdin.write(given.encode())
-        run.stdin.close()
-        for line in run.stderr:
-            if int(line) == after:
-                os.kill(run.pid, signal.SIGKILL)
-                break
-
-
-def test_a_fit_goes_on_after_a_kill_as_if_there_had_been_none(
-    native: Native, tmp_path: Path
-) -> None:
-    native("fit", tmp_path / "whole", **asked())
-    killed(native, tmp_path / "killed", after=9)
-    store = Store(tmp_path / "killed", IDENTITY)
-    (run,) = store.runs()
-    kept = store.journal(run)
-    assert (run.verdict, store.active) == (None, 0)
-    assert len(kept) >= 9
-    store.close()
-    report = native("fit", tmp_path / "killed", **asked())
-    assert report["resumed"] == len(kept)
-    assert (report["steps"], report["verdict"]) == (24, "improved")
-    stores = [Store(tmp_path / name, IDENTITY) for name in ("whole", "killed")]
-    one, other = [
-        [[s.rate, *s.slopes.tolist()] for s in store.journal(store.run())] for store in stores
-    ]
-    assert one == other
-    assert [len(store.runs()) for store in stores] == [1, 1]
-    for store in stores:
-        store.close()
-    assert native("adapter", tmp_path / "killed") == native("adapter", tmp_path / "whole")
-
-
-def test_another_fit_begins_anew_and_keeps_the_interrupted_one(
-    native: Native, tmp_path: Path
-) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        native("fit", tmp_path, kill_after=5, **asked())
-    report = native("fit", tmp_path, **asked(seed=8))
-    assert (report["resumed"], report["version"]) == (0, 1)
-    store = Store(tmp_path, IDENTITY)
-    assert [run.verdict for run in store.runs()] == [None, "improved"]
-    assert len(store.journal(store.run(1))) == 5
-    store.close()
-
-
-def test_a_stop_gives_a_verdict_on_what_was_learned(native: Native, tmp_path: Path) -> None:
-    report = native("fit", tmp_path, stop_after=7, **asked())
-    assert (report["steps"], report["verdict"]) == (7, "improved")
-    assert report["curve"][-1]["held_out_loss"] is not None
-    assert native("history", tmp_path)["fits"] == [[1, "improved", 40]]
-
-
-REFUSED = [
-    ({"examples": []}, "example", "there are no examples"),
-    ({"examples": [["1", " a", [" a", " b"], False]] * 2}, "example", "teaches only a constant"),
-    ({"examples": [["1", "c", [" a", " b"], False]]}, "example", "not among the 2 choices"),
-    ({"hyper": asdict(HYPER) | {"estimator": "exact"}}, "usage", "exact needs graphs of gradients"),
-    ({"hyper": asdict(HYPER) | {"gate": "learned"}}, "usage", "learned in Python alone"),
-    ({"hyper": asdict(HYPER) | {"along": 3}}, "usage", "3 directions were asked for"),
-    ({"seed": 2**63}, "usage", "expected 0 ≤ seed < 2"),
-    ({"steps": 0}, "usage", "expected numbers more than 0"),
-]
-
-
-@pytest.mark.parametrize(("wrong", "kind", "words"), REFUSED)
-def test_what_cannot_be_learned_is_refused_and_leaves_no_fit(
-    native: Native, tmp_path: Path, wrong: dict[str, Any], kind: str, words: str
-) -> None:
-    with pytest.raises(NativeError, match=words) as caught:
-        native("fit", tmp_path, **asked(**wrong))
-    assert caught.value.kind == kind
-    assert native("history", tmp_path)["fits"] == []
