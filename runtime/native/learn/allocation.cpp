@@ -58,9 +58,9 @@ void check_budget(const Hyperparameters& hyper, size_t size, int64_t steps) {
                                   " numbers, which is less than one: take ",
                                   1 / static_cast<double>(size), " or more."));
   if (hyper.keep < 1 && steps <= hyper.keep_until)
-    throw Error(Kind::usage, text("numbers are taken away until step ", hyper.keep_until,
-                                  " of at most ", steps,
-                                  ": allow more steps, or lower `keep_until`."));
+    throw Error(Kind::usage,
+                text("numbers are taken away until step ", hyper.keep_until, " of at most ", steps,
+                     ": allow more steps, or lower `keep_until`."));
 }
 
 }  // namespace dsa::learn

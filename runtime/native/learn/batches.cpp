@@ -8,7 +8,7 @@ namespace dsa::learn {
 namespace {
 
 constexpr double kHeldOutShare = 0.125;
-constexpr size_t kHeldOutMost = 64;          // more would slow steps, not verdicts
+constexpr size_t kHeldOutMost = 64;             // more would slow steps, not verdicts
 constexpr uint64_t kSplit = uint64_t{1} << 32;  // an epoch number that no run reaches
 
 }  // namespace
@@ -27,9 +27,16 @@ Split hold_out(size_t count, uint64_t seed) {
 
 Batches::Batches(const Indices& train, const std::vector<uint32_t>* answers, size_t batch,
                  uint64_t seed)
-    : train_(train), answers_(answers), seed_(seed), size_(std::min(batch, train.size())),
-      at_(train.size()), keys_(train.size()), order_(train.size()), shuffled_(train.size()),
-      sorted_(train.size()), place_(train.size()) {
+    : train_(train),
+      answers_(answers),
+      seed_(seed),
+      size_(std::min(batch, train.size())),
+      at_(train.size()),
+      keys_(train.size()),
+      order_(train.size()),
+      shuffled_(train.size()),
+      sorted_(train.size()),
+      place_(train.size()) {
   if (!answers) return;
   const size_t labels = 1 + *std::max_element(answers->begin(), answers->end());
   seen_.resize(labels), total_.resize(labels);

@@ -12,8 +12,9 @@ Bytes random_bytes(size_t count) {
   const size_t got = source ? std::fread(bytes.data(), 1, count, source) : 0;
   if (source) std::fclose(source);
   if (got != count)
-    throw Error(Kind::store, "the system gives no random bytes (/dev/urandom): let this program "
-                             "read it.");
+    throw Error(Kind::store,
+                "the system gives no random bytes (/dev/urandom): let this program "
+                "read it.");
   return bytes;
 }
 

@@ -43,8 +43,14 @@ void solve(double* a, double* b, size_t n) {
 }
 
 Calibration::Calibration(size_t choices)
-    : choices_(choices), bias_(choices), scores_(kRemembered * choices), answers_(kRemembered),
-      p_(2 * choices), wanted_(choices), fitted_(choices), hessian_(choices * choices),
+    : choices_(choices),
+      bias_(choices),
+      scores_(kRemembered * choices),
+      answers_(kRemembered),
+      p_(2 * choices),
+      wanted_(choices),
+      fitted_(choices),
+      hessian_(choices * choices),
       gradient_(choices) {}
 
 void Calibration::observe(const float* scores, const uint32_t* answers, size_t count) {
@@ -58,7 +64,8 @@ void Calibration::observe(const float* scores, const uint32_t* answers, size_t c
 
 void Calibration::keep(const float* scores, uint32_t answer) {
   const size_t at = count_ < kRemembered ? count_++ : oldest_++ % kRemembered;
-  std::copy(scores, scores + choices_, scores_.begin() + static_cast<std::ptrdiff_t>(at * choices_));
+  std::copy(scores, scores + choices_,
+            scores_.begin() + static_cast<std::ptrdiff_t>(at * choices_));
   answers_[at] = answer;
 }
 

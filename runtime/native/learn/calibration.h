@@ -1,5 +1,5 @@
-// Label calibration: one additive bias a choice, fitted from scores that exist anyway, and slopes of
-// what lies beside it (runtime/_calibration.py tells why; 2102.09690).
+// Label calibration: one additive bias a choice, fitted from scores that exist anyway, and slopes
+// of what lies beside it (runtime/_calibration.py tells why; 2102.09690).
 #pragma once
 
 #include <cstdint>

@@ -12,11 +12,11 @@
 namespace dsa::learn {
 namespace {
 
-constexpr int kTries = 10;        // radii, each a tenth of the one before or ten times it
-constexpr size_t kHalvings = 8;   // rates that are looked at: 1/2, 1/4, ... of the one given
-constexpr int kAhead = 4;         // steps in one direction that a rate must survive
-constexpr double kWorse = 1.0;    // nats by which the batch may get worse
-constexpr double kBlind = 1e-5;   // nats: differences below it are float32's rounding
+constexpr int kTries = 10;       // radii, each a tenth of the one before or ten times it
+constexpr size_t kHalvings = 8;  // rates that are looked at: 1/2, 1/4, ... of the one given
+constexpr int kAhead = 4;        // steps in one direction that a rate must survive
+constexpr double kWorse = 1.0;   // nats by which the batch may get worse
+constexpr double kBlind = 1e-5;  // nats: differences below it are float32's rounding
 
 // Mean losses (L,) in float64 from losses (L, B).
 std::vector<double> means(const Floats& losses, size_t batch) {
@@ -41,7 +41,8 @@ Floats lane_losses(Objective& objective, Some batch, Estimator& estimator, const
 
 // By what to change the radius, from the mean losses of its lanes; 1 for one that works.
 double change(const Estimator& estimator, const std::vector<double>& lanes, double start) {
-  const bool finite = std::all_of(lanes.begin(), lanes.end(), [](double l) { return std::isfinite(l); });
+  const bool finite =
+      std::all_of(lanes.begin(), lanes.end(), [](double l) { return std::isfinite(l); });
   if (!finite || mean(lanes.data(), lanes.size()) > start + kWorse) return 0.1;
   std::vector<double> apart(estimator.directions());
   estimator.slopes(lanes.data(), 1, 0.5, apart.data());  // the differences of pairs
@@ -82,8 +83,7 @@ double safe_rate(Objective& objective, Some batch, const Space& space, const Pro
   for (size_t i = 0; i < kHalvings; ++i) {
     state.reset();
     const float rate = static_cast<float>(std::ldexp(at.hyper.rate, -static_cast<int>(i)));
-    for (int step = 0; step < kAhead; ++step)
-      state.move(gradient.data(), rate, at.scalars.data());
+    for (int step = 0; step < kAhead; ++step) state.move(gradient.data(), rate, at.scalars.data());
     moved.insert(moved.end(), state.theta().begin(), state.theta().end());
   }
   objective.losses(batch, {moved.data(), kHalvings}, losses.data());
@@ -109,8 +109,8 @@ Checked checked(Objective& objective, Some batch, const Space& space, const Hype
                              out.hyper.epsilon, " was used"));
   out.hyper.rate = safe_rate(objective, batch, space, *found, seed, start);
   if (out.hyper.rate != hyper.rate)
-    out.notes.push_back(text("the rate ", hyper.rate, " made the loss worse at once: ",
-                             out.hyper.rate, " was used"));
+    out.notes.push_back(text("the rate ", hyper.rate,
+                             " made the loss worse at once: ", out.hyper.rate, " was used"));
   return out;
 }
 

@@ -6,8 +6,9 @@ namespace dsa::learn {
 namespace {
 
 [[noreturn]] void refuse() {
-  throw Error(Kind::usage, "this build has no crypto library, so it cannot use sealed stores: build "
-                           "it with DSA_SEAL=ON, or use a store without a key.");
+  throw Error(Kind::usage,
+              "this build has no crypto library, so it cannot use sealed stores: build "
+              "it with DSA_SEAL=ON, or use a store without a key.");
 }
 
 }  // namespace

@@ -12,7 +12,8 @@ namespace dsa::learn {
 namespace {
 
 void must(bool done) {
-  if (!done) throw Error(Kind::store, "the crypto library failed: free some memory, and try again.");
+  if (!done)
+    throw Error(Kind::store, "the crypto library failed: free some memory, and try again.");
 }
 
 template <class T, void (*kFree)(T*)>
@@ -93,24 +94,23 @@ std::unique_ptr<Cipher> Cipher::make(const Key& key) { return std::make_unique<G
 
 Key derived(const Bytes& secret, const Bytes& salt, std::string_view info) {
   char digest[] = "SHA256";
-  const OSSL_PARAM given[] = {
-      OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, digest, 0),
-      octets(OSSL_KDF_PARAM_KEY, secret.data(), secret.size()),
-      octets(OSSL_KDF_PARAM_SALT, salt.data(), salt.size()),
-      octets(OSSL_KDF_PARAM_INFO, info.data(), info.size()), OSSL_PARAM_construct_end()};
+  const OSSL_PARAM given[] = {OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, digest, 0),
+                              octets(OSSL_KDF_PARAM_KEY, secret.data(), secret.size()),
+                              octets(OSSL_KDF_PARAM_SALT, salt.data(), salt.size()),
+                              octets(OSSL_KDF_PARAM_INFO, info.data(), info.size()),
+                              OSSL_PARAM_construct_end()};
   return derive("HKDF", given);
 }
 
 Key stretched(std::string_view passphrase, const Bytes& salt) {
   uint64_t n = 1 << 15, r = 8, p = 1, most = 64 << 20;
-  const OSSL_PARAM given[] = {
-      octets(OSSL_KDF_PARAM_PASSWORD, passphrase.data(), passphrase.size()),
-      octets(OSSL_KDF_PARAM_SALT, salt.data(), salt.size()),
-      OSSL_PARAM_construct_uint64(OSSL_KDF_PARAM_SCRYPT_N, &n),
-      OSSL_PARAM_construct_uint64(OSSL_KDF_PARAM_SCRYPT_R, &r),
-      OSSL_PARAM_construct_uint64(OSSL_KDF_PARAM_SCRYPT_P, &p),
-      OSSL_PARAM_construct_uint64(OSSL_KDF_PARAM_SCRYPT_MAXMEM, &most),
-      OSSL_PARAM_construct_end()};
+  const OSSL_PARAM given[] = {octets(OSSL_KDF_PARAM_PASSWORD, passphrase.data(), passphrase.size()),
+                              octets(OSSL_KDF_PARAM_SALT, salt.data(), salt.size()),
+                              OSSL_PARAM_construct_uint64(OSSL_KDF_PARAM_SCRYPT_N, &n),
+                              OSSL_PARAM_construct_uint64(OSSL_KDF_PARAM_SCRYPT_R, &r),
+                              OSSL_PARAM_construct_uint64(OSSL_KDF_PARAM_SCRYPT_P, &p),
+                              OSSL_PARAM_construct_uint64(OSSL_KDF_PARAM_SCRYPT_MAXMEM, &most),
+                              OSSL_PARAM_construct_end()};
   return derive("SCRYPT", given);
 }
 

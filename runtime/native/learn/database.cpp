@@ -14,8 +14,8 @@ namespace {
 
 constexpr char kFile[] = "/user.db";
 constexpr const char* kPragmas[] = {
-    "PRAGMA page_size=1024",     "PRAGMA journal_mode=WAL",   "PRAGMA synchronous=FULL",
-    "PRAGMA secure_delete=ON",   "PRAGMA temp_store=MEMORY",  // what VACUUM copies is in no file
+    "PRAGMA page_size=1024",   "PRAGMA journal_mode=WAL",  "PRAGMA synchronous=FULL",
+    "PRAGMA secure_delete=ON", "PRAGMA temp_store=MEMORY",  // what VACUUM copies is in no file
 };
 
 [[noreturn]] void unmakeable(const std::string& folder) {
@@ -172,9 +172,8 @@ Bytes Database::get(std::string_view key) {
 }
 
 void Database::set(std::string_view key, const Bytes& value) {
-  guarded([&] {
-    statement("INSERT OR REPLACE INTO meta VALUES (?, ?)").bind(key).bind(value).run();
-  });
+  guarded(
+      [&] { statement("INSERT OR REPLACE INTO meta VALUES (?, ?)").bind(key).bind(value).run(); });
 }
 
 void Database::shrink() {
@@ -183,10 +182,12 @@ void Database::shrink() {
     Statement fold = statement("PRAGMA wal_checkpoint(TRUNCATE)");
     if (fold.row() && fold.whole(0)) throw SqliteError("another program is reading it", false);
   } catch (const SqliteError& error) {
-    throw Error(Kind::store,
-                text("the store ", folder_, " was changed as asked, but its files may still hold "
-                     "bytes of what is gone (", error.what(), "): free some space, close other "
-                     "programs that use it, and do the same again."));
+    throw Error(Kind::store, text("the store ", folder_,
+                                  " was changed as asked, but its files may still hold "
+                                  "bytes of what is gone (",
+                                  error.what(),
+                                  "): free some space, close other "
+                                  "programs that use it, and do the same again."));
   }
 }
 

@@ -9,7 +9,17 @@ namespace dsa::learn {
 
 // As in dsa_edge/errors.py; damaged, wrong_key and tampered are errors of the store.
 enum class Kind {
-  usage, bundle, adapter, example, engine, budget, privacy, store, damaged, wrong_key, tampered,
+  usage,
+  bundle,
+  adapter,
+  example,
+  engine,
+  budget,
+  privacy,
+  store,
+  damaged,
+  wrong_key,
+  tampered,
   stopped
 };
 

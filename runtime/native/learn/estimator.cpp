@@ -24,7 +24,10 @@ Space::Space(Floats begin, std::vector<Shape> slots, size_t count)
 }
 
 Estimator::Estimator(const Hyperparameters& hyper, uint64_t seed, const Space& space, bool by_block)
-    : hyper_(hyper), seed_(seed), space_(space), directions_(static_cast<size_t>(hyper.queries)),
+    : hyper_(hyper),
+      seed_(seed),
+      space_(space),
+      directions_(static_cast<size_t>(hyper.queries)),
       parts_(by_block && hyper.slopes == "blocks" ? space.blocks : 1) {}
 
 size_t Estimator::at_a_time() const {
@@ -72,8 +75,10 @@ std::unique_ptr<Estimator> Estimator::make(const Hyperparameters& hyper, uint64_
   if (name == "sparse") return std::make_unique<Sparse>(hyper, seed, space);
   if (name == "lowrank") return std::make_unique<LowRank>(hyper, seed, space);
   if (name == "axes") return std::make_unique<Axes>(hyper, seed, space);
-  throw Error(Kind::usage, text("estimator ", name, " needs graphs of gradients, which this runner "
-                                "does not have: use another estimator, or backend onnx in Python."));
+  throw Error(Kind::usage,
+              text("estimator ", name,
+                   " needs graphs of gradients, which this runner "
+                   "does not have: use another estimator, or backend onnx in Python."));
 }
 
 }  // namespace dsa::learn

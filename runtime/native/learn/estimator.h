@@ -18,11 +18,11 @@ class Estimator {
                                          const Space& space);
   virtual ~Estimator() = default;
 
-  size_t directions() const { return directions_; }           // q
-  size_t parts() const { return parts_; }                     // scalars of a direction
-  size_t width() const { return directions_ * parts_; }       // what the journal holds
-  virtual size_t lanes() const { return 2 * directions_; }    // that a step costs
-  virtual size_t at_a_time() const;                           // lanes to make at a time, at most
+  size_t directions() const { return directions_; }         // q
+  size_t parts() const { return parts_; }                   // scalars of a direction
+  size_t width() const { return directions_ * parts_; }     // what the journal holds
+  virtual size_t lanes() const { return 2 * directions_; }  // that a step costs
+  virtual size_t at_a_time() const;                         // lanes to make at a time, at most
 
   // Writes lanes first ... first + count - 1 (count, n) of a step from theta (n,).
   virtual void write_lanes(const float* theta, uint64_t step, size_t first, size_t count,

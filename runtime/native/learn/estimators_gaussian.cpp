@@ -50,7 +50,8 @@ void Sparse::choose_given() {
   }
   if (usable && !chosen_.empty() && chosen_.back() < size) return;
   throw Error(Kind::usage, text("the mask has ", hyper_.mask.size() / 2, " bytes of hex, expected ",
-                                wanted, " that choose some of ", size, " numbers: make it with "
+                                wanted, " that choose some of ", size,
+                                " numbers: make it with "
                                 "`mask_of` from this adapter's sensitivities."));
 }
 

@@ -13,7 +13,7 @@ struct Example {
   std::vector<std::string> choices;
   bool ends = false;
 
-  void check() const;          // raises Error(example) for what cannot be learned
+  void check() const;           // raises Error(example) for what cannot be learned
   std::string content() const;  // the same text for the same example, as Python writes it
   static Example read(const std::string& content);  // raises Broken
 };

@@ -31,9 +31,11 @@ void Store::remember(const std::vector<std::pair<std::string, std::string>>& con
       const Bytes key = from_hex(id);
       add.bind(key).bind(vault_.pack(record_of_example(now(), content), place(id))).run();
     }
-    db_.statement("DELETE FROM examples WHERE id NOT IN "
-                  "(SELECT id FROM examples ORDER BY id DESC LIMIT ?)")
-        .bind(kRemembered).run();
+    db_.statement(
+           "DELETE FROM examples WHERE id NOT IN "
+           "(SELECT id FROM examples ORDER BY id DESC LIMIT ?)")
+        .bind(kRemembered)
+        .run();
   });
 }
 

@@ -22,8 +22,10 @@ Labels merged(const Labels& old, const std::vector<std::string>& choices, const 
   for (size_t k = 0; k < choices.size(); ++k) {
     const auto known = std::find_if(labels.begin(), labels.end(),
                                     [&](const auto& label) { return label.first == choices[k]; });
-    if (known == labels.end()) labels.emplace_back(choices[k], bias[k]);
-    else known->second = bias[k];
+    if (known == labels.end())
+      labels.emplace_back(choices[k], bias[k]);
+    else
+      known->second = bias[k];
   }
   return labels;
 }
@@ -34,10 +36,14 @@ Labels merged(const Labels& old, const std::vector<std::string>& choices, const 
 class Fit {
  public:
   Fit(Learner& learner, Engine& engine, const Wish& wish, const std::vector<Example>& examples)
-      : learner_(learner), store_(learner.store_), engine_(engine), wish_(wish),
+      : learner_(learner),
+        store_(learner.store_),
+        engine_(engine),
+        wish_(wish),
         choices_(all_have_choices(examples)),
         pace_(learner.usual_steps(wish, choices_), wish.seconds, wish.wait),
-        parent_(learner.version()), old_(learner.adapter(parent_)),
+        parent_(learner.version()),
+        old_(learner.adapter(parent_)),
         hyper_(learner.settled(wish, choices_)),
         space_(learner.space(old_, hyper_.along, parent_)) {
     learner.check(wish, hyper_, old_, space_, pace_.steps);
@@ -132,8 +138,8 @@ class Fit {
     made.adapter.along = hyper_.along ? learner_.ground_.start : "";
     made.adapter.gate = counted();
     made.kept = outcome.kept.kept;
-    made.summary = "{\"before\": " + outcome.before.json() + ", \"after\": " +
-                   outcome.after.json() + "}";
+    made.summary =
+        "{\"before\": " + outcome.before.json() + ", \"after\": " + outcome.after.json() + "}";
     return store_.end_run(run_, outcome.verdict, &made).value_or(parent_);
   }
 
@@ -180,7 +186,8 @@ class Fit {
       notes.push_back(text("the time allowed is enough for ", objective_->size(), " of ",
                            known_.size(), " examples; the others are left out"));
     if (alone)
-      notes.push_back("too few examples to hold any out: the verdict is about the training examples");
+      notes.push_back(
+          "too few examples to hold any out: the verdict is about the training examples");
     return notes;
   }
 

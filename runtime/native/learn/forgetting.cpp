@@ -30,7 +30,8 @@ std::vector<int64_t> Store::forget_examples(const std::vector<std::string>& ids)
     const Parents parents = parents_of(all, fits);
     gone = learned_from(examples, fits, all);
     int64_t active = in_use().first;
-    while (active && (gone.versions.count(active) || !has(active))) active = before(active, parents);
+    while (active && (gone.versions.count(active) || !has(active)))
+      active = before(active, parents);
     for (const int64_t id : gone.versions)
       db_.statement("DELETE FROM versions WHERE id = ?").bind(id).run();
     for (const int64_t id : gone.fits)
@@ -67,8 +68,7 @@ int64_t Store::before(int64_t version, const Parents& parents) {
   return newest;
 }
 
-Store::Gone Store::learned_from(const std::set<std::string>& examples,
-                                const std::vector<Run>& runs,
+Store::Gone Store::learned_from(const std::set<std::string>& examples, const std::vector<Run>& runs,
                                 const std::vector<Version>& versions) {
   const auto used = [&](const Run& run) {
     return run.damaged() || std::any_of(run.examples.begin(), run.examples.end(),

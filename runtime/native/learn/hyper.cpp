@@ -81,11 +81,13 @@ void check_method(const Hyperparameters& hyper) {
     refuse(text("grid is ", hyper.grid, ", expected a power of two, as 0.0078125 is."));
   if (hyper.estimator != "one-sided") return;
   if (hyper.queries < 2)
-    refuse("one-sided divides by the spread of its losses, expected at least 2 queries, got 1: "
-           "raise --queries.");
+    refuse(
+        "one-sided divides by the spread of its losses, expected at least 2 queries, got 1: "
+        "raise --queries.");
   if (hyper.optimizer == "normalized")
-    refuse("one-sided divides by the spread of the losses already, expected an optimizer that does "
-           "not, got normalized: use sgd, momentum or adam.");
+    refuse(
+        "one-sided divides by the spread of the losses already, expected an optimizer that does "
+        "not, got normalized: use sgd, momentum or adam.");
 }
 
 void check_gate(const Hyperparameters& hyper) {
@@ -95,9 +97,11 @@ void check_gate(const Hyperparameters& hyper) {
   if (!hyper.learns_gate()) return;
   const bool paired = among(hyper.estimator, {"antithetic", "lowrank", "mezo", "quzo", "sparse"});
   if (!paired || hyper.slopes != "blocks" || hyper.along)
-    refuse(text("gate ", hyper.gate, " learns from pairs of lanes and slopes of blocks, got "
-                "estimator ", hyper.estimator, ", slopes of ", hyper.slopes, " and along ",
-                hyper.along, ": leave one of them out, or use gate clusters."));
+    refuse(text("gate ", hyper.gate,
+                " learns from pairs of lanes and slopes of blocks, got "
+                "estimator ",
+                hyper.estimator, ", slopes of ", hyper.slopes, " and along ", hyper.along,
+                ": leave one of them out, or use gate clusters."));
   if (hyper.draws < 2 || hyper.queries % hyper.draws)
     refuse(text("draws is ", hyper.draws, " for ", hyper.queries,
                 " queries, expected at least 2 that divide them: routes are compared with each "
@@ -124,9 +128,9 @@ double rate_factor(const std::string& estimator, const std::string& optimizer) {
     double factor;
   };
   constexpr Factor kFactors[] = {
-      {"axes", "momentum", 100},    {"axes", "sgd", 100},      {"exact", "adam", 0.3},
-      {"lowrank", "adam", 2},       {"one-sided", "momentum", 4}, {"one-sided", "sgd", 4},
-      {"sparse", "adam", 3},        {"sparse", "momentum", 30},   {"sparse", "normalized", 12},
+      {"axes", "momentum", 100}, {"axes", "sgd", 100},         {"exact", "adam", 0.3},
+      {"lowrank", "adam", 2},    {"one-sided", "momentum", 4}, {"one-sided", "sgd", 4},
+      {"sparse", "adam", 3},     {"sparse", "momentum", 30},   {"sparse", "normalized", 12},
       {"sparse", "sgd", 30},
   };
   for (const Factor& each : kFactors)

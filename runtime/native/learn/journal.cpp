@@ -92,8 +92,8 @@ std::optional<int64_t> Store::end_run(int64_t id, const std::string& verdict, co
     Run ended = run(id);
     ended.verdict = verdict;
     if (made) {
-      ended.version = add(ended.parent.value_or(0), made->adapter, verdict, made->kept,
-                          made->summary);
+      ended.version =
+          add(ended.parent.value_or(0), made->adapter, verdict, made->kept, made->summary);
       ended.kept = made->kept;
     }
     ended.numbers = compact(ended, next_);
@@ -105,8 +105,8 @@ std::optional<int64_t> Store::end_run(int64_t id, const std::string& verdict, co
 
 Run Store::run(std::optional<int64_t> id) {
   std::vector<Run> all = runs();
-  const auto found = std::find_if(all.rbegin(), all.rend(),
-                                  [&](const Run& run) { return !id || run.id == *id; });
+  const auto found =
+      std::find_if(all.rbegin(), all.rend(), [&](const Run& run) { return !id || run.id == *id; });
   if (found == all.rend())
     throw Error(Kind::store, "the journal holds no such fit: `personalize` makes one.");
   return *found;

@@ -11,8 +11,8 @@ namespace dsa::learn {
 
 using Json = nlohmann::json;
 
-// What is no JSON comes back as discarded. Raises Broken for what nests so deep that it is no record
-// of ours, and would take the stack of whoever writes it again.
+// What is no JSON comes back as discarded. Raises Broken for what nests so deep that it is no
+// record of ours, and would take the stack of whoever writes it again.
 Json parsed(const std::string& text);
 
 // The same; raises Broken for what is no JSON object.
@@ -56,10 +56,10 @@ class Fields {
  private:
   template <class T>
   static T as(const char* name, const Json& value) {
-    const bool fits = std::is_same_v<T, bool>          ? value.is_boolean()
-                      : std::is_integral_v<T>          ? value.is_number_integer()
-                      : std::is_floating_point_v<T>    ? value.is_number()
-                                                       : value.is_string();
+    const bool fits = std::is_same_v<T, bool>       ? value.is_boolean()
+                      : std::is_integral_v<T>       ? value.is_number_integer()
+                      : std::is_floating_point_v<T> ? value.is_number()
+                                                    : value.is_string();
     if (!fits) throw Broken(std::string("a record has another type of ") + name);
     return value.get<T>();
   }

@@ -48,9 +48,8 @@ Bytes content(const std::string& path) {
   if (got < 0) unusable(path);
   bytes.resize(static_cast<size_t>(got));
   if (bytes.size() != kKeyBytes)
-    throw Error(Kind::wrong_key,
-                text(path, " holds ", found.st_size, " bytes, expected ", kKeyBytes,
-                     ": it is no key of ours, give the right file."));
+    throw Error(Kind::wrong_key, text(path, " holds ", found.st_size, " bytes, expected ",
+                                      kKeyBytes, ": it is no key of ours, give the right file."));
   return bytes;
 }
 

@@ -24,8 +24,11 @@ Floats Learner::whole(const Adapter& adapter) const {
   if (adapter.along.empty()) return adapter.numbers;
   if (adapter.along != ground_.start || adapter.numbers.size() > ground_.subspace.count())
     throw Error(Kind::adapter,
-                text("the adapter is ", adapter.numbers.size(), " numbers along the directions of "
-                     "start ", adapter.along.substr(0, 12), "…, and this bundle has another or "
+                text("the adapter is ", adapter.numbers.size(),
+                     " numbers along the directions of "
+                     "start ",
+                     adapter.along.substr(0, 12),
+                     "…, and this bundle has another or "
                      "fewer: open the bundle that it was learned on, or roll back to version 0."));
   Floats vector(ground_.subspace.start.size());
   ground_.subspace.vector(adapter.numbers.data(), adapter.numbers.size(), vector.data());
@@ -53,7 +56,8 @@ std::vector<int64_t> Learner::forget(const std::vector<std::string>& examples) {
 int64_t Learner::use_adapter(const Adapter& adapter) {
   const size_t size = ground_.initial.numbers.size();
   const Floats& numbers = adapter.numbers;
-  const bool finite = std::all_of(numbers.begin(), numbers.end(), [](float x) { return std::isfinite(x); });
+  const bool finite =
+      std::all_of(numbers.begin(), numbers.end(), [](float x) { return std::isfinite(x); });
   if (!adapter.along.empty() ? adapter.along != ground_.start : numbers.size() != size || !finite)
     refuse(text("an adapter of ", numbers.size(), " numbers was given, expected ", size,
                 " finite ones: give one that was made for this bundle."));
@@ -64,9 +68,11 @@ int64_t Learner::use_adapter(const Adapter& adapter) {
 std::vector<Adapter> Learner::replay(const std::vector<int64_t>& steps, std::optional<int64_t> id) {
   const Run run = store_.run(id);
   if (!run.parent || !run.seed)
-    throw Error(Kind::damaged, text("fit ", run.id, " of ", store_.folder(), " is damaged, so it "
-                                    "cannot be replayed: restore the store from a backup, or replay "
-                                    "another fit."));
+    throw Error(Kind::damaged,
+                text("fit ", run.id, " of ", store_.folder(),
+                     " is damaged, so it "
+                     "cannot be replayed: restore the store from a backup, or replay "
+                     "another fit."));
   return store_.database().guarded([&] {
     const Adapter begun = adapter(*run.parent);
     const Hyperparameters hyper = Hyperparameters::read(run.hyper);
@@ -92,8 +98,8 @@ Space Learner::space(const Adapter& from, int64_t along, int64_t version) const 
   if (!along) return Space(whole(from), ground_.shapes, ground_.blocks);
   const size_t count = static_cast<size_t>(along);
   if (count > ground_.subspace.count())
-    refuse(text(along, " directions were asked for, and this bundle has ",
-                ground_.subspace.count(), ": ask for fewer, or export it with --start and a start "
+    refuse(text(along, " directions were asked for, and this bundle has ", ground_.subspace.count(),
+                ": ask for fewer, or export it with --start and a start "
                 "that has them."));
   const bool within = !from.along.empty() && from.numbers.size() <= count;
   if (version && !within)
@@ -112,9 +118,10 @@ std::string Learner::begins_at(int64_t parent, int64_t along) const {
 void Learner::check_start(const Run& run, int64_t along) const {
   const int64_t parent = run.parent.value_or(0);
   if ((along || !parent) && run.start != begins_at(parent, along))
-    throw Error(Kind::store, text("fit ", run.id, " began from start ", run.start.substr(0, 12),
-                                  ", this bundle has another: open the bundle that it began on; its "
-                                  "version is still there."));
+    throw Error(Kind::store,
+                text("fit ", run.id, " began from start ", run.start.substr(0, 12),
+                     ", this bundle has another: open the bundle that it began on; its "
+                     "version is still there."));
 }
 
 Hyperparameters Learner::settled(const Wish& wish, bool choices) const {
@@ -122,7 +129,8 @@ Hyperparameters Learner::settled(const Wish& wish, bool choices) const {
   Hyperparameters hyper = Hyperparameters::suited(choices);
   const Proposed& own = choices ? ground_.choices : ground_.responses;
   hyper.rate = own.rate.value_or(hyper.rate), hyper.epsilon = own.epsilon.value_or(hyper.epsilon);
-  hyper.queries = own.queries.value_or(hyper.queries), hyper.batch = own.batch.value_or(hyper.batch);
+  hyper.queries = own.queries.value_or(hyper.queries),
+  hyper.batch = own.batch.value_or(hyper.batch);
   return hyper;
 }
 
@@ -144,7 +152,8 @@ void Learner::check(const Wish& wish, const Hyperparameters& hyper, const Adapte
   if (hyper.learns_gate())
     refuse(text("gate ", hyper.gate, " is learned in Python alone: use gate clusters."));
   if (ground_.blocks > 1 && !from.gate)
-    refuse(text("the first fit on ", ground_.blocks, " blocks makes a gate, which this runner does "
+    refuse(text("the first fit on ", ground_.blocks,
+                " blocks makes a gate, which this runner does "
                 "not: fit once in Python, or load an adapter that has a gate."));
   check_budget(hyper, space.size(), steps);
   Estimator::make(hyper, wish.seed, space);
@@ -159,7 +168,8 @@ Learner::Known Learner::known(const std::vector<Example>& examples, const Wish& 
     known.emplace_back(store_.example_id(example.content()), example);
     fresh.insert(known.back().first);
   }
-  for (const auto& [id, content] : wish.replay ? store_.remembered() : decltype(store_.remembered()){})
+  for (const auto& [id, content] :
+       wish.replay ? store_.remembered() : decltype(store_.remembered()){})
     if (!fresh.count(id))
       old.emplace_back(id, store_.database().guarded([&] { return Example::read(content); }));
   const Indices chosen = order(wish.seed, kOld, old.size());

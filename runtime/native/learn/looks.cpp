@@ -24,7 +24,10 @@ double mean_of(const Floats& losses) {
 }
 
 Looks::Looks(const Look& before, const Look& start, size_t early)
-    : before_(before.losses), start_(start.losses), best_(start), latest_(start),
+    : before_(before.losses),
+      start_(start.losses),
+      best_(start),
+      latest_(start),
       scratch_(start.losses.size()) {
   early_before_.reserve(early), early_start_.reserve(early);
 }

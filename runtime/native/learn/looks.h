@@ -1,9 +1,9 @@
 // Which of the looks at the held-out examples to keep, and whether it is an improvement.
 //
-// The best one may owe its loss to luck, and the last one has seen most: the latest that is no worse
-// than the best within one standard error is kept (Breiman et al. 1984, section 3.4.3). In the
-// first pass every batch is scored before anything was learned from it, so these losses count as
-// well (prequential, Dawid 1984).
+// The best one may owe its loss to luck, and the last one has seen most: the latest that is no
+// worse than the best within one standard error is kept (Breiman et al. 1984, section 3.4.3). In
+// the first pass every batch is scored before anything was learned from it, so these losses count
+// as well (prequential, Dawid 1984).
 #pragma once
 
 #include "space.h"

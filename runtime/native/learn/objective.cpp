@@ -22,8 +22,8 @@ Scored score(const float* scores, const float* bias, size_t count, size_t answer
     if (biased(k) > peak) peak = biased(k), best = k;
   }
   for (size_t k = 0; k < count; ++k) total += std::exp(biased(k) - peak);
-  const float loss = lost ? std::numeric_limits<float>::quiet_NaN()
-                          : peak + std::log(total) - biased(answer);
+  const float loss =
+      lost ? std::numeric_limits<float>::quiet_NaN() : peak + std::log(total) - biased(answer);
   return {loss, best == answer && !std::isnan(loss) ? 1.0f : 0.0f};  // NaN is no right answer
 }
 

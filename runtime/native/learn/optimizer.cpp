@@ -13,9 +13,15 @@ constexpr float kTiny = 1e-8f;  // guards against division by zero
 }  // namespace
 
 State::State(const Space& space, const Hyperparameters& hyper, uint64_t seed)
-    : space_(space), hyper_(hyper), rule_(Rule::adam),
-      estimator_(Estimator::make(hyper, seed, space)), theta_(space.start), first_(space.size()),
-      second_(space.size()), gradient_(space.size()), by_(space.size()),
+    : space_(space),
+      hyper_(hyper),
+      rule_(Rule::adam),
+      estimator_(Estimator::make(hyper, seed, space)),
+      theta_(space.start),
+      first_(space.size()),
+      second_(space.size()),
+      gradient_(space.size()),
+      by_(space.size()),
       allocation_(hyper.keep < 1 ? space.size() : 0) {
   if (hyper.optimizer == "sgd") rule_ = Rule::sgd;
   if (hyper.optimizer == "momentum") rule_ = Rule::momentum;

@@ -40,9 +40,8 @@ inline float flipped(float scalar, uint64_t bit) {
 void write_ranks(Stream stream, std::vector<uint64_t>& keys, std::vector<uint32_t>& out) {
   for (uint64_t& key : keys) key = stream.word();
   std::iota(out.begin(), out.end(), 0u);
-  std::sort(out.begin(), out.end(), [&](uint32_t a, uint32_t b) {
-    return keys[a] != keys[b] ? keys[a] < keys[b] : a < b;
-  });
+  std::sort(out.begin(), out.end(),
+            [&](uint32_t a, uint32_t b) { return keys[a] != keys[b] ? keys[a] < keys[b] : a < b; });
 }
 
 }  // namespace
@@ -55,7 +54,8 @@ void Stream::block() {
   uint64_t a = counter_[0], b = counter_[1], c = counter_[2], d = counter_[3];
   uint64_t k0 = key_, k1 = 0;
   for (int round = 0; round < 10; ++round) {
-    const Product first = multiply(0xD2E7470EE14C6C93u, a), second = multiply(0xCA5A826395121157u, c);
+    const Product first = multiply(0xD2E7470EE14C6C93u, a),
+                  second = multiply(0xCA5A826395121157u, c);
     a = second.high ^ b ^ k0, b = second.low;
     c = first.high ^ d ^ k1, d = first.low;
     k0 += 0x9E3779B97F4A7C15u, k1 += 0xBB67AE8584CAA73Bu;

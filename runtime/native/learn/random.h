@@ -26,9 +26,9 @@ class Stream {
  public:
   Stream(uint64_t seed, uint64_t step, uint64_t query, Purpose purpose);
   uint64_t word();
-  uint32_t half();     // half words, the lower one first; not to be mixed with `word`
-  double uniform();    // in (0, 1): (h + 1/2) / 2^32 of a half word h
-  float gaussian();    // standard normal: the inverse distribution function of `uniform`
+  uint32_t half();   // half words, the lower one first; not to be mixed with `word`
+  double uniform();  // in (0, 1): (h + 1/2) / 2^32 of a half word h
+  float gaussian();  // standard normal: the inverse distribution function of `uniform`
 
  private:
   void block();

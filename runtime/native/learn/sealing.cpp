@@ -47,12 +47,14 @@ void Store::start_over(Vault& vault) {
 Vault Store::open_vault(KeyProvider* key) {
   const std::optional<Bytes> proof = db_.find("proof");
   if (proof.has_value() != db_.find("salt").has_value())  // a sealed one could pass for unsealed
-    throw Error(Kind::damaged, text("the store ", folder(), " is damaged (it has half of what a "
+    throw Error(Kind::damaged, text("the store ", folder(),
+                                    " is damaged (it has half of what a "
                                     "sealed store has): restore it from a backup, or choose "
                                     "another folder."));
   if (proof) return proven(key, *proof);
   if (key && !empty())
-    throw Error(Kind::store, text("the store ", folder(), " is not sealed, and a key was given: "
+    throw Error(Kind::store, text("the store ", folder(),
+                                  " is not sealed, and a key was given: "
                                   "`dsa-edge rekey` seals it, or leave the key out."));
   if (!key && (db_.find("secret") || !empty())) return Vault();
   std::optional<Vault> made;
@@ -78,12 +80,12 @@ Vault Store::sealed_by(KeyProvider* key) {
 }
 
 Vault Store::proven(KeyProvider* key, const Bytes& proof) {
-  if (!key)
-    wrong(text("the store ", folder(), " is sealed, and no key was given: give its key."));
+  if (!key) wrong(text("the store ", folder(), " is sealed, and no key was given: give its key."));
   const std::string store = plain("id");
   const Bytes salt = from_hex(plain("salt"));
   if (!key->keeps(store))
-    wrong(text("the store ", folder(), " is sealed, and ", key->name(), " does not have its key: "
+    wrong(text("the store ", folder(), " is sealed, and ", key->name(),
+               " does not have its key: "
                "give the key that it was sealed with; nothing was changed."));
   Vault vault(key->key(store, salt));
   try {
@@ -97,17 +99,15 @@ Vault Store::proven(KeyProvider* key, const Bytes& proof) {
 }
 
 bool Store::empty() {
-  for (const char* query :
-       {"SELECT 1 FROM versions LIMIT 1", "SELECT 1 FROM runs LIMIT 1",
-        "SELECT 1 FROM journal LIMIT 1", "SELECT 1 FROM examples LIMIT 1"})
+  for (const char* query : {"SELECT 1 FROM versions LIMIT 1", "SELECT 1 FROM runs LIMIT 1",
+                            "SELECT 1 FROM journal LIMIT 1", "SELECT 1 FROM examples LIMIT 1"})
     if (db_.statement(query).row()) return false;
   return true;
 }
 
 void Store::rekey(KeyProvider* key) {
   if (folder().empty())
-    throw Error(Kind::store,
-                "this store is in memory alone: open one with a folder to seal it.");
+    throw Error(Kind::store, "this store is in memory alone: open one with a folder to seal it.");
   std::optional<Vault> fresh;
   db_.transaction([&] {
     fresh.emplace(sealed_by(key));

@@ -18,11 +18,17 @@ double finite_or_lost(double x) { return std::isfinite(x) ? x : kLost; }
 }  // namespace
 
 Slopes::Slopes(Estimator& estimator, size_t batch, size_t choices)
-    : estimator_(estimator), choices_(choices), lanes_(estimator.lanes()),
-      directions_(estimator.directions()), finite_(lanes_),
+    : estimator_(estimator),
+      choices_(choices),
+      lanes_(estimator.lanes()),
+      directions_(estimator.directions()),
+      finite_(lanes_),
       values_(lanes_ * batch * std::max<size_t>(1, choices)),
-      raw_(directions_ * batch * std::max<size_t>(1, choices)), slopes_(directions_ * batch),
-      residual_(batch * choices), own_(2 * choices), scalars_(estimator.width()) {}
+      raw_(directions_ * batch * std::max<size_t>(1, choices)),
+      slopes_(directions_ * batch),
+      residual_(batch * choices),
+      own_(2 * choices),
+      scalars_(estimator.width()) {}
 
 void Slopes::from_losses(const float* losses, size_t batch, const uint8_t* served, float* out) {
   for (size_t i = 0; i < lanes_ * batch; ++i) values_[i] = losses[i];

@@ -25,13 +25,13 @@ class Slopes {
 
   Estimator& estimator_;
   const size_t choices_, lanes_, directions_;
-  std::vector<uint8_t> finite_;       // (L,)
-  std::vector<double> values_;        // (L, B, K)
-  std::vector<double> raw_;           // (q, B, K) slopes
-  std::vector<double> slopes_;        // (q, B)
-  std::vector<double> residual_;      // (B, K)
-  std::vector<double> own_;           // (2 K,)
-  std::vector<double> scalars_;       // (width,)
+  std::vector<uint8_t> finite_;   // (L,)
+  std::vector<double> values_;    // (L, B, K)
+  std::vector<double> raw_;       // (q, B, K) slopes
+  std::vector<double> slopes_;    // (q, B)
+  std::vector<double> residual_;  // (B, K)
+  std::vector<double> own_;       // (2 K,)
+  std::vector<double> scalars_;   // (width,)
 };
 
 }  // namespace dsa::learn

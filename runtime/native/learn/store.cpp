@@ -87,9 +87,8 @@ std::vector<Version> Store::versions() {
 }
 
 Version Store::read_row(int64_t row, const Bytes& record, std::optional<int64_t> active) {
-  auto found = whole([&] {
-    return read_version(row, vault_.unpack(record, place(row, "record")), active);
-  });
+  auto found =
+      whole([&] { return read_version(row, vault_.unpack(record, place(row, "record")), active); });
   if (found) return *found;
   Version damaged;
   damaged.id = row, damaged.verdict = kDamaged, damaged.active = active == row;
@@ -110,9 +109,9 @@ Adapter Store::adapter(int64_t version) {
     const std::string record = vault_.unpack(row.blob(0), place(version, "record"));
     Floats numbers = vault_.unpack_floats(row.blob(1), place(version, "adapter"));
     if (!read_version(version, record, std::nullopt).kept)
-      throw Error(Kind::store, text("the adapter of version ", version,
-                                    " is no longer kept, the newest ", kKept,
-                                    " are: `history` lists them."));
+      throw Error(Kind::store,
+                  text("the adapter of version ", version, " is no longer kept, the newest ", kKept,
+                       " are: `history` lists them."));
     return read_adapter(record, std::move(numbers));
   });
 }
@@ -202,7 +201,10 @@ void Store::write(const Version& version, const Adapter& adapter) {
   const Bytes& blob =
       vault_.pack_floats(numbers.data(), numbers.size(), place(version.id, "adapter"));
   db_.statement("INSERT OR REPLACE INTO versions VALUES (?, ?, ?)")
-      .bind(version.id).bind(record).bind(blob).run();
+      .bind(version.id)
+      .bind(record)
+      .bind(blob)
+      .run();
 }
 
 // Of the oldest versions keep no numbers, so that a store does not grow with every fit.

@@ -55,7 +55,7 @@ class Store {
                       int64_t steps, const std::string& summary);
 
   // Fits: journal.cpp.
-  int64_t start_run(Run begun);            // id and created are filled in; returns the id
+  int64_t start_run(Run begun);  // id and created are filled in; returns the id
   void append(int64_t run, float rate, const float* scalars, size_t count);
   void go_on(size_t steps);  // appends behind so many steps of an interrupted fit
   std::optional<int64_t> end_run(int64_t run, const std::string& verdict, const Made* made);

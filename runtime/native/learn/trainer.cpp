@@ -8,8 +8,8 @@
 namespace dsa::learn {
 namespace {
 
-constexpr int64_t kChecks = 12;    // times a run looks at the held-out examples
-constexpr int kPatience = 6;       // looks clearly worse than the best, after which a run ends early
+constexpr int64_t kChecks = 12;  // times a run looks at the held-out examples
+constexpr int kPatience = 6;     // looks clearly worse than the best, after which a run ends early
 constexpr double kDiverged = 2.0;  // held-out loss over the one at the start that stops a run
 
 double median(std::vector<double> of) {
@@ -23,12 +23,18 @@ double median(std::vector<double> of) {
 
 Trainer::Trainer(Objective& objective, const Split& split, const Space& space,
                  const Hyperparameters& hyper, uint64_t seed, const Hooks& hooks, Pace& pace)
-    : objective_(objective), split_(split), hyper_(hyper), hooks_(hooks), pace_(pace),
-      state_(space, hyper, seed), estimator_(state_.estimator()),
+    : objective_(objective),
+      split_(split),
+      hyper_(hyper),
+      hooks_(hooks),
+      pace_(pace),
+      state_(space, hyper, seed),
+      estimator_(state_.estimator()),
       batches_(split.train, objective.choices.empty() ? nullptr : &objective.answers,
                static_cast<size_t>(hyper.batch), seed),
       slopes_(estimator_, batches_.size(), objective.choices.size()) {
-  const size_t lanes = estimator_.lanes(), batch = batches_.size(), choices = objective.choices.size();
+  const size_t lanes = estimator_.lanes(), batch = batches_.size(),
+               choices = objective.choices.size();
   if (choices) calibration_.emplace(choices);
   lanes_.resize(std::min(estimator_.at_a_time(), lanes) * space.size());
   losses_.resize(lanes * batch), right_.resize(batch), before_batch_.resize(batch);
@@ -107,7 +113,9 @@ Trainer::Ended Trainer::watch(Progress& event, Looks& looks) {
 void Trainer::conclude(const Look& before, const Looks& looks, Ended ended, Outcome& outcome) {
   const Look* kept = looks.verdict();
   const bool improved = ended != Ended::diverged && kept;
-  outcome.verdict = improved ? "improved" : ended == Ended::diverged ? "diverged" : "no improvement";
+  outcome.verdict = improved                   ? "improved"
+                    : ended == Ended::diverged ? "diverged"
+                                               : "no improvement";
   outcome.kept = improved ? *kept : before;
   outcome.after = Evaluation::of(outcome.kept.losses, outcome.kept.right);
   outcome.steps = static_cast<int64_t>(state_.step()), outcome.tokens = tokens_;
@@ -131,8 +139,8 @@ void Trainer::look_into(Look& look) {
   look.bias = objective_.bias;
 }
 
-// Fits the label biases of an adapter, and tells the losses (N,) of the training examples before and
-// after that, where somebody wants to know.
+// Fits the label biases of an adapter, and tells the losses (N,) of the training examples before
+// and after that, where somebody wants to know.
 void Trainer::calibrate(const float* adapter, Floats* before, Floats* after) {
   const Some all{split_.train.data(), split_.train.size()};
   tokens_ += objective_.tokens(all);

@@ -110,7 +110,8 @@ std::string Vault::unpack(const Bytes& blob, std::string_view place) {
   if (!cipher_) return inflated(payload, blob.size() - kCheck, place);
   Bytes opened;
   if (!cipher_->open(payload, blob.size() - kCheck, place, opened))
-    throw Error(Kind::tampered, text(place, " was changed by something that does not have the "
+    throw Error(Kind::tampered, text(place,
+                                     " was changed by something that does not have the "
                                      "store's key: restore the store from a backup, or forget what "
                                      "it learned."));
   return inflated(opened.data(), opened.size(), place);

@@ -1,10 +1,10 @@
 // An engine without a model: losses are a known function of the adapter, the same in
 // tests/native/known_engine.py, so that fits here and there can be compared.
 //
-// An example's prompt is a number w, of which d_w (n,) are Gaussian numbers: the margin of a lane is
-// 8 / n times the sum of theta_i d_wi over the numbers of the blocks that serve w, which is w mod N.
-// Free responses are numbers y: the loss is (margin - y)^2. Choice k has the score
-// margin (1 - k) + 0.3 k.
+// An example's prompt is a number w, of which d_w (n,) are Gaussian numbers: the margin of a lane
+// is 8 / n times the sum of theta_i d_wi over the numbers of the blocks that serve w, which is w
+// mod N. Free responses are numbers y: the loss is (margin - y)^2. Choice k has the score margin (1
+// - k) + 0.3 k.
 #pragma once
 
 #include <map>

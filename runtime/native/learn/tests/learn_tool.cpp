@@ -43,7 +43,13 @@ Ground ground_of(const Json& asked) {
   ground.initial.numbers = asked.value("theta", Floats());
   ground.shapes = asked.value("shapes", std::vector<Shape>());
   ground.blocks = asked.value("blocks", size_t{1});
-  if (ground.blocks > 1) ground.initial.gate = Gate{ground.blocks, 1, Floats(2 * ground.blocks), {}};
+  if (asked.contains("start")) {
+    ground.start = asked["start"], ground.subspace.start = ground.initial.numbers;
+    for (const Json& direction : asked["directions"])
+      for (const Json& number : direction) ground.subspace.directions.push_back(number);
+  }
+  if (ground.blocks > 1)
+    ground.initial.gate = Gate{ground.blocks, 1, Floats(2 * ground.blocks), {}};
   return ground;
 }
 
@@ -52,6 +58,9 @@ Json fit(const Json& asked, Learner& learner, const Ground& ground) {
   KnownEngine engine(space);
   Wish wish;
   if (asked.contains("hyper")) wish.hyper = Hyperparameters::read(asked["hyper"].dump());
+  if (asked.contains("seconds")) wish.seconds = asked["seconds"].get<double>();
+  if (asked.contains("pause"))
+    wish.wait = [&] { return usleep(asked["pause"]), 1e-6 * asked["pause"].get<double>(); };
   if (asked.contains("steps")) wish.steps = asked["steps"].get<int64_t>();
   wish.seed = asked.value("seed", uint64_t{0});
   wish.remember = asked.value("remember", false), wish.replay = asked.value("replay", size_t{0});
@@ -89,10 +98,15 @@ Json answered(const Json& asked) {
   if (what == "rekey") store.rekey(fresh.get());
   if (what == "rollback") learner.rollback(asked["version"]);
   if (what == "forget") return {{"gone", learner.forget()}};
-  if (what == "forget_examples") return {{"gone", learner.forget(asked["ids"].get<std::vector<std::string>>())}};
+  if (what == "forget_examples")
+    return {{"gone", learner.forget(asked["ids"].get<std::vector<std::string>>())}};
   Json told = {{"remembered", Json::array()}, {"ids", Json::array()}};
-  if (what == "ids") for (const Example& one : examples_of(asked)) told["ids"].push_back(store.example_id(one.content()));
-  if (what == "remembered") for (const auto& [id, content] : store.remembered()) told["remembered"].push_back({id, content});
+  if (what == "ids")
+    for (const Example& one : examples_of(asked))
+      told["ids"].push_back(store.example_id(one.content()));
+  if (what == "remembered")
+    for (const auto& [id, content] : store.remembered())
+      told["remembered"].push_back({id, content});
   if (what == "use") {
     Adapter given;
     given.numbers = asked["numbers"].get<Floats>();
@@ -102,12 +116,14 @@ Json answered(const Json& asked) {
     const Adapter adapter = learner.adapter();
     told["labels"] = Json::object();
     for (const auto& [choice, bias] : adapter.labels) told["labels"][choice] = bias;
-    told["theta"] = hex_of(adapter.numbers);
-    if (adapter.gate) told["gate"] = hex_of(adapter.gate->table), told["served"] = adapter.gate->served;
+    told["theta"] = hex_of(learner.whole(adapter));
+    if (adapter.gate)
+      told["gate"] = hex_of(adapter.gate->table), told["served"] = adapter.gate->served;
   }
   if (what == "replay") {
     told["theta"] = Json::array(), told["gate"] = Json::array();
-    const std::optional<int64_t> run = asked.contains("run") ? std::optional<int64_t>(asked["run"]) : std::nullopt;
+    const std::optional<int64_t> run =
+        asked.contains("run") ? std::optional<int64_t>(asked["run"]) : std::nullopt;
     for (const Adapter& a : learner.replay(asked["at"].get<std::vector<int64_t>>(), run)) {
       told["theta"].push_back(hex_of(a.numbers));
       told["gate"].push_back(a.gate ? hex_of(a.gate->table) : "");
@@ -126,7 +142,8 @@ int main() {
     std::cout << answered(Json::parse(given)).dump() << std::endl;
     return 0;
   } catch (const Error& error) {
-    std::cout << Json{{"kind", static_cast<int>(error.kind())}, {"error", error.what()}}.dump() << std::endl;
+    std::cout << Json{{"kind", static_cast<int>(error.kind())}, {"error", error.what()}}.dump()
+              << std::endl;
   }
   return 1;
 }

@@ -23,7 +23,8 @@ Floats floats(const std::string& hex) {
   for (size_t i = 0; i < numbers.size(); ++i) {
     uint32_t raw = 0;
     for (size_t byte = 4; byte-- > 0;)
-      raw = raw << 8 | static_cast<uint32_t>(std::stoul(hex.substr(8 * i + 2 * byte, 2), nullptr, 16));
+      raw = raw << 8 |
+            static_cast<uint32_t>(std::stoul(hex.substr(8 * i + 2 * byte, 2), nullptr, 16));
     std::memcpy(&numbers[i], &raw, sizeof raw);
   }
   return numbers;
@@ -35,7 +36,8 @@ bool same(const Floats& a, const Floats& b) {
 
 void check_words(const Json& golden) {
   for (const Json& one : golden["words"]) {
-    Stream stream(seed_of(one), one["step"], one["query"], static_cast<Purpose>(one["purpose"].get<int>()));
+    Stream stream(seed_of(one), one["step"], one["query"],
+                  static_cast<Purpose>(one["purpose"].get<int>()));
     for (const Json& word : one["words"])
       check(stream.word() == std::stoull(word.get<std::string>(), nullptr, 16), "words");
   }
@@ -47,7 +49,8 @@ void check_words(const Json& golden) {
     check(found == one["signs"], "signs");
   }
   for (const Json& one : golden["order"])
-    check(order(seed_of(one), one["epoch"], one["count"]) == one["order"].get<std::vector<uint32_t>>(),
+    check(order(seed_of(one), one["epoch"], one["count"]) ==
+              one["order"].get<std::vector<uint32_t>>(),
           "order");
 }
 
@@ -57,7 +60,8 @@ void check_lanes(const Json& one) {
   const Space space(floats(one["theta_hex"]), {}, 1);
   State state(space, hyper, seed_of(one));
   Floats lanes(space.size() * state.estimator().lanes());
-  state.estimator().write_lanes(space.start.data(), one["step"], 0, state.estimator().lanes(), lanes.data());
+  state.estimator().write_lanes(space.start.data(), one["step"], 0, state.estimator().lanes(),
+                                lanes.data());
   std::string all;
   for (const Json& lane : one["lanes_hex"]) all += lane.get<std::string>();
   check(same(lanes, floats(all)), "lanes");
@@ -112,7 +116,8 @@ void check_replay(const Json& one, const std::string& name) {
 
 void check_gaussians(const Json& golden) {
   for (const Json& one : golden["gaussians"]) {
-    Stream stream(seed_of(one), one["step"], one["query"], static_cast<Purpose>(one["purpose"].get<int>()));
+    Stream stream(seed_of(one), one["step"], one["query"],
+                  static_cast<Purpose>(one["purpose"].get<int>()));
     const Floats wanted = floats(one["numbers_hex"]);
     Floats found(wanted.size());
     for (float& number : found) number = stream.gaussian();
@@ -134,6 +139,7 @@ int main(int count, char** given) {
   check_replay(steps["replay"], "antithetic and adam");
   check_gaussians(estimators);
   for (const Json& one : estimators["replays"])
-    check_replay(one, one["estimator"].get<std::string>() + " and " + one["optimizer"].get<std::string>());
+    check_replay(
+        one, one["estimator"].get<std::string>() + " and " + one["optimizer"].get<std::string>());
   return verdict();
 }

@@ -103,7 +103,8 @@ void check_allocations(const Hyperparameters& hyper, size_t choices, KeyProvider
 
 void check_every_step_is_free_of_allocations() {
   PassphraseKey key("one");
-  for (const char* estimator : {"antithetic", "axes", "lowrank", "mezo", "one-sided", "quzo", "sparse"})
+  for (const char* estimator :
+       {"antithetic", "axes", "lowrank", "mezo", "one-sided", "quzo", "sparse"})
     for (const char* optimizer : {"adam", "momentum", "normalized", "sgd"}) {
       if (estimator == std::string("one-sided") && optimizer == std::string("normalized")) continue;
       Hyperparameters hyper = Hyperparameters::suited(true, estimator, optimizer);
