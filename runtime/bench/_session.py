@@ -87,7 +87,7 @@ def bench(
     timed, during = _timed(target, command, session)
     after = parse_reading(target.run(READING, QUICK))
     say("measuring the memory")
-    peak = _answer(target, target.run(_words(command, "memory"), session.timeout))
+    peak = _answer(target, target.run(_words(command, "memory", session), session.timeout))
     return summary(target.name, facts, timed | {"peak_mb": _peak(target, peak)}, notes, before,
                    during, after)  # fmt: skip
 
@@ -103,9 +103,11 @@ def _command(session: Session, target: Target) -> str:
     return f"LD_LIBRARY_PATH={folder}:{folder}/lib {shlex.quote(program)} bench"
 
 
-def _words(command: tuple[str, ...], which: str) -> str:
+def _words(command: tuple[str, ...], which: str, session: Session) -> str:
+    """One pass, as sh takes it: ended by the device itself where we no longer wait for it."""
     program, *rest = command
-    return " ".join([program, *map(shlex.quote, [*rest, "--pass", which])])
+    limit = f"$(command -v timeout > /dev/null && echo timeout {math.ceil(session.timeout) + 5})"
+    return " ".join([limit, "env", program, *map(shlex.quote, [*rest, "--pass", which])])
 
 
 def _cooled(target: Target, session: Session, sleep: Callable[[float], object]) -> list[str]:
@@ -137,7 +139,7 @@ trap 'rm -f "$log"' EXIT
 (while :; do {READING}
 echo; sleep 1; done) > "$log" 2> /dev/null < /dev/null &
 sampler=$!
-{_words(command, "time")}
+{_words(command, "time", session)}
 code=$?
 kill "$sampler"
 printf '\\n%s\\n' '{MARK}'
