@@ -1,0 +1,384 @@
+// The C interface over `User`: no exception leaves it.
+#include "dsa/runner.h"
+
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+#include <limits>
+#include <new>
+
+#include "api/conditions.h"
+#include "api/doctor.h"
+#include "api/user.h"
+#include "core/errors.h"
+#include "core/json.h"
+
+namespace {
+
+using dsa::Error;
+using dsa::Kind;
+using dsa::text;
+
+thread_local std::string last_error;
+
+dsa_status status_of(Kind kind) {
+  switch (kind) {
+    case Kind::usage: return DSA_USAGE;
+    case Kind::bundle: return DSA_BUNDLE;
+    case Kind::adapter: return DSA_ADAPTER;
+    case Kind::example: return DSA_EXAMPLE;
+    case Kind::engine: return DSA_ENGINE;
+    case Kind::budget: return DSA_BUDGET;
+    case Kind::privacy: return DSA_PRIVACY;
+    case Kind::store: return DSA_STORE;
+    case Kind::damaged: return DSA_DAMAGED;
+    case Kind::wrong_key: return DSA_WRONG_KEY;
+    case Kind::tampered: return DSA_TAMPERED;
+    case Kind::stopped: return DSA_STOPPED;
+  }
+  return DSA_INTERNAL;
+}
+
+// Runs a call; whatever it raises becomes a status and a sentence.
+template <class Call>
+dsa_status guarded(Call&& call) noexcept {
+  try {
+    last_error.clear();
+    call();
+    return DSA_OK;
+  } catch (const Error& error) {
+    last_error = error.what();
+    return status_of(error.kind());
+  } catch (const std::bad_alloc&) {
+    last_error = "memory ran out: lower memory_mb, or close other programs.";
+  } catch (const std::exception& error) {
+    last_error = std::string("an unexpected failure (") + error.what() + "): please report it.";
+  } catch (...) {
+    last_error = "an unexpected failure: please report it.";
+  }
+  return DSA_INTERNAL;
+}
+
+std::string given(const char* value, const char* name) {
+  if (!value) throw Error(Kind::usage, text(name, " is null, expected a text: give one."));
+  return value;
+}
+
+std::string or_empty(const char* value) { return value ? value : ""; }
+
+void put(const std::string& value, char** out) {
+  if (!out) return;
+  *out = static_cast<char*>(std::malloc(value.size() + 1));
+  if (!*out) throw std::bad_alloc();
+  std::memcpy(*out, value.c_str(), value.size() + 1);
+}
+
+// A caller's struct, of its own size, over what is usual for the rest.
+template <class Options>
+Options filled(const Options* from, Options usual) {
+  if (from) std::memcpy(&usual, from, std::min(from->size, sizeof usual));
+  return usual;
+}
+
+class CallbackKey : public dsa::learn::KeyProvider {
+ public:
+  CallbackKey(dsa_key_callback ask, void* context) : ask_(ask), context_(context) {}
+  std::string name() const override { return "the app's key"; }
+  dsa::learn::Key key(const std::string& store, const dsa::learn::Bytes& salt) override {
+    dsa::learn::Key made{};
+    if (ask_(context_, store.c_str(), salt.data(), 0, made.data()) == 0) return made;
+    if (ask_(context_, store.c_str(), salt.data(), 1, made.data()) == 0) return made;
+    throw Error(Kind::wrong_key, "the app has no key for this store: restore the key, or open another store.");
+  }
+  bool keeps(const std::string& store) const override {
+    dsa::learn::Key made{};
+    const uint8_t salt[16] = {};
+    return ask_(context_, store.c_str(), salt, 0, made.data()) == 0;
+  }
+
+ private:
+  const dsa_key_callback ask_;
+  void* const context_;
+};
+
+std::vector<std::string> texts(const char* const* from, size_t count, const char* name) {
+  std::vector<std::string> made;
+  for (size_t at = 0; at < count; ++at) made.push_back(given(from ? from[at] : nullptr, name));
+  return made;
+}
+
+}  // namespace
+
+struct dsa_runner {
+  std::unique_ptr<CallbackKey> key;
+  std::unique_ptr<dsa::User> user;
+  std::mutex busy;
+};
+
+namespace {
+
+// One call on a runner at a time.
+template <class Call>
+dsa_status on(dsa_runner* runner, Call&& call) noexcept {
+  return guarded([&] {
+    if (!runner) throw Error(Kind::usage, "the runner is null: open one first.");
+    const std::lock_guard<std::mutex> lock(runner->busy);
+    runner->user->control.begin();
+    call(*runner->user);
+  });
+}
+
+std::vector<dsa::Example> examples_of(const dsa_examples* from, dsa::User& user) {
+  if (!from) throw Error(Kind::usage, "the examples are null: give some.");
+  const dsa_examples told = filled<dsa_examples>(from, DSA_EXAMPLES);
+  if (!told.lines == !told.path)
+    throw Error(Kind::usage, "examples have lines or a path, expected one of the two: give it.");
+  return dsa::read_examples({or_empty(told.lines), or_empty(told.path), or_empty(told.template_text),
+                             texts(told.labels, told.label_count, "a label")},
+                            user.tokenizer());
+}
+
+dsa_progress nothing(dsa_phase phase) {
+  const double none = std::numeric_limits<double>::quiet_NaN();
+  return {sizeof(dsa_progress), phase, 0, 0, none, none, none, 0, 0, ""};
+}
+
+// Tells an app how a fit goes on, and asks whether it may.
+class Listener {
+ public:
+  Listener(dsa::User& user, dsa_progress_callback tell, void* context, int64_t steps)
+      : user_(user), tell_(tell), context_(context), steps_(steps) {}
+
+  void send(const dsa_progress& progress) {
+    if (tell_ && tell_(context_, &progress)) user_.control.stop();
+  }
+  void prompts(size_t more, int64_t total) {
+    dsa_progress progress = nothing(DSA_PROMPTS);
+    prompts_ += static_cast<int64_t>(more);
+    progress.done = prompts_, progress.total = total;
+    send(progress);
+  }
+  bool step(const dsa::learn::Progress& of) {
+    dsa_progress progress = nothing(DSA_STEPS);
+    progress.done = of.step, progress.total = steps_, progress.loss = of.loss;
+    progress.seconds = of.seconds, progress.tokens = of.tokens;
+    if (of.held_out_loss) progress.held_out_loss = *of.held_out_loss;
+    if (of.held_out_accuracy) progress.held_out_accuracy = *of.held_out_accuracy;
+    send(progress);
+    return !user_.control.stopped();
+  }
+  void paused(const std::string& reason) {
+    dsa_progress progress = nothing(reason.empty() ? DSA_RESUMED : DSA_PAUSED);
+    progress.reason = reason.c_str();
+    send(progress);
+  }
+
+ private:
+  dsa::User& user_;
+  const dsa_progress_callback tell_;
+  void* const context_;
+  const int64_t steps_;
+  int64_t prompts_ = 0;
+};
+
+dsa::FitOptions fit_options(const dsa_fit_options& told) {
+  dsa::FitOptions made;
+  for (const double bound : {told.seconds, told.memory_mb, told.disk_mb})
+    if (!(bound >= 0) || std::isinf(bound))
+      throw Error(Kind::usage, text("a budget is ", bound, ", expected a number more than 0."));
+  if (told.seconds > 0) made.wish.seconds = told.seconds;
+  if (told.steps < 0) throw Error(Kind::usage, text("steps are ", told.steps, ", expected 1 or more."));
+  if (told.steps > 0) made.wish.steps = told.steps;
+  made.memory_mb = told.memory_mb, made.disk_mb = told.disk_mb, made.hyper = or_empty(told.hyperparameters);
+  made.wish.seed = told.seed, made.wish.remember = told.remember != 0;
+  if (told.replay < 0) throw Error(Kind::usage, text("replay is ", told.replay, ", expected 0 or more."));
+  made.wish.replay = static_cast<size_t>(told.replay);
+  return made;
+}
+
+dsa::Conditions conditions_of(const dsa_fit_options& told) {
+  return {told.charging != 0, told.battery, told.celsius, told.idle,
+          told.check_seconds > 0 ? told.check_seconds : 5, told.condition, told.condition_context};
+}
+
+}  // namespace
+
+extern "C" {
+
+const char* dsa_version(void) { return DSA_RUNNER_VERSION; }
+int32_t dsa_abi_version(void) { return DSA_ABI_VERSION; }
+const char* dsa_last_error(void) { return last_error.c_str(); }
+void dsa_free(char* text) { std::free(text); }
+
+dsa_status dsa_open(const char* bundle, const dsa_open_options* options, dsa_runner** out) {
+  if (out) *out = nullptr;
+  return guarded([&] {
+    if (!out) throw Error(Kind::usage, "there is nowhere to put the runner: give a place.");
+    const dsa_open_options told = filled<dsa_open_options>(options, DSA_OPEN_OPTIONS);
+    auto made = std::make_unique<dsa_runner>();
+    if (told.key) made->key = std::make_unique<CallbackKey>(told.key, told.key_context);
+    made->user = std::make_unique<dsa::User>(
+        given(bundle, "the bundle"),
+        dsa::OpenOptions{or_empty(told.store), told.threads, !told.skip_hashes, told.layers_kept,
+                         made->key.get()});
+    *out = made.release();
+  });
+}
+
+void dsa_close(dsa_runner* runner) {
+  if (!runner) return;
+  guarded([&] {
+    { const std::lock_guard<std::mutex> lock(runner->busy); }
+    delete runner;
+  });
+}
+
+dsa_status dsa_info(dsa_runner* runner, char** json) {
+  return on(runner, [&](dsa::User& user) { put(user.info(), json); });
+}
+
+dsa_status dsa_choose(dsa_runner* runner, const char* prompt, const char* const* choices,
+                      size_t count, int32_t version, int32_t* index, double* probabilities) {
+  return on(runner, [&](dsa::User& user) {
+    const auto found = user.choose(given(prompt, "the prompt"), texts(choices, count, "a choice"), version);
+    if (index)
+      *index = static_cast<int32_t>(std::max_element(found.begin(), found.end()) - found.begin());
+    if (probabilities) std::copy(found.begin(), found.end(), probabilities);
+  });
+}
+
+dsa_status dsa_generate(dsa_runner* runner, const char* prompt, const dsa_generate_options* options,
+                        dsa_text_callback on_text, void* context, char** text) {
+  return on(runner, [&](dsa::User& user) {
+    const dsa_generate_options told = filled<dsa_generate_options>(options, DSA_GENERATE_OPTIONS);
+    const dsa::GenerateOptions made{told.max_tokens == 0 ? 40 : told.max_tokens,
+                                    {told.temperature, told.top_p == 0 ? 1 : told.top_p, told.seed},
+                                    told.version, told.memory_mb};
+    put(user.generate(given(prompt, "the prompt"), made,
+                      [&](const std::string& piece) {
+                        return !on_text || on_text(context, piece.c_str()) == 0;
+                      }),
+        text);
+  });
+}
+
+dsa_status dsa_chat(dsa_runner* runner, const char*, char**) {
+  return on(runner, [](dsa::User&) {
+    throw Error(Kind::example, "dsa_runner renders no chat templates: write the rendered prompt, as "
+                               "the Python runtime's `chat` makes it.");
+  });
+}
+
+dsa_status dsa_plain(dsa_runner* runner, const char* text, char** plain) {
+  return on(runner, [&](dsa::User& user) { put(user.tokenizer().plain(given(text, "the text")), plain); });
+}
+
+dsa_status dsa_tokens(dsa_runner* runner, const char* prompt, char** json) {
+  return on(runner, [&](dsa::User& user) {
+    put(dsa::written(dsa::Json(user.tokenizer().encode_prompt(given(prompt, "the prompt")))), json);
+  });
+}
+
+dsa_status dsa_evaluate(dsa_runner* runner, const dsa_examples* examples, int32_t version,
+                        dsa_progress_callback on_progress, void* context, char** json) {
+  return on(runner, [&](dsa::User& user) {
+    const auto all = examples_of(examples, user);
+    Listener listener(user, on_progress, context, 0);
+    const auto told = [&](size_t more) {
+      listener.prompts(more, static_cast<int64_t>(all.size()));
+      return true;
+    };
+    put(user.evaluate(all, version, told).json(), json);
+  });
+}
+
+dsa_status dsa_fit(dsa_runner* runner, const dsa_examples* examples, const dsa_fit_options* options,
+                   dsa_progress_callback on_progress, void* context, char** report) {
+  return on(runner, [&](dsa::User& user) {
+    const dsa_fit_options told = filled<dsa_fit_options>(options, DSA_FIT_OPTIONS);
+    const auto all = examples_of(examples, user);
+    dsa::FitOptions made = fit_options(told);
+    Listener listener(user, on_progress, context, told.steps);
+    dsa::Waiter waiter(conditions_of(told), user.control,
+                       [&](const std::string& reason) { listener.paused(reason); });
+    made.wish.on_prefill = [&](size_t more) { listener.prompts(more, static_cast<int64_t>(all.size())); };
+    made.wish.on_step = [&](const dsa::learn::Progress& step) { return listener.step(step); };
+    made.wish.stop = [&] { return user.control.stopped(); };
+    made.wish.wait = [&] { return waiter.wait(); };
+    put(user.fit(all, made).json(), report);
+  });
+}
+
+dsa_status dsa_plan(dsa_runner* runner, const dsa_examples* examples,
+                    const dsa_fit_options* options, char** json) {
+  return on(runner, [&](dsa::User& user) {
+    const dsa_fit_options told = filled<dsa_fit_options>(options, DSA_FIT_OPTIONS);
+    put(user.plan(examples_of(examples, user), fit_options(told)), json);
+  });
+}
+
+void dsa_stop(dsa_runner* runner) {
+  if (runner) runner->user->control.stop();
+}
+
+void dsa_pause(dsa_runner* runner, const char* reason) {
+  if (runner) guarded([&] { runner->user->control.pause(or_empty(reason)); });
+}
+
+void dsa_resume(dsa_runner* runner) {
+  if (runner) guarded([&] { runner->user->control.resume(); });
+}
+
+dsa_status dsa_history(dsa_runner* runner, char** json) {
+  return on(runner, [&](dsa::User& user) { put(user.history(), json); });
+}
+
+dsa_status dsa_rollback(dsa_runner* runner, int32_t version) {
+  return on(runner, [&](dsa::User& user) { user.learner().rollback(version); });
+}
+
+dsa_status dsa_forget(dsa_runner* runner, const char* const* ids, size_t count, char** json) {
+  return on(runner, [&](dsa::User& user) {
+    const auto gone = count ? user.learner().forget(texts(ids, count, "an id")) : user.learner().forget();
+    put(dsa::written(dsa::Json{{"versions", gone}, {"active", user.learner().version()}}), json);
+  });
+}
+
+dsa_status dsa_example_ids(dsa_runner* runner, const dsa_examples* examples, char** json) {
+  return on(runner, [&](dsa::User& user) {
+    dsa::Json ids = dsa::Json::array();
+    for (const dsa::Example& example : examples_of(examples, user))
+      ids.push_back(user.store().example_id(example.content()));
+    put(dsa::written(ids), json);
+  });
+}
+
+dsa_status dsa_save_adapter(dsa_runner* runner, const char* path) {
+  return on(runner, [&](dsa::User& user) { user.save_adapter(given(path, "the path")); });
+}
+
+dsa_status dsa_load_adapter(dsa_runner* runner, const char* path, int32_t* version) {
+  return on(runner, [&](dsa::User& user) {
+    const int64_t made = user.load_adapter(given(path, "the path"));
+    if (version) *version = static_cast<int32_t>(made);
+  });
+}
+
+dsa_status dsa_replay(dsa_runner* runner, int32_t fit, int64_t steps, const char* path, char** json) {
+  return on(runner, [&](dsa::User& user) { put(user.replay(fit, steps, or_empty(path)), json); });
+}
+
+dsa_status dsa_rekey(dsa_runner* runner, dsa_key_callback key, void* context) {
+  return on(runner, [&](dsa::User& user) {
+    auto made = key ? std::make_unique<CallbackKey>(key, context) : nullptr;
+    user.store().rekey(made.get());
+    runner->key = std::move(made);
+  });
+}
+
+dsa_status dsa_doctor(const char* bundle, char** json) {
+  return guarded([&] { put(dsa::doctor(or_empty(bundle)), json); });
+}
+
+}  // extern "C"

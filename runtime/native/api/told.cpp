@@ -1,0 +1,119 @@
+// What a user's model tells of itself: JSON with the names that Python has.
+#include <chrono>
+
+#include "api/user.h"
+#include "core/errors.h"
+#include "core/json.h"
+
+namespace dsa {
+
+namespace {
+
+Json maybe(const std::optional<int64_t>& number) { return number ? Json(*number) : Json(); }
+Json maybe(const std::optional<double>& number) { return number ? Json(*number) : Json(); }
+
+Json parsed(const std::string& json) {
+  const Json made = Json::parse(json, nullptr, false);
+  return made.is_discarded() ? Json() : made;
+}
+
+Json told(const learn::Version& version) {
+  return {{"id", version.id},         {"parent", maybe(version.parent)},
+          {"verdict", version.verdict}, {"steps", version.steps},
+          {"active", version.active}, {"created", maybe(version.created)},
+          {"kept", version.kept},     {"summary", parsed(version.summary)}};
+}
+
+Json told(const learn::Run& run) {
+  return {{"id", run.id},
+          {"parent", maybe(run.parent)},
+          {"version", maybe(run.version)},
+          {"kept", maybe(run.kept)},
+          {"created", maybe(run.created)},
+          {"verdict", run.verdict ? Json(*run.verdict) : Json()},
+          {"seed", run.seed ? Json(*run.seed) : Json()},
+          {"hyper", parsed(run.hyper)},
+          {"examples", run.examples}};
+}
+
+double clock_now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+}  // namespace
+
+std::string User::history() {
+  Json versions = Json::array(), fits = Json::array();
+  for (const learn::Version& version : store_.versions()) versions.push_back(told(version));
+  for (const learn::Run& run : store_.runs()) fits.push_back(told(run));
+  const learn::InUse in_use = store_.newest_whole();
+  return written(Json{{"active", in_use.version}, {"damaged", in_use.damaged},
+                      {"lost", in_use.lost}, {"versions", versions}, {"fits", fits}});
+}
+
+std::string User::info() {
+  const Manifest& manifest = bundle_.manifest;
+  const learn::InUse in_use = store_.newest_whole();
+  return written(Json{{"bundle", bundle_.path},
+                      {"identity", manifest.identity},
+                      {"base", manifest.base_name},
+                      {"licence", manifest.licence},
+                      {"layers", manifest.decoder.n_layers},
+                      {"split_layer", manifest.split()},
+                      {"adapter_size", manifest.adapter_size()},
+                      {"adapter", parsed(manifest.adapter.json)},
+                      {"backend", "executorch"},
+                      {"kernels", kernels()},
+                      {"threads", engine_.layers().threads()},
+                      {"version", in_use.version},
+                      {"damaged", in_use.damaged},
+                      {"sealed", store_.sealed()},
+                      {"store_bytes", store_.bytes()},
+                      {"resident_mb", resident_mb()},
+                      {"peak_mb", peak_mb()}});
+}
+
+// A trial on a batch of the examples: nothing is learned, and the store stays as it is.
+Trial User::trial(const std::vector<Example>& examples, const FitOptions& options, int64_t times) {
+  learn::check_learnable(examples);
+  const learn::Hyperparameters hyper = settings(examples, options);
+  const auto batch = std::min(examples.size(), static_cast<size_t>(hyper.batch));
+  engine_.layers().keep_within(room_for_base(options.memory_mb));
+  check_disk(examples, options);
+  const std::vector<Example> some(examples.begin(), examples.begin() + static_cast<std::ptrdiff_t>(batch));
+  Scorer scorer(engine_, encoder_, scoring(options.memory_mb, false));
+  const double began = clock_now();
+  scorer.load(some, nullptr);
+  Trial made{(clock_now() - began) / static_cast<double>(batch), {}, 0, hyper};
+  const learn::Adapter adapter = version(-1);
+  scorer.route_by(adapter.gate ? &*adapter.gate : nullptr);
+  const auto lanes = static_cast<size_t>(hyper.lanes());
+  Floats theta, losses(lanes * batch);
+  for (size_t lane = 0; lane < lanes; ++lane)
+    theta.insert(theta.end(), adapter.numbers.begin(), adapter.numbers.end());
+  std::vector<uint32_t> all;
+  for (uint32_t at = 0; at < batch; ++at) all.push_back(at);
+  for (int64_t time = 0; time < times; ++time) {  // the first one loads and packs weights
+    const double start = clock_now();
+    scorer.probe({all.data(), batch}, {theta.data(), lanes}, losses.data(), nullptr);
+    made.step_seconds.push_back(clock_now() - start);
+  }
+  made.tokens = scorer.tokens({all.data(), batch}) * hyper.lanes();
+  return made;
+}
+
+std::string User::plan(const std::vector<Example>& examples, const FitOptions& options) {
+  const Trial tried = trial(examples, options, 2);
+  const int64_t steps = options.wish.steps.value_or(tried.hyper.usual_steps());
+  const double prefill = tried.prompt_seconds * static_cast<double>(examples.size());
+  const double step = tried.step_seconds.back();
+  return written(Json{{"steps", steps},
+                      {"examples", examples.size()},
+                      {"prefill_seconds", prefill},
+                      {"step_seconds", step},
+                      {"seconds", prefill + step * static_cast<double>(steps)},
+                      {"peak_mb", peak_mb()},
+                      {"tokens", tried.tokens * steps}});
+}
+
+}  // namespace dsa

@@ -1,0 +1,261 @@
+#include "engine/decoder.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace dsa {
+
+namespace {
+
+template <class T>
+void append(std::vector<T>& to, const std::vector<T>& from) {
+  to.insert(to.end(), from.begin(), from.end());
+}
+
+// Parts (N, B1, …), (N, B2, …) as one (N, B1 + B2, …).
+Halves joined(const std::vector<const Halves*>& parts, int64_t layers) {
+  Halves out;
+  for (int64_t layer = 0; layer < layers; ++layer)
+    for (const Halves* part : parts) {
+      const size_t size = part->size() / static_cast<size_t>(layers);
+      const auto first = part->begin() + static_cast<std::ptrdiff_t>(size) * layer;
+      out.insert(out.end(), first, first + static_cast<std::ptrdiff_t>(size));
+    }
+  return out;
+}
+
+// Mean of x (B, P, D) over the valid tokens of each row.
+Floats mean_of(const Floats& x, const int64_t* lengths, int64_t batch, int64_t past, int64_t width) {
+  Floats out(static_cast<size_t>(batch * width));
+  for (int64_t b = 0; b < batch; ++b)
+    for (int64_t i = 0; i < width; ++i) {
+      float total = 0;
+      for (int64_t t = 0; t < lengths[b]; ++t)
+        total += x[static_cast<size_t>((b * past + t) * width + i)];
+      const double count = static_cast<double>(std::max<int64_t>(lengths[b], 1));
+      out[static_cast<size_t>(b * width + i)] = static_cast<float>(total / count);
+    }
+  return out;
+}
+
+}  // namespace
+
+void keep(const float* states, int64_t batch, int64_t tokens, int64_t kv, int64_t dim, int64_t done,
+          int64_t past, Half* out) {
+  for (int64_t b = 0; b < batch; ++b)
+    for (int64_t t = 0; t < tokens; ++t)
+      for (int64_t h = 0; h < kv; ++h) {
+        const float* from = states + ((b * tokens + t) * kv + h) * dim;
+        Half* to = out + ((b * kv + h) * past + done + t) * dim;
+        for (int64_t i = 0; i < dim; ++i) to[i] = to_half(from[i]);
+      }
+}
+
+int64_t DecoderEngine::cache_row() const {
+  return manifest().decoder.n_kv_heads * manifest().decoder.head_dim;
+}
+
+Prefilled DecoderEngine::prefill(const Prefix& prefix, const Ints& prompt, const Ints& response,
+                                 const Ints& lengths) {
+  const auto batch = static_cast<int64_t>(lengths.size());
+  const int64_t past = static_cast<int64_t>(prompt.size()) / batch;
+  const int64_t rows = static_cast<int64_t>(response.size()) / batch;
+  const int64_t most =
+      std::max<int64_t>(1, layers_.info().rows / std::max({int64_t{1}, past, rows}));
+  std::vector<Prefilled> done;
+  for (int64_t at = 0; at < batch; at += most)
+    done.push_back(prefill_part(prefix, prompt.data() + at * past, response.data() + at * rows,
+                                lengths.data() + at, std::min(most, batch - at), past, rows));
+  if (done.size() == 1) return std::move(done[0]);
+  Prefilled all;
+  std::vector<const Halves*> keys, values;
+  for (const Prefilled& part : done) {
+    append(all.hidden, part.hidden), append(all.pooled, part.pooled);
+    keys.push_back(&part.keys), values.push_back(&part.values);
+  }
+  all.keys = joined(keys, manifest().decoder.n_layers);
+  all.values = joined(values, manifest().decoder.n_layers);
+  return all;
+}
+
+Prefilled DecoderEngine::prefill_part(const Prefix& prefix, const int64_t* prompt,
+                                      const int64_t* response, const int64_t* lengths,
+                                      int64_t batch, int64_t past, int64_t rows) {
+  const Decoder& decoder = manifest().decoder;
+  const int64_t cache = batch * past * cache_row();
+  Prefilled made;
+  Floats x(static_cast<size_t>(batch * past * decoder.width));
+  made.hidden.resize(static_cast<size_t>(batch * rows * decoder.width));
+  made.keys.resize(static_cast<size_t>(decoder.n_layers * cache)), made.values.resize(made.keys.size());
+  layers_.ends().embed(prompt, static_cast<size_t>(batch * past), x.data());
+  layers_.ends().embed(response, static_cast<size_t>(batch * rows), made.hidden.data());
+  for (int64_t layer = 0; layer < decoder.n_layers; ++layer) {
+    if (layer == manifest().split()) made.pooled = mean_of(x, lengths, batch, past, decoder.width);
+    Half *keys = made.keys.data() + layer * cache, *values = made.values.data() + layer * cache;
+    prompt_layer(layer, prefix, batch, past, x, keys, values);
+    if (layer >= manifest().split()) continue;
+    const int64_t shared = layer * prefix.length * cache_row();
+    const LayerOutput out = layers_.run(
+        layer, {1, batch, rows, made.hidden.data(), prefix.keys.data() + shared,
+                prefix.values.data() + shared, prefix.length, keys, values, past, lengths, nullptr, {}});
+    std::copy_n(out.x, made.hidden.size(), made.hidden.data());
+  }
+  return made;
+}
+
+// One layer over whole prompts x (B, P, D), as many tokens at a time as rows allow. Padding comes
+// after a prompt's own tokens, so none of them ever looks at it.
+void DecoderEngine::prompt_layer(int64_t layer, const Prefix& prefix, int64_t batch, int64_t past,
+                                 Floats& x, Half* keys, Half* values) {
+  const Decoder& decoder = manifest().decoder;
+  const int64_t width = decoder.width, kv = decoder.n_kv_heads, dim = decoder.head_dim;
+  const int64_t size = std::max<int64_t>(1, layers_.info().rows / std::max<int64_t>(batch, 1));
+  const int64_t shared = layer * prefix.length * cache_row();
+  for (int64_t start = 0; start < past; start += size) {
+    const int64_t tokens = std::min(size, past - start);
+    const Ints done(static_cast<size_t>(batch), start);
+    x_.resize(static_cast<size_t>(batch * tokens * width));
+    for (int64_t b = 0; b < batch; ++b)
+      std::copy_n(x.data() + (b * past + start) * width, tokens * width,
+                  x_.data() + b * tokens * width);
+    const Half* all[2] = {keys, values};
+    for (int side = 0; side < 2; ++side) {
+      gathered_[side].resize(static_cast<size_t>(batch * kv * start * dim));
+      for (int64_t row = 0; row < batch * kv; ++row)
+        std::copy_n(all[side] + row * past * dim, start * dim,
+                    gathered_[side].data() + row * start * dim);
+    }
+    const LayerOutput out = layers_.run(
+        layer, {1, batch, tokens, x_.data(), prefix.keys.data() + shared,
+                prefix.values.data() + shared, prefix.length, gathered_[0].data(),
+                gathered_[1].data(), start, done.data(), nullptr, {}});
+    for (int64_t b = 0; b < batch; ++b)
+      std::copy_n(out.x + b * tokens * width, tokens * width, x.data() + (b * past + start) * width);
+    keep(out.keys, batch, tokens, kv, dim, start, past, keys);
+    keep(out.values, batch, tokens, kv, dim, start, past, values);
+  }
+}
+
+// Lanes and examples cut so that the rows of each part fit the programs' bound.
+template <class Work>
+void DecoderEngine::parts(const Context& context, int64_t lanes, Work&& work) {
+  const int64_t bound = layers_.info().rows, rows = std::max<int64_t>(context.rows, 1);
+  const int64_t some = std::max<int64_t>(1, std::min(context.batch, bound / rows));
+  const int64_t most =
+      std::max<int64_t>(1, std::min(lanes, bound / std::max<int64_t>(some * context.rows, 1)));
+  for (int64_t a = 0; a < lanes; a += most)
+    for (int64_t b = 0; b < context.batch; b += some)
+      work(Part{a, std::min(most, lanes - a), b, std::min(some, context.batch - b)});
+}
+
+// The adapted layers over a part of a context's rows: (lanes, examples, R, D).
+const float* DecoderEngine::adapted(const Context& context, const float* adapter, const Part& part) {
+  const int64_t width = manifest().decoder.width, size = part.examples * context.rows * width;
+  const int64_t row = context.past * cache_row(), split = manifest().split();
+  x_.resize(static_cast<size_t>(part.lanes * size));
+  for (int64_t lane = 0; lane < part.lanes; ++lane)
+    std::copy_n(context.hidden + part.example * context.rows * width, size,
+                x_.data() + lane * size);
+  const float* x = x_.data();
+  const int64_t active = manifest().adapter.active;
+  Route route = context.route;
+  if (route.index) route.index += part.example * active, route.weight += part.example * active;
+  for (int64_t at = 0; at < manifest().adapted(); ++at) {
+    const int64_t cached = (at * context.batch + part.example) * row;
+    const int64_t shared = (split + at) * context.prefix->length * cache_row();
+    x = layers_
+            .run(split + at,
+                 {part.lanes, part.examples, context.rows, x, context.prefix->keys.data() + shared,
+                  context.prefix->values.data() + shared, context.prefix->length,
+                  context.keys + cached, context.values + cached, context.past,
+                  context.lengths + part.example,
+                  adapter + part.lane * manifest().adapter_size() + at * manifest().layer_size(),
+                  route})
+            .x;
+  }
+  return x;
+}
+
+void DecoderEngine::probe(const Context& context, const float* adapter, int64_t lanes,
+                          const int64_t* targets, const float* weights, float* losses) {
+  std::fill_n(losses, lanes * context.batch, 0.0f);
+  parts(context, lanes, [&](const Part& part) {
+    score(context, part, adapted(context, adapter, part), targets, weights, losses);
+  });
+}
+
+// Only rows that count need logits: as many of them at a time as the head takes.
+void DecoderEngine::score(const Context& context, const Part& part, const float* x,
+                          const int64_t* targets, const float* weights, float* losses) {
+  const int64_t width = manifest().decoder.width, vocabulary = manifest().decoder.vocab_size;
+  asked_.clear();
+  for (int64_t b = 0; b < part.examples; ++b)
+    for (int64_t row = 0; row < context.rows; ++row)
+      if (weights[(part.example + b) * context.rows + row] != 0)
+        for (int64_t lane = 0; lane < part.lanes; ++lane) asked_.push_back({lane, b, row});
+  const auto most = static_cast<size_t>(layers_.info().head_rows);
+  for (size_t first = 0; first < asked_.size(); first += most) {
+    const size_t count = std::min(most, asked_.size() - first);
+    rows_.resize(count * static_cast<size_t>(width));
+    for (size_t at = 0; at < count; ++at) {
+      const Asked& one = asked_[first + at];
+      const int64_t from = (one.lane * part.examples + one.example) * context.rows + one.row;
+      std::copy_n(x + from * width, width, rows_.data() + at * static_cast<size_t>(width));
+    }
+    const float* logits = layers_.logits(rows_.data(), static_cast<int64_t>(count));
+    for (size_t at = 0; at < count; ++at) {
+      const Asked& one = asked_[first + at];
+      const float* own = logits + static_cast<int64_t>(at) * vocabulary;
+      const int64_t place = (part.example + one.example) * context.rows + one.row;
+      const float nats = log_sum_exp(own, static_cast<size_t>(vocabulary)) - own[targets[place]];
+      losses[(part.lane + one.lane) * context.batch + part.example + one.example] +=
+          weights[place] * nats;
+    }
+  }
+}
+
+void DecoderEngine::choose(const Context& context, const float* adapter, int64_t lanes,
+                           const Ints& candidates, float* log_probs) {
+  const int64_t width = manifest().decoder.width;
+  const auto count = static_cast<int64_t>(candidates.size());
+  parts(context, lanes, [&](const Part& part) {
+    const float* x = adapted(context, adapter, part);
+    for (int64_t lane = 0; lane < part.lanes; ++lane)
+      for (int64_t b = 0; b < part.examples; ++b) {
+        const int64_t last = (lane * part.examples + b + 1) * context.rows - 1;
+        float* out = log_probs +
+                     ((part.lane + lane) * context.batch + part.example + b) * count;
+        layers_.ends().log_probs(x + last * width, candidates, out);
+      }
+  });
+}
+
+DecoderEngine::Decoded DecoderEngine::decode(const Ints& tokens, const Halves& keys,
+                                             const Halves& values, int64_t room, int64_t length,
+                                             const float* adapter, Route route) {
+  const Decoder& decoder = manifest().decoder;
+  const auto count = static_cast<int64_t>(tokens.size());
+  const int64_t row = cache_row(), split = manifest().split();
+  new_keys_.resize(static_cast<size_t>(decoder.n_layers * count * row));
+  new_values_.resize(new_keys_.size());
+  x_.resize(static_cast<size_t>(count * decoder.width));
+  layers_.ends().embed(tokens.data(), tokens.size(), x_.data());
+  const float* x = x_.data();
+  for (int64_t layer = 0; layer < decoder.n_layers; ++layer) {
+    const bool carries = layer >= split;
+    const float* slots = carries ? adapter + (layer - split) * manifest().layer_size() : nullptr;
+    const int64_t cached = layer * room * row;
+    const LayerOutput out = layers_.run(
+        layer, {1, 1, count, x, nullptr, nullptr, 0, keys.data() + cached, values.data() + cached,
+                room, &length, slots, carries ? route : Route{}});
+    x = out.x;
+    keep(out.keys, 1, count, decoder.n_kv_heads, decoder.head_dim, 0, count,
+         new_keys_.data() + layer * count * row);
+    keep(out.values, 1, count, decoder.n_kv_heads, decoder.head_dim, 0, count,
+         new_values_.data() + layer * count * row);
+  }
+  y_.assign(x + (count - 1) * decoder.width, x + count * decoder.width);
+  return {layers_.logits(y_.data(), 1), new_keys_, new_values_};
+}
+
+}  // namespace dsa

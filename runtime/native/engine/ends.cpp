@@ -1,0 +1,121 @@
+#include "engine/ends.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/errors.h"
+#include "learn/sums.h"
+
+namespace dsa {
+
+namespace {
+
+const Programs& programs(const Bundle& bundle) { return *bundle.manifest.programs; }
+
+}  // namespace
+
+Ends::Ends(const Bundle& bundle)
+    : bundle_(bundle), small_(bundle.file(programs(bundle).ends), Reads::bundle),
+      embedding_(table(programs(bundle).embedding)), head_(table(programs(bundle).head_table)) {
+  const Decoder& decoder = bundle.manifest.decoder;
+  const std::vector<int64_t> rows = {decoder.vocab_size}, width = {decoder.width};
+  embedding_scales_ = small_.get("embedding_scales", "F32", rows).floats();
+  head_scales_ = small_.get("head_scales", "F32", rows).floats();
+  final_norm_ = small_.get("final_norm", "F32", width).floats();
+  normal_.resize(static_cast<size_t>(decoder.width));
+  squares_.resize(normal_.size());
+}
+
+Ends::Table Ends::table(const TableEntry& entry) const {
+  Table made{Mapped(bundle_.file(entry.file), Reads::bundle), nullptr};
+  const Decoder& decoder = bundle_.manifest.decoder;
+  const bool fits = entry.rows == decoder.vocab_size && entry.width == decoder.width &&
+                    entry.rows <= (int64_t{1} << 60) / entry.width &&
+                    entry.offset + entry.rows * entry.width <= static_cast<int64_t>(made.file.size());
+  if (!fits)
+    throw Error(Kind::bundle, text("a table of ", bundle_.path, " does not lie in ", entry.file,
+                                   ": copy or export the bundle again."));
+  made.rows = reinterpret_cast<const int8_t*>(made.file.data()) + entry.offset;
+  return made;
+}
+
+void Ends::embed(const int64_t* ids, size_t count, float* out) const {
+  const auto width = static_cast<size_t>(bundle_.manifest.decoder.width);
+  const auto scale = static_cast<float>(bundle_.manifest.decoder.embedding_scale);
+  for (size_t at = 0; at < count; ++at) {
+    const int8_t* row = embedding_.rows + static_cast<size_t>(ids[at]) * width;
+    const float own = embedding_scales_[ids[at]];
+    for (size_t i = 0; i < width; ++i) out[at * width + i] = (static_cast<float>(row[i]) * own) * scale;
+  }
+}
+
+const TensorView& Ends::frequencies(int64_t frame) const {
+  const std::string name = text("frequencies_", frame);
+  const TensorView* found = small_.find(name);
+  if (!found || found->dtype != "F32" || found->shape.size() != 1)
+    throw Error(Kind::bundle, text(bundle_.path, " lacks ", name, ": export the bundle again."));
+  return *found;
+}
+
+int64_t Ends::rotated(int64_t frame) const { return 2 * frequencies(frame).size(); }
+
+void Ends::angles(int64_t frame, int64_t position, float* cosine, float* sine) const {
+  const TensorView& table = frequencies(frame);
+  const TensorView* factor = small_.find(text("factor_", frame));
+  if (!factor || factor->dtype != "F32" || factor->size() != 1)
+    throw Error(Kind::bundle, text(bundle_.path, " lacks factor_", frame, ": export it again."));
+  const auto half = static_cast<size_t>(table.size());
+  const float scale = factor->floats()[0], at = static_cast<float>(position);
+  for (size_t i = 0; i < half; ++i) {
+    const float angle = at * table.floats()[i];
+    cosine[i] = cosine[i + half] = std::cos(angle) * scale;
+    sine[i] = sine[i + half] = std::sin(angle) * scale;
+  }
+}
+
+float Ends::logit(const float* normal, int64_t id) const {
+  const size_t width = normal_.size();
+  const int8_t* row = head_.rows + static_cast<size_t>(id) * width;
+  const float scale = head_scales_[id];
+  float sums[8] = {};
+  size_t i = 0;
+  for (; i + 8 <= width; i += 8)
+    for (size_t lane = 0; lane < 8; ++lane)
+      sums[lane] += normal[i + lane] * (static_cast<float>(row[i + lane]) * scale);
+  float total = 0;
+  for (const float sum : sums) total += sum;
+  for (; i < width; ++i) total += normal[i] * (static_cast<float>(row[i]) * scale);
+  return total;
+}
+
+void Ends::log_probs(const float* x, const Ints& candidates, float* out) {
+  const Decoder& decoder = bundle_.manifest.decoder;
+  const size_t width = normal_.size();
+  for (size_t i = 0; i < width; ++i) squares_[i] = x[i] * x[i];
+  const float root =
+      std::sqrt(learn::mean(squares_.data(), width) + static_cast<float>(decoder.norm_eps));
+  for (size_t i = 0; i < width; ++i) normal_[i] = x[i] / root * final_norm_[i];
+  for (size_t at = 0; at < candidates.size(); ++at) {
+    float made = logit(normal_.data(), candidates[at]) * static_cast<float>(decoder.logit_scale);
+    if (decoder.logit_softcap) {
+      const auto cap = static_cast<float>(*decoder.logit_softcap);
+      made = std::tanh(made / cap) * cap;
+    }
+    out[at] = made;
+  }
+  const float all = log_sum_exp(out, candidates.size());
+  for (size_t at = 0; at < candidates.size(); ++at) out[at] -= all;
+}
+
+float log_sum_exp(const float* numbers, size_t count) {
+  float highest = numbers[0];
+  for (size_t at = 1; at < count; ++at)
+    if (!(numbers[at] <= highest)) highest = numbers[at];  // keeps what is not a number
+  float sums[8] = {};
+  for (size_t at = 0; at < count; ++at) sums[at % 8] += std::exp(numbers[at] - highest);
+  float total = 0;
+  for (const float sum : sums) total += sum;
+  return std::log(total) + highest;
+}
+
+}  // namespace dsa

@@ -1,0 +1,272 @@
+#include "engine/prompt_cache.h"
+
+#include <algorithm>
+#include <map>
+#include <numeric>
+
+#include "core/errors.h"
+#include "learn/sums.h"
+
+namespace dsa {
+
+namespace {
+
+constexpr size_t kSharedLeast = 4;  // shorter beginnings are not worth a run of their own
+constexpr int64_t kLeast = 16;      // tokens of a part of a long prompt
+
+// Tokens that all prompts begin with; each keeps at least one of its own.
+size_t shared_of(const std::vector<const Item*>& items) {
+  const Ids& first = items[0]->prompt;
+  size_t shared = first.size() - 1;
+  for (const Item* item : items) {
+    shared = std::min(shared, item->prompt.size() - 1);
+    size_t same = 0;
+    while (same < shared && item->prompt[same] == first[same]) ++same;
+    shared = same;
+  }
+  return items.size() > 1 && shared >= kSharedLeast ? shared : 0;
+}
+
+int64_t size_of(const Manifest& manifest, const Item& item, int64_t shared) {
+  const Decoder& d = manifest.decoder;
+  const int64_t own = static_cast<int64_t>(item.prompt.size()) - shared;
+  return static_cast<int64_t>(item.tail.size()) * d.width * 4 +
+         2 * manifest.adapted() * d.n_kv_heads * own * d.head_dim * 2;
+}
+
+// For each prompt, the first one of the same tokens: these must not be told apart.
+Ints alike(const std::vector<const Item*>& items) {
+  std::map<Ids, int64_t> first;
+  Ints found;
+  for (size_t at = 0; at < items.size(); ++at)
+    found.push_back(first.emplace(items[at]->prompt, static_cast<int64_t>(at)).first->second);
+  return found;
+}
+
+}  // namespace
+
+int64_t PromptCache::bytes_of(const Manifest& manifest, const std::vector<const Item*>& items) {
+  const auto shared = static_cast<int64_t>(shared_of(items));
+  int64_t total = 0;
+  for (const Item* item : items) total += size_of(manifest, *item, shared);
+  return total;
+}
+
+PromptCache::PromptCache(DecoderEngine& engine, const std::vector<const Item*>& items,
+                         CacheOptions options)
+    : engine_(engine), manifest_(engine.bundle().manifest), items_(items),
+      options_(std::move(options)),
+      row_(manifest_.decoder.n_kv_heads * manifest_.decoder.head_dim) {
+  const size_t shared = shared_of(items_);
+  if (shared) {
+    const Ids start(items_[0]->prompt.begin(),
+                    items_[0]->prompt.begin() + static_cast<std::ptrdiff_t>(shared));
+    prefix_ = run_prompt(engine_, prefix_, start, {start.back()}, options_.chunks, 0, nullptr).prefix();
+  }
+  offsets_ = {0};
+  for (size_t at = 0; at < items_.size(); ++at) {
+    const int64_t bytes = size_of(manifest_, *items_[at], prefix_.length);
+    offsets_.push_back(offsets_.back() + static_cast<size_t>(bytes));
+    most_rows_ = std::max(most_rows_, static_cast<int64_t>(items_[at]->tail.size()));
+    most_past_ = std::max(most_past_, own(at));
+  }
+  const bool spills = static_cast<int64_t>(offsets_.back()) > options_.chunks.cache;
+  storage_ = Storage(offsets_.back(), spills && !options_.sealed ? &options_.folder : nullptr);
+  if (manifest_.adapter.blocks > 1) {
+    pooled_.resize(items_.size() * static_cast<size_t>(manifest_.decoder.width));
+    alike_ = alike(items_);
+  }
+  const size_t group = options_.group ? options_.group : items_.size();
+  while (ready_ < items_.size()) {
+    const size_t to = std::min(ready_ + group, items_.size());
+    cache(ready_, to);
+    ready_ = to;
+    if (options_.on_items && !options_.on_items(0)) break;
+  }
+}
+
+int64_t PromptCache::own(size_t item) const {
+  return static_cast<int64_t>(items_[item]->prompt.size()) - prefix_.length;
+}
+
+int64_t PromptCache::tokens(size_t item) const {
+  return own(item) + static_cast<int64_t>(items_[item]->tail.size());
+}
+
+// Tokens that a prefill may hold which sees as much as this item.
+int64_t PromptCache::room(size_t item) const {
+  const int64_t length = tokens(item);
+  const int64_t found = options_.chunks.prefill_tokens(prefix_.length + length);
+  const auto tail = static_cast<int64_t>(items_[item]->tail.size());
+  if (options_.chunks.strict && found < std::min(length, kLeast + tail))
+    throw Error(Kind::budget, text("an example has ", length, " tokens, and memory_mb has room for ",
+                                   found, " at a time: raise memory_mb or shorten the example."));
+  return found;
+}
+
+// Items in batches of similar length, each within what a prefill may hold, or alone.
+void PromptCache::cache(size_t from, size_t to) {
+  std::vector<size_t> by_length(to - from), batch;
+  std::iota(by_length.begin(), by_length.end(), from);
+  std::stable_sort(by_length.begin(), by_length.end(),
+                   [this](size_t a, size_t b) { return tokens(a) < tokens(b); });
+  const auto flush = [&] {
+    if (batch.empty()) return;
+    prefill(batch);
+    storage_.drop_pages();
+    if (options_.on_items) options_.on_items(batch.size());
+    batch.clear();
+  };
+  for (const size_t item : by_length) {
+    if (static_cast<int64_t>(batch.size() + 1) * tokens(item) > room(item)) flush();
+    batch.push_back(item);
+  }
+  flush();
+}
+
+void PromptCache::prefill(const std::vector<size_t>& batch) {
+  if (tokens(batch[0]) > room(batch[0])) {
+    prefill_parts(batch[0]);
+    return;
+  }
+  int64_t past = 0, rows = 0;
+  for (const size_t item : batch) {
+    past = std::max(past, own(item));
+    rows = std::max(rows, static_cast<int64_t>(items_[item]->tail.size()));
+  }
+  Ints prompts(batch.size() * static_cast<size_t>(past)), tails(batch.size() * static_cast<size_t>(rows)),
+      lengths;
+  for (size_t at = 0; at < batch.size(); ++at) {
+    const Item& item = *items_[batch[at]];
+    std::copy(item.prompt.begin() + prefix_.length, item.prompt.end(),
+              prompts.begin() + static_cast<std::ptrdiff_t>(at) * past);
+    std::copy(item.tail.begin(), item.tail.end(),
+              tails.begin() + static_cast<std::ptrdiff_t>(at) * rows);
+    lengths.push_back(own(batch[at]));
+  }
+  const Prefilled made = engine_.prefill(prefix_, prompts, tails, lengths);
+  const int64_t width = manifest_.decoder.width, count = static_cast<int64_t>(batch.size());
+  for (int64_t at = 0; at < count; ++at) {
+    const size_t item = batch[static_cast<size_t>(at)];
+    keep(item, made.hidden.data() + at * rows * width, made.keys.data() + at * past * row_,
+         made.values.data() + at * past * row_, past, 0, count * past * row_);
+    if (pooled_.empty()) continue;
+    Floats mean = prefix_.pooled;
+    add_mean(mean, prefix_.length, made.pooled.data() + at * width, own(item), width);
+    std::copy(mean.begin(), mean.end(), pooled_.begin() + static_cast<std::ptrdiff_t>(item) * width);
+  }
+}
+
+// One item, alone and as many of its tokens at a time as there is room for.
+void PromptCache::prefill_parts(size_t item) {
+  const Item& one = *items_[item];
+  const Ids tokens(one.prompt.begin() + prefix_.length, one.prompt.end());
+  Floats hidden;
+  const Cache made = run_prompt(engine_, prefix_, tokens, one.tail, options_.chunks, 0, &hidden);
+  keep(item, hidden.data(), made.keys.data(), made.values.data(), made.room, prefix_.length,
+       made.room * row_);
+  if (!pooled_.empty())
+    std::copy(made.pooled.begin(), made.pooled.end(),
+              pooled_.begin() + static_cast<std::ptrdiff_t>(item) * manifest_.decoder.width);
+}
+
+// Stores what an item needs of hidden (R, D), and of keys and values (N, kv, past, d) from position
+// `skip` on, layers lying `layer_stride` apart: no padding.
+void PromptCache::keep(size_t item, const float* hidden, const Half* keys, const Half* values,
+                       int64_t past, int64_t skip, int64_t layer_stride) {
+  const int64_t dim = manifest_.decoder.head_dim, kv = manifest_.decoder.n_kv_heads, length = own(item);
+  auto* states = reinterpret_cast<float*>(storage_.data() + offsets_[item]);
+  const auto count = static_cast<int64_t>(items_[item]->tail.size()) * manifest_.decoder.width;
+  std::copy_n(hidden, count, states);
+  auto* to = reinterpret_cast<Half*>(states + count);
+  for (const Half* from : {keys, values})
+    for (int64_t layer = manifest_.split(); layer < manifest_.decoder.n_layers; ++layer)
+      for (int64_t head = 0; head < kv; ++head, to += length * dim)
+        std::copy_n(from + layer * layer_stride + (head * past + skip) * dim, length * dim, to);
+}
+
+void PromptCache::reserve(size_t count) {
+  if (count <= reserved_) return;
+  reserved_ = count;
+  const auto rows = count * static_cast<size_t>(most_rows_ * manifest_.decoder.width);
+  const auto cache = count * static_cast<size_t>(manifest_.adapted() * most_past_ * row_);
+  hidden_.reserve(rows), keys_.reserve(cache), values_.reserve(cache);
+  const size_t routes = count * static_cast<size_t>(manifest_.adapter.active);
+  lengths_.reserve(count), index_.reserve(routes), weights_.reserve(routes);
+}
+
+const Context& PromptCache::context(const std::vector<size_t>& items) {
+  const auto count = static_cast<int64_t>(items.size()), width = manifest_.decoder.width;
+  const int64_t dim = manifest_.decoder.head_dim, kv = manifest_.decoder.n_kv_heads;
+  reserve(items.size());
+  int64_t rows = 0, past = 0;
+  lengths_.clear(), index_.clear();
+  for (const size_t item : items) {
+    rows = std::max(rows, static_cast<int64_t>(items_[item]->tail.size()));
+    past = std::max(past, own(item));
+    lengths_.push_back(own(item));
+    if (routes_.empty()) continue;
+    index_.insert(index_.end(), route(item), route(item) + manifest_.adapter.active);
+  }
+  weights_.assign(index_.size(), static_cast<float>(1.0 / static_cast<double>(manifest_.adapter.active)));
+  hidden_.assign(static_cast<size_t>(count * rows * width), 0.0f);
+  keys_.assign(static_cast<size_t>(manifest_.adapted() * count * past * row_), 0);
+  values_.assign(keys_.size(), 0);
+  for (int64_t at = 0; at < count; ++at) {
+    const size_t item = items[static_cast<size_t>(at)];
+    const auto* states = reinterpret_cast<const float*>(storage_.data() + offsets_[item]);
+    const auto own_rows = static_cast<int64_t>(items_[item]->tail.size()) * width;
+    std::copy_n(states, own_rows, hidden_.data() + at * rows * width);
+    const auto* from = reinterpret_cast<const Half*>(states + own_rows);
+    for (Halves* to : {&keys_, &values_})
+      for (int64_t layer = 0; layer < manifest_.adapted(); ++layer)
+        for (int64_t head = 0; head < kv; ++head, from += own(item) * dim)
+          std::copy_n(from, own(item) * dim,
+                      to->data() + (((layer * count + at) * kv) + head) * past * dim);
+  }
+  storage_.drop_pages();
+  const Route route = index_.empty() ? Route{} : Route{index_.data(), weights_.data()};
+  context_ = {&prefix_, count, rows, past, hidden_.data(), keys_.data(), values_.data(),
+              lengths_.data(), route};
+  return context_;
+}
+
+// The blocks of highest score serve a prompt, equal scores in the order of their index.
+void PromptCache::route_by(const learn::Gate* gate) {
+  routes_.clear();
+  if (!gate || pooled_.empty()) return;
+  for (size_t item = 0; item < items_.size(); ++item) {
+    const float* pooled = pooled_.data() + alike_[item] * manifest_.decoder.width;
+    const Ints chosen = route_of(*gate, pooled, manifest_.adapter.active);
+    routes_.insert(routes_.end(), chosen.begin(), chosen.end());
+  }
+}
+
+const int64_t* PromptCache::route(size_t item) const {
+  return routes_.empty() ? nullptr
+                         : routes_.data() + static_cast<int64_t>(item) * manifest_.adapter.active;
+}
+
+int64_t PromptCache::padded_bytes(int64_t count, int64_t prompt) const {
+  const int64_t length = std::max<int64_t>(1, prompt - prefix_.length);
+  return 2 * 2 * count * length * manifest_.adapted() * row_;
+}
+
+Ints route_of(const learn::Gate& gate, const float* pooled, int64_t active) {
+  std::vector<double> scores, products(gate.width);
+  for (size_t block = 0; block < gate.blocks; ++block) {
+    const float* row = gate.table.data() + block * (gate.width + 1);
+    for (size_t i = 0; i < gate.width; ++i)
+      products[i] = static_cast<double>(pooled[i]) * static_cast<double>(row[i]);
+    scores.push_back(learn::sum(products.data(), gate.width) + static_cast<double>(row[gate.width]));
+  }
+  Ints order(gate.blocks);
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
+    return scores[static_cast<size_t>(a)] > scores[static_cast<size_t>(b)];
+  });
+  order.resize(static_cast<size_t>(active));
+  return order;
+}
+
+}  // namespace dsa
