@@ -1,29 +1,23 @@
 #!/bin/sh
-# libdsaedge.so with the real native runner, for this machine's JVM.
+# libdsaedge.so over the real native runner, for this machine's JVM.
 #
-# in:  EXECUTORCH  folder of the installed executorch package      OUT  folder, created if absent
-# out: OUT/libdsaedge.so; its folder is printed
-# exit: 0 done, 77 a tool or a library's headers are missing (they are named)
+# in:  RUNNER  libdsa_runner.so, as `make native` leaves it in build/native
+#      OUT     folder, created if absent
+# out: OUT/libdsaedge.so
+# exit: 0 done, 77 a tool is missing (it is named)
 set -eu
 
-[ $# -eq 2 ] || { echo "usage: $0 EXECUTORCH OUT" >&2; exit 2; }
-out=$2
+[ $# -eq 2 ] || { echo "usage: $0 RUNNER OUT" >&2; exit 2; }
+runner=$(readlink -f "$1") out=$2
 here=$(CDPATH= cd -- "$(dirname -- "$0")/.." && pwd)
-skip() { echo "skipped: $*" >&2; exit 77; }
 for tool in javac cmake c++; do
-  command -v "$tool" > /dev/null || skip "there is no $tool here"
+  command -v "$tool" > /dev/null || { echo "skipped: there is no $tool here" >&2; exit 77; }
 done
 JAVA_HOME=$(dirname "$(dirname "$(readlink -f "$(command -v javac)")")")
 export JAVA_HOME
 
 mkdir -p "$out"
-cmake -S "$here/core" -B "$out" -DCMAKE_BUILD_TYPE=Release -DEXECUTORCH_ROOT="$1" \
-  > "$out/cmake.log" 2>&1 || {
-  grep -qE 'Could NOT find|_INCLUDE|REQUIRED' "$out/cmake.log" \
-    && skip "headers are missing: $(grep -m 1 -E 'Could NOT find|_INCLUDE' "$out/cmake.log")"
-  cat "$out/cmake.log" >&2
-  exit 1
-}
-cmake --build "$out" --target dsaedge --parallel 2 >> "$out/cmake.log" 2>&1 \
-  || { tail -n 30 "$out/cmake.log" >&2; exit 1; }
-echo "$out"
+{
+  cmake -S "$here/core" -B "$out" -DCMAKE_BUILD_TYPE=Release -DDSA_RUNNER="$runner"
+  cmake --build "$out"
+} > "$out/cmake.log" 2>&1 || { tail -n 30 "$out/cmake.log" >&2; exit 1; }

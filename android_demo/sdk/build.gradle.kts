@@ -48,6 +48,10 @@ android {
     }
     // One library for apps: core/ is plain Java and knows no Android.
     sourceSets["main"].java.srcDir("../core/src/main/java")
+    // ExecuTorch's library goes along, under the name that its SONAME says.
+    providers.gradleProperty("executorch").orNull?.let {
+        sourceSets["main"].jniLibs.srcDir("$it/lib")
+    }
 
     compileOptions {
         sourceCompatibility = JavaVersion.VERSION_1_8

@@ -6,17 +6,19 @@ import json
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
-from android_scripts import run
+from android_scripts import ROOT, run
+from filelock import FileLock
 
 from dsa_edge.errors import BundleError
 from dsa_edge.runtime import Example, Personalizer
 
+sys.path.insert(0, str(ROOT.parent / "tests" / "native"))
 CHOICES = (" terrible", " great")
 EXAMPLES = [
     Example(f"{text} It was", CHOICES[i % 2], CHOICES)
@@ -44,12 +46,16 @@ class Drive:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """libdsaedge.so over the real runner."""
-    executorch = find_spec("executorch")
-    if executorch is None or not executorch.submodule_search_locations:
-        pytest.skip("ExecuTorch is not installed")
+    """Where libdsaedge.so over the real runner is; that one is built once for all tests."""
+    from native_runner import build
+
+    native = ROOT.parent / "build" / "native"
+    native.parent.mkdir(exist_ok=True)
+    with FileLock(native.with_suffix(".lock")):
+        build(native)
     out = tmp_path_factory.mktemp("jni")
-    return Path(run("build_linux.sh", executorch.submodule_search_locations[0], out).strip())
+    run("build_linux.sh", native / "libdsa_runner.so", out)
+    return out
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +114,7 @@ def test_java_answers_as_python_does(java: Drive, file: Path, tmp_path: Path) ->
         assert written == me.generate("a joy", 8).rstrip("\n")
 
 
-def test_a_process_killed_in_mid_step_loses_nothing(
+def test_a_process_killed_in_mid_step_loses_nothing_and_goes_on(
     java: Drive, file: Path, tmp_path: Path
 ) -> None:
     command = java.command(tmp_path / "me", "fit", 100000, file)
@@ -123,9 +129,40 @@ def test_a_process_killed_in_mid_step_loses_nothing(
         assert fit.verdict is None  # it was interrupted
         assert len(me.journal()) >= 3  # each step was durable before it was told
         assert me.version == 0
-    assert java(tmp_path / "me", "fit", 3, file)[-1].endswith(", 3")
+        done = len(me.journal())
+    # The same fit in the next process goes on behind the last step that is on the disk.
+    steps = done + 4
+    *told, end = java(tmp_path / "me", "fit", steps, file)
+    assert [int(line.split()[1]) for line in told] == list(range(done + 1, steps + 1))
+    assert end.endswith(f", {steps}")
     with python(java, tmp_path / "me") as me:
-        assert len(me.fits()) == 2
+        (fit,) = me.fits()
+        assert fit.verdict is not None
+        assert len(me.journal()) == steps
+
+
+class Sevens:
+    """The key that `Drive` gives with -Dseal=7."""
+
+    name = "sevens"
+
+    def key(self, store: str, salt: bytes) -> bytes:
+        return bytes([7] * 32)
+
+
+def test_a_store_that_java_sealed_opens_with_its_key_alone(
+    java: Drive, file: Path, tmp_path: Path
+) -> None:
+    store = tmp_path / "me"
+    sealed = ["java", "-Dseal=7", *java.command(store, "fit", 6, file)[1:]]
+    said = subprocess.run(sealed, capture_output=True, text=True).stdout.splitlines()
+    with Personalizer.open(java.bundle, store, "executorch", threads=1, key=Sevens()) as me:
+        assert me.sealed
+        assert me.fits()[0].verdict == said[-1].split(", ")[0]
+    for key in ([], ["-Dseal=8"]):
+        wrong = ["java", *key, *java.command(store, "history")[1:]]
+        done = subprocess.run(wrong, capture_output=True, text=True)
+        assert done.stdout.startswith("WrongKeyException: "), done.stdout
 
 
 def test_errors_arrive_as_java_types(java: Drive, tmp_path: Path) -> None:

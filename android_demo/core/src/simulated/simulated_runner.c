@@ -249,16 +249,11 @@ dsa_status dsa_evaluate(dsa_runner* runner, const dsa_examples* examples, int32_
 
 static void add_version(text* out, const store* s, int id) {
   const version* v = &s->versions[id];
-  add(out, id == 0 ? "{" : ", {");
+  add(out, id == 1 ? "{" : ", {");
   add_field(out, "id", id);
   add(out, ", ");
-  if (v->parent < 0) {
-    add(out, "\"parent\": null");
-  } else {
-    add_field(out, "parent", v->parent);
-  }
-  add(out, ", \"created\": 1.5e9, \"verdict\": \"");
-  add(out, id == 0 ? "initial\", " : "improved\", ");
+  add_field(out, "parent", v->parent);
+  add(out, ", \"created\": 1.5e9, \"verdict\": \"improved\", ");
   add_field(out, "steps", v->steps);
   add(out, s->active == id ? ", \"active\": true}" : ", \"active\": false}");
 }
@@ -270,7 +265,7 @@ dsa_status dsa_history(dsa_runner* runner, char** json) {
   add(&out, "{");
   add_field(&out, "active", s->active);
   add(&out, ", \"versions\": [");
-  for (id = 0; id < s->count; id++) add_version(&out, s, id);
+  for (id = 1; id < s->count; id++) add_version(&out, s, id);
   if (!has(s->path, "cut")) add(&out, "], \"fits\": []}");
   *json = out.start;
   return DSA_OK;

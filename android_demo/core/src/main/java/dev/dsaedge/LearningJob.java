@@ -8,8 +8,8 @@ import java.util.List;
  *
  * <p>A slice is one fit that ends early, within one step, when {@link #stop} is called, when its
  * time is over, or when the device is no longer as it should be. What it learned until then is
- * judged and kept as of any fit, so the next slice goes on from there; a process that is killed
- * instead loses this slice's step at most, for each step is in the journal before the next.
+ * judged and kept as of any fit, so the next slice goes on from there. If the process is killed
+ * instead, the next slice with the same examples goes on behind the last step in the journal.
  */
 public final class LearningJob {
     /** WorkManager stops a worker after ten minutes; this leaves two for the verdict. */

@@ -185,19 +185,14 @@ public final class Personalizer implements Closeable {
         }
     }
 
-    /** All saved versions, oldest first; 0 is the bundle's initial adapter. */
+    /** All saved versions, oldest first; 0, the bundle's initial adapter, is not among them. */
     public synchronized List<Version> history() {
         return Collections.unmodifiableList(Records.versions(Native.history(idle())));
     }
 
-    /** The version in use. */
-    public int version() {
-        for (Version version : history()) {
-            if (version.active) {
-                return version.id;
-            }
-        }
-        return 0;
+    /** The version in use; 0 is the bundle's initial adapter. */
+    public synchronized int version() {
+        return Records.active(Native.history(idle()));
     }
 
     /** Uses an earlier version again; 0 is the bundle's initial adapter. */

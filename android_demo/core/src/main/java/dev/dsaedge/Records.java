@@ -34,6 +34,11 @@ final class Records {
         return versions;
     }
 
+    /** The version in use of the same record. */
+    static int active(byte[] json) {
+        return integer(object(json), "active", 0);
+    }
+
     /** Examples as JSON lines. */
     static byte[] lines(List<Example> examples) {
         StringBuilder out = new StringBuilder();

@@ -2,12 +2,12 @@ package dev.dsaedge;
 
 /** One saved adapter of a user. */
 public final class Version {
-    /** In place of a parent: there is none. */
+    /** In place of a parent: what the store says of it is damaged. */
     public static final int NO_PARENT = -1;
 
-    /** 0 is the bundle's initial adapter. */
+    /** From 1 on. */
     public final int id;
-    /** The version that it was learned from, or NO_PARENT. */
+    /** The version that it was learned from, 0 for the bundle's; NO_PARENT if that is unknown. */
     public final int parent;
     /** In seconds since 1970; NaN if unknown. */
     public final double created;

@@ -20,7 +20,8 @@ import java.util.Map;
  * Drive BUNDLE STORE history               id, parent, steps and whether it is in use
  * </pre>
  *
- * <p>FILE has examples as JSON lines. STORE may be "-". An error is told by its type and message.
+ * <p>FILE has examples as JSON lines. STORE may be "-". The property `seal` seals it, with a key of
+ * that number 32 times. An error is told by its type and message.
  */
 public final class Drive {
     private Drive() {}
@@ -28,13 +29,25 @@ public final class Drive {
     public static void main(String[] args) throws Exception {
         File store = args[1].equals("-") ? null : new File(args[1]);
         try {
-            Personalizer me = Personalizer.open(new File(args[0]), store, null, 1);
+            Personalizer me = Personalizer.open(new File(args[0]), store, key(), 1);
             say(me, args[2], Arrays.asList(args).subList(3, args.length));
             me.close();
         } catch (DsaEdgeException error) {
             System.out.println(error.getClass().getSimpleName() + ": " + error.getMessage());
             System.exit(1);
         }
+    }
+
+    private static KeyProvider key() {
+        final Integer filling = Integer.getInteger("seal");
+        return filling == null ? null : new KeyProvider() {
+            @Override
+            public byte[] key(String store, byte[] salt, boolean newStore) {
+                byte[] key = new byte[KEY_BYTES];
+                Arrays.fill(key, filling.byteValue());
+                return key;
+            }
+        };
     }
 
     private static void say(Personalizer me, String verb, List<String> rest) throws Exception {

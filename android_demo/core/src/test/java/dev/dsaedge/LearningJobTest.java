@@ -33,7 +33,7 @@ public final class LearningJobTest extends Folder {
         Check.equal(7, read.left());
         LearningJob.Slice second = run(job(GOOD), null);
         Check.equal("7 0", second.report.steps + " " + second.left);
-        Check.equal(1, me.history().get(2).parent); // it learned on
+        Check.equal(1, me.history().get(1).parent); // it learned on
     }
 
     public void aJobThatIsStoppedFirstDoesNothing() {

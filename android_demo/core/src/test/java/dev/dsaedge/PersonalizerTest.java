@@ -40,14 +40,14 @@ public final class PersonalizerTest extends Folder {
         me.close();
         Personalizer again = open("smol.dsa", "store", null);
         List<Version> versions = again.history();
-        Check.equal(2, versions.size());
-        Check.equal(Version.NO_PARENT, versions.get(0).parent);
-        Check.equal("1 0 10 true 1.5E9", versions.get(1).id + " " + versions.get(1).parent + " "
-                + versions.get(1).steps + " " + versions.get(1).active + " "
-                + versions.get(1).created);
+        Check.equal(1, versions.size());
+        Version first = versions.get(0);
+        Check.equal("1 0 10 true 1.5E9", first.id + " " + first.parent + " " + first.steps + " "
+                + first.active + " " + first.created);
+        Check.equal(1, again.version());
         again.forget();
         Check.equal(0, again.version());
-        Check.equal(1, again.history().size());
+        Check.equal(0, again.history().size());
         again.close();
     }
 
@@ -233,7 +233,7 @@ public final class PersonalizerTest extends Folder {
             thread.join();
         }
         Check.equal("[10, 10, 10, 10, 10, 10, 10, 10]", steps);
-        Check.equal(9, me.history().size());
+        Check.equal(8, me.history().size());
     }
 
     static List<Example> examples() {

@@ -27,29 +27,37 @@ public final class VersionsActivity extends ScreenActivity {
         }, new Shown<List<Version>>() {
             @Override
             public void show(List<Version> versions) {
-                list.removeAllViews();
-                for (Version version : versions) {
-                    addRow(version);
-                }
+                fill(versions);
             }
         });
     }
 
-    private void addRow(final Version version) {
-        String told = version.id == 0 ? getString(R.string.version_initial)
-                : getString(R.string.version_row, version.id, version.verdict, version.steps);
+    private void fill(List<Version> versions) {
+        list.removeAllViews();
+        boolean learned = false;
+        for (Version version : versions) {
+            learned |= version.active;
+        }
+        addRow(0, getString(R.string.version_initial), !learned);
+        for (Version version : versions) {
+            addRow(version.id, getString(R.string.version_row, version.id, version.verdict,
+                    version.steps), version.active);
+        }
+    }
+
+    private void addRow(final int id, String told, boolean active) {
         TextView row = new TextView(this);
-        row.setText(version.active ? getString(R.string.version_active, told) : told);
+        row.setText(active ? getString(R.string.version_active, told) : told);
         list.addView(row);
-        if (version.active) {
+        if (active) {
             return;
         }
         Button use = new Button(this);
-        use.setText(getString(R.string.use_version, version.id));
+        use.setText(getString(R.string.use_version, id));
         use.setOnClickListener(new Click() {
             @Override
             void clicked() {
-                use(version.id);
+                use(id);
             }
         });
         list.addView(use);

@@ -78,7 +78,10 @@ class Learner private constructor(
         version: Int = Personalizer.ACTIVE,
     ): Answer = withContext(thread) { personalizer.choose(prompt, choices, version) }
 
-    /** All saved versions, oldest first. */
+    /** The version in use; 0 is the bundle's initial adapter. */
+    suspend fun version(): Int = withContext(thread) { personalizer.version() }
+
+    /** All saved versions, oldest first; 0 is not among them. */
     suspend fun history(): List<Version> = withContext(thread) { personalizer.history() }
 
     /** Uses an earlier version again. */

@@ -157,6 +157,7 @@ public final class Session implements Closeable {
         }
     }
 
+    /** All saved versions; what was there before them is version 0. */
     public List<Version> history() {
         enter();
         try {
@@ -206,7 +207,7 @@ public final class Session implements Closeable {
         enter();
         try {
             return new Stored(examples.all().size(), examples.bytes(),
-                    hasBundle() ? history().size() - 1 : 0, Stored.bytesOf(store),
+                    hasBundle() ? history().size() : 0, Stored.bytesOf(store),
                     Stored.bytesOf(bundle));
         } finally {
             lock.unlock();

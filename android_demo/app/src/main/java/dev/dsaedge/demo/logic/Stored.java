@@ -6,7 +6,6 @@ import java.io.File;
 public final class Stored {
     public final int examples;
     public final long exampleBytes;
-    /** Without version 0, which is the bundle's. */
     public final int versions;
     public final long storeBytes;
     public final long bundleBytes;
