@@ -42,14 +42,23 @@ class Ends:
         frame = self._info.layers[layer].frame
         frequencies = self._small[f"frequencies_{frame}"]
         angle = positions[..., None].astype(np.float32) * np.concatenate([frequencies, frequencies])
+        # In float64: single precision differs between libraries, and one bit of it turns rounded
+        # activations of the whole model.
+        exact = angle.astype(np.float64)
         factor = self._small[f"factor_{frame}"]
-        return np.cos(angle) * factor, np.sin(angle) * factor
+        cosine, sine = np.cos(exact) * factor, np.sin(exact) * factor
+        return cosine.astype(np.float32), sine.astype(np.float32)
 
     def candidate_logits(self, x: Floats, candidates: Ints) -> Floats:
-        """Logits (L, B, C) of some tokens alone for hidden states x (L, B, D)."""
+        """Logits (L, B, C) of some tokens alone for hidden states x (L, B, D).
+
+        In float64, so that the order in which a library sums does not show in the result.
+        """
+        x = x.astype(np.float64)
         square = (x * x).mean(-1, keepdims=True)
         normal = x / np.sqrt(square + self._decoder["norm_eps"]) * self._small["final_norm"]
-        rows = self._head[candidates] * self._small["head_scales"][candidates][:, None]
+        scales = self._small["head_scales"][candidates].astype(np.float64)
+        rows = self._head[candidates] * scales[:, None]
         logits = (normal @ rows.T) * self._decoder["logit_scale"]
         cap = self._decoder["logit_softcap"]
         scaled: Floats = logits if cap is None else np.tanh(logits / cap) * cap

@@ -323,6 +323,8 @@ def _mean(x: Floats, lengths: Ints) -> Floats:
 
 
 def _log_sum_exp(logits: Floats) -> Floats:
-    highest = logits.max(-1)
-    total: Floats = np.log(np.exp(logits - highest[..., None]).sum(-1)) + highest
-    return total
+    """Over the last axis, in float64: single precision differs between libraries."""
+    exact = logits.astype(np.float64)
+    highest = exact.max(-1)
+    total = np.log(np.exp(exact - highest[..., None]).sum(-1)) + highest
+    return np.asarray(total, dtype=np.float32)

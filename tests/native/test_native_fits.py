@@ -8,7 +8,7 @@ import os
 import resource
 import signal
 import subprocess
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from native_learn import IDENTITY, Native, NativeError
 
 from dsa_edge.gate import Gate
 from dsa_edge.policy import LearnedGate
-from dsa_edge.runtime._hyperparameters import Hyperparameters
+from dsa_edge.runtime._hyperparameters import ESTIMATORS, OPTIMIZERS, Hyperparameters
 from dsa_edge.runtime._learned_gate import replayed_gates
 from dsa_edge.runtime._optimizer import Step, replay
 from dsa_edge.runtime._store import Store
@@ -211,3 +211,53 @@ def test_a_gate_that_python_learned_replays_to_the_bit(native: Native, tmp_path:
     found = native("replay", tmp_path, at=at, **more)
     assert found["theta"] == [state.tobytes().hex() for state in states]
     assert found["gate"] == [made.table.tobytes().hex() for made in gates]
+
+
+@pytest.mark.parametrize("choices", [False, True])
+def test_what_suits_a_method_is_the_same(native: Native, choices: bool) -> None:
+    methods = [(e, o, 0) for e in ESTIMATORS for o in OPTIMIZERS]
+    for estimator, optimizer, along in [*methods, ("axes", "adam", 8)]:
+        if (estimator, optimizer) != ("one-sided", "normalized"):
+            more = {"choices": choices, "estimator": estimator, "optimizer": optimizer}
+            suited = Hyperparameters.suited(**more, along=along)
+            assert native("suited", along=along, **more) == asdict(suited)
+
+
+CHANGES: list[dict[str, Any]] = [
+    {},
+    {"rate": 0.5, "batch": 4},
+    {"estimator": "mezo", "queries": 4, "keep": 0.5},
+    {"estimator": "quzo", "optimizer": "sgd"},
+]
+
+
+@pytest.mark.parametrize("changes", CHANGES)
+def test_changes_are_made_to_what_suits_the_method(
+    native: Native, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    """As the command line in Python does."""
+    method = {name: changes[name] for name in ("estimator", "optimizer") if name in changes}
+    wanted = replace(Hyperparameters.suited(False, **method), **changes)
+    wanted = replace(wanted.within(wanted.usual_steps), **changes)
+    given = asked(changes=changes, resume=False)
+    report = native(
+        "fit", tmp_path, **{k: v for k, v in given.items() if k not in ("hyper", "steps")}
+    )
+    assert len(report["curve"]) == report["steps"] <= wanted.usual_steps
+    assert report["hyperparameters"] == asdict(wanted) | {
+        name: report["hyperparameters"][name] for name in ("epsilon", "rate")
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [([1], "no JSON object"), ({"speed": 1}, "unknown hyper-parameter speed"),
+     ({"queries": "8"}, "of another type"), ({"rate": -1}, "expected positive numbers")],
+)  # fmt: skip
+def test_changes_that_are_none_are_refused(
+    native: Native, tmp_path: Path, changes: object, words: str
+) -> None:
+    given = {k: v for k, v in asked(changes=changes).items() if k != "hyper"}
+    with pytest.raises(NativeError, match=words) as caught:
+        native("fit", tmp_path, **given)
+    assert caught.value.kind == "usage"

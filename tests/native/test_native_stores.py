@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import stat
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from native_learn import IDENTITY, Native, NativeError
 from dsa_edge.errors import WrongKeyError
 from dsa_edge.runtime import FileKey, PassphraseKey
 from dsa_edge.runtime._store import Store
+from dsa_edge.runtime._vault import Vault
 
 
 class AppKey:
@@ -63,7 +66,8 @@ def test_a_wrong_or_missing_key_changes_nothing(native: Native, tmp_path: Path) 
     for key, words in (
         ({"key": ["passphrase", "two"]}, "the passphrase does not open"),
         ({}, "no key was given"),
-        ({"key": ["file", str(tmp_path / "none")]}, "does not have its key"),
+        ({"key": ["file", str(tmp_path / "none")]}, "does not have the key of this store"),
+        ({"key": ["callback", ""]}, "the app does not have the key"),
     ):
         with pytest.raises(NativeError, match=words) as caught:
             native("history", tmp_path / "store", **key)
@@ -194,8 +198,6 @@ def test_a_damaged_fit_cannot_be_replayed(native: Native, tmp_path: Path, statem
 
 def test_a_row_that_was_written_without_the_key_is_told(native: Native, tmp_path: Path) -> None:
     """A blob with a right checksum and no key behind it."""
-    from dsa_edge.runtime._vault import Vault
-
     native("fit", tmp_path, key=["passphrase", "one"], **asked())
     change(
         tmp_path,
@@ -228,6 +230,46 @@ def test_flipped_bits_are_told_or_without_effect(native: Native, tmp_path: Path)
             assert error.kind in ("damaged", "store")
             continue
         assert found == wanted or told["damaged"] or told["lost"]
+
+
+STRANGE = [None, -1, 2**63, 1e308, "", "x" * 300, [], {}, [[]] * 3, {"a": 1}, True, 0.5]
+
+
+def spoiled(told: Any, random: np.random.Generator) -> Any:
+    """A value with one part replaced by another, missing, or unheard of."""
+    if isinstance(told, dict) and told and random.random() < 0.8:
+        name = str(random.choice([*told, "unheard of"]))
+        rest = {key: value for key, value in told.items() if key != name}
+        return rest if random.random() < 0.2 else rest | {name: spoiled(told.get(name), random)}
+    return STRANGE[random.integers(len(STRANGE))]
+
+
+def test_records_of_strangers_are_told_or_read(native: Native, tmp_path: Path) -> None:
+    """Any JSON in a row, with the checksum that a forger would put there: never a crash."""
+    native("fit", tmp_path, remember=True, **asked())
+    vault, random = Vault(), np.random.default_rng(0)
+    with closing(sqlite3.connect(tmp_path / "user.db")) as database:
+        rows = [
+            (table, row, vault.unpack(record, f"{table}/{row}/record"))
+            for table in ("versions", "runs")
+            for row, record in database.execute(f"SELECT id, record FROM {table}").fetchall()
+        ]
+        for _ in range(60):
+            table, row, record = rows[random.integers(len(rows))]
+            text = json.dumps(spoiled(json.loads(record), random)).encode()
+            if random.random() < 0.1:
+                text = b"[" * 10_000 + text
+            with database:
+                blob = vault.pack(text, f"{table}/{row}/record")
+                database.execute(f"UPDATE {table} SET record = ? WHERE id = ?", (blob, row))
+            for do in ("history", "adapter", "replay"):
+                try:
+                    native(do, tmp_path, at=[0, 99], theta=THETA.tolist())
+                except NativeError as error:
+                    assert error.kind in ("damaged", "store", "adapter")
+            with database:
+                blob = vault.pack(record, f"{table}/{row}/record")
+                database.execute(f"UPDATE {table} SET record = ? WHERE id = ?", (blob, row))
 
 
 def test_a_store_has_one_writer_at_a_time(native: Native, tmp_path: Path) -> None:

@@ -81,26 +81,18 @@ Options filled(const Options* from, Options usual) {
   return usual;
 }
 
-class CallbackKey : public dsa::learn::KeyProvider {
- public:
-  CallbackKey(dsa_key_callback ask, void* context) : ask_(ask), context_(context) {}
-  std::string name() const override { return "the app's key"; }
-  dsa::learn::Key key(const std::string& store, const dsa::learn::Bytes& salt) override {
-    dsa::learn::Key made{};
-    if (ask_(context_, store.c_str(), salt.data(), 0, made.data()) == 0) return made;
-    if (ask_(context_, store.c_str(), salt.data(), 1, made.data()) == 0) return made;
-    throw Error(Kind::wrong_key, "the app has no key for this store: restore the key, or open another store.");
-  }
-  bool keeps(const std::string& store) const override {
-    dsa::learn::Key made{};
-    const uint8_t salt[16] = {};
-    return ask_(context_, store.c_str(), salt, 0, made.data()) == 0;
-  }
+using Key = dsa::learn::CallbackKey;
 
- private:
-  const dsa_key_callback ask_;
-  void* const context_;
-};
+std::unique_ptr<Key> key_of(dsa_key_callback ask, void* context) {
+  if (!ask) return nullptr;
+  const auto fetch = [ask, context](const std::string& store, const dsa::learn::Bytes& salt,
+                                    bool fresh) -> std::optional<dsa::learn::Key> {
+    dsa::learn::Key made{};
+    if (ask(context, store.c_str(), salt.data(), fresh, made.data()) != 0) return std::nullopt;
+    return made;
+  };
+  return std::make_unique<Key>("the app's key", fetch);
+}
 
 std::vector<std::string> texts(const char* const* from, size_t count, const char* name) {
   std::vector<std::string> made;
@@ -111,7 +103,7 @@ std::vector<std::string> texts(const char* const* from, size_t count, const char
 }  // namespace
 
 struct dsa_runner {
-  std::unique_ptr<CallbackKey> key;
+  std::unique_ptr<Key> key;
   std::unique_ptr<dsa::User> user;
   std::mutex busy;
 };
@@ -217,7 +209,7 @@ dsa_status dsa_open(const char* bundle, const dsa_open_options* options, dsa_run
     if (!out) throw Error(Kind::usage, "there is nowhere to put the runner: give a place.");
     const dsa_open_options told = filled<dsa_open_options>(options, DSA_OPEN_OPTIONS);
     auto made = std::make_unique<dsa_runner>();
-    if (told.key) made->key = std::make_unique<CallbackKey>(told.key, told.key_context);
+    made->key = key_of(told.key, told.key_context);
     made->user = std::make_unique<dsa::User>(
         given(bundle, "the bundle"),
         dsa::OpenOptions{or_empty(told.store), told.threads, !told.skip_hashes, told.layers_kept,
@@ -371,7 +363,7 @@ dsa_status dsa_replay(dsa_runner* runner, int32_t fit, int64_t steps, const char
 
 dsa_status dsa_rekey(dsa_runner* runner, dsa_key_callback key, void* context) {
   return on(runner, [&](dsa::User& user) {
-    auto made = key ? std::make_unique<CallbackKey>(key, context) : nullptr;
+    auto made = key_of(key, context);
     user.store().rekey(made.get());
     runner->key = std::move(made);
   });

@@ -85,6 +85,7 @@ Trial User::trial(const std::vector<Example>& examples, const FitOptions& option
   const double began = clock_now();
   scorer.load(some, nullptr);
   Trial made{(clock_now() - began) / static_cast<double>(batch), {}, 0, hyper};
+  made.step_seconds.reserve(static_cast<size_t>(times));
   const learn::Adapter adapter = version(-1);
   scorer.route_by(adapter.gate ? &*adapter.gate : nullptr);
   const auto lanes = static_cast<size_t>(hyper.lanes());

@@ -69,9 +69,9 @@ learn::Hyperparameters settled(const Manifest& manifest, const std::string& told
         choices, given.value("estimator", "antithetic"), given.value("optimizer", "adam"),
         given.value("along", int64_t{0}));
     Json all = object_of(suited.json());
+    const Json own = object_of(manifest.defaults).value(choices ? "choices" : "responses", Json::object());
     if (!given.contains("estimator") && !given.contains("optimizer") && !given.contains("along"))
-      for (const auto& [name, value] :
-           object_of(manifest.defaults).value(choices ? "choices" : "responses", Json::object()).items())
+      for (const auto& [name, value] : own.items())
         if (all.contains(name) && !value.is_null()) all[name] = value;
     for (const auto& [name, value] : given.items()) all[name] = value;
     return learn::Hyperparameters::read(written(all));

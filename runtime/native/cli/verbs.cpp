@@ -61,8 +61,7 @@ std::string taken(char* text) {
 int32_t key_of_file(void* context, const char* store, const uint8_t* salt, int32_t fresh, uint8_t* key) {
   auto& file = *static_cast<dsa::learn::FileKey*>(context);
   try {
-    if (!fresh && !file.keeps(store)) return 1;
-    const auto made = file.key(store, dsa::learn::Bytes(salt, salt + 16));
+    const auto made = file.key(store, dsa::learn::Bytes(salt, salt + 16), fresh != 0);
     std::copy(made.begin(), made.end(), key);
     return 0;
   } catch (const std::exception& error) {
@@ -241,7 +240,11 @@ int asked(const Options& options, const std::function<dsa_status(dsa_runner*, ch
   const Session runner(options);
   char* json = nullptr;
   check(ask(runner, &json));
-  emit(options, taken(json));
+  const std::string told = taken(json);
+  if (told[0] == '[')
+    std::printf("%s\n", told.c_str());
+  else
+    emit(options, told);
   return 0;
 }
 
@@ -251,13 +254,7 @@ int info(const Options& options) { return asked(options, dsa_info); }
 int tokens(const Options& options) {
   const std::string prompt = options.need("prompt");
   return asked(options, [&](dsa_runner* runner, char** json) {
-    const dsa_status status = dsa_tokens(runner, prompt.c_str(), json);
-    if (status == DSA_OK) {
-      const std::string ids = taken(*json);
-      std::printf("%s\n", ids.c_str());
-      *json = nullptr;
-    }
-    return status;
+    return dsa_tokens(runner, prompt.c_str(), json);
   });
 }
 

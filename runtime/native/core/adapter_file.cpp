@@ -73,7 +73,8 @@ std::vector<float> numbers(const std::string& path, const TensorView& tensor, in
 learn::Labels labels(const std::string& path, const std::string& told) {
   learn::Labels made;
   try {
-    for (const auto& [choice, bias] : object_of(told).items()) {
+    const Json of = object_of(told);
+    for (const auto& [choice, bias] : of.items()) {
       made.emplace_back(choice, bias.get<double>());
       if (!std::isfinite(made.back().second)) throw Broken("they are not all finite");
     }

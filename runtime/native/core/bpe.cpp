@@ -79,7 +79,8 @@ int64_t Bpe::id_of(std::string_view text) const {
 }
 
 std::string_view Bpe::token(int64_t id) const {
-  return id >= 0 && static_cast<size_t>(id) < tokens_.size() ? tokens_[static_cast<size_t>(id)] : "";
+  if (id < 0 || static_cast<size_t>(id) >= tokens_.size()) return {};
+  return tokens_[static_cast<size_t>(id)];
 }
 
 void Bpe::encode(std::string_view word, std::vector<int64_t>& out) const {

@@ -26,7 +26,8 @@ TensorView view(const Json& of, const uint8_t* data, uint64_t there) {
   uint64_t bytes = width == kBytes.end() ? 0 : width->second;
   for (const Json& side : of.at("shape")) {
     const uint64_t length = whole(side);
-    if (length > there || (length && bytes > there / length)) throw Broken("a shape is too large");
+    if (length >> 40 || (length && bytes > (uint64_t{1} << 60) / length))
+      throw Broken("a shape is too large");
     bytes *= length;
     made.shape.push_back(static_cast<int64_t>(length));
   }

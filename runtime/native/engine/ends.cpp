@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "core/errors.h"
-#include "learn/sums.h"
 
 namespace dsa {
 
@@ -23,7 +22,6 @@ Ends::Ends(const Bundle& bundle)
   head_scales_ = small_.get("head_scales", "F32", rows).floats();
   final_norm_ = small_.get("final_norm", "F32", width).floats();
   normal_.resize(static_cast<size_t>(decoder.width));
-  squares_.resize(normal_.size());
 }
 
 Ends::Table Ends::table(const TableEntry& entry) const {
@@ -65,57 +63,53 @@ void Ends::angles(int64_t frame, int64_t position, float* cosine, float* sine) c
   if (!factor || factor->dtype != "F32" || factor->size() != 1)
     throw Error(Kind::bundle, text(bundle_.path, " lacks factor_", frame, ": export it again."));
   const auto half = static_cast<size_t>(table.size());
-  const float scale = factor->floats()[0], at = static_cast<float>(position);
+  const double scale = factor->floats()[0];
+  const auto at = static_cast<float>(position);
   for (size_t i = 0; i < half; ++i) {
-    const float angle = at * table.floats()[i];
-    cosine[i] = cosine[i + half] = std::cos(angle) * scale;
-    sine[i] = sine[i + half] = std::sin(angle) * scale;
+    // In float64, as Python does: one bit of a float turns rounded activations of the whole model.
+    const double angle = at * table.floats()[i];
+    cosine[i] = cosine[i + half] = static_cast<float>(std::cos(angle) * scale);
+    sine[i] = sine[i + half] = static_cast<float>(std::sin(angle) * scale);
   }
 }
 
-float Ends::logit(const float* normal, int64_t id) const {
+double Ends::logit(const double* normal, int64_t id) const {
   const size_t width = normal_.size();
   const int8_t* row = head_.rows + static_cast<size_t>(id) * width;
-  const float scale = head_scales_[id];
-  float sums[8] = {};
-  size_t i = 0;
-  for (; i + 8 <= width; i += 8)
-    for (size_t lane = 0; lane < 8; ++lane)
-      sums[lane] += normal[i + lane] * (static_cast<float>(row[i + lane]) * scale);
-  float total = 0;
-  for (const float sum : sums) total += sum;
-  for (; i < width; ++i) total += normal[i] * (static_cast<float>(row[i]) * scale);
-  return total;
+  double sums[8] = {};
+  for (size_t i = 0; i < width; ++i) sums[i % 8] += normal[i] * static_cast<double>(row[i]);
+  double total = 0;
+  for (const double sum : sums) total += sum;
+  return total * static_cast<double>(head_scales_[id]);
 }
 
 void Ends::log_probs(const float* x, const Ints& candidates, float* out) {
   const Decoder& decoder = bundle_.manifest.decoder;
   const size_t width = normal_.size();
-  for (size_t i = 0; i < width; ++i) squares_[i] = x[i] * x[i];
-  const float root =
-      std::sqrt(learn::mean(squares_.data(), width) + static_cast<float>(decoder.norm_eps));
-  for (size_t i = 0; i < width; ++i) normal_[i] = x[i] / root * final_norm_[i];
+  double squares = 0;
+  for (size_t i = 0; i < width; ++i) squares += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+  const double root = std::sqrt(squares / static_cast<double>(width) + decoder.norm_eps);
+  for (size_t i = 0; i < width; ++i)
+    normal_[i] = static_cast<double>(x[i]) / root * static_cast<double>(final_norm_[i]);
   for (size_t at = 0; at < candidates.size(); ++at) {
-    float made = logit(normal_.data(), candidates[at]) * static_cast<float>(decoder.logit_scale);
-    if (decoder.logit_softcap) {
-      const auto cap = static_cast<float>(*decoder.logit_softcap);
-      made = std::tanh(made / cap) * cap;
-    }
-    out[at] = made;
+    double made = logit(normal_.data(), candidates[at]) * decoder.logit_scale;
+    if (decoder.logit_softcap) made = std::tanh(made / *decoder.logit_softcap) * *decoder.logit_softcap;
+    out[at] = static_cast<float>(made);
   }
   const float all = log_sum_exp(out, candidates.size());
   for (size_t at = 0; at < candidates.size(); ++at) out[at] -= all;
 }
 
 float log_sum_exp(const float* numbers, size_t count) {
-  float highest = numbers[0];
+  double highest = numbers[0];
   for (size_t at = 1; at < count; ++at)
     if (!(numbers[at] <= highest)) highest = numbers[at];  // keeps what is not a number
-  float sums[8] = {};
-  for (size_t at = 0; at < count; ++at) sums[at % 8] += std::exp(numbers[at] - highest);
-  float total = 0;
-  for (const float sum : sums) total += sum;
-  return std::log(total) + highest;
+  double sums[8] = {};
+  for (size_t at = 0; at < count; ++at)
+    sums[at % 8] += std::exp(static_cast<double>(numbers[at]) - highest);
+  double total = 0;
+  for (const double sum : sums) total += sum;
+  return static_cast<float>(std::log(total) + highest);
 }
 
 }  // namespace dsa

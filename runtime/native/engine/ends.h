@@ -29,16 +29,16 @@ class Ends {
   };
   Table table(const TableEntry& entry) const;
   const TensorView& frequencies(int64_t frame) const;
-  float logit(const float* normal, int64_t id) const;
+  double logit(const double* normal, int64_t id) const;
 
   const Bundle& bundle_;
   Safetensors small_;
   Table embedding_, head_;
   const float *embedding_scales_, *head_scales_, *final_norm_;
-  Floats normal_, squares_;
+  std::vector<double> normal_;
 };
 
-// Log of the sum of exponentials.
+// Log of the sum of exponentials, in float64: single precision differs between libraries.
 float log_sum_exp(const float* numbers, size_t count);
 
 }  // namespace dsa

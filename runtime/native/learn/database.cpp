@@ -23,16 +23,16 @@ constexpr const char* kPragmas[] = {
                                 "): choose another folder."));
 }
 
-void make_folders(const std::string& folder) {
-  for (size_t end = 1; end <= folder.size(); ++end) {
-    if (end < folder.size() && folder[end] != '/') continue;
-    const std::string part = folder.substr(0, end);
-    if (::mkdir(part.c_str(), 0700) != 0 && errno != EEXIST && errno != EISDIR) unmakeable(folder);
-  }
+// Whether a folder is there, made with those above it if need be. Those that exist are not touched:
+// an app may not even look at them.
+bool make_folder(const std::string& folder) {
   struct stat found;
-  if (::stat(folder.c_str(), &found) == 0 && S_ISDIR(found.st_mode)) return;
-  errno = ENOTDIR;
-  unmakeable(folder);
+  if (::stat(folder.c_str(), &found) == 0 && S_ISDIR(found.st_mode)) return true;
+  if (::mkdir(folder.c_str(), 0700) == 0) return true;
+  const size_t end = folder.find_last_of('/');
+  if (errno != ENOENT || end == 0 || end == std::string::npos) return false;
+  return make_folder(folder.substr(0, end)) &&
+         (::mkdir(folder.c_str(), 0700) == 0 || errno == EEXIST);
 }
 
 // Its owner alone may read it, whatever the folder allows; the log's files follow it.
@@ -109,7 +109,8 @@ Bytes Statement::blob(int column) const {
 Database::Database(const std::string& folder, const std::vector<std::string>& tables)
     : folder_(folder) {
   guarded([&] {
-    if (!folder.empty()) make_folders(folder), make_private(folder);
+    if (!folder.empty() && !make_folder(folder)) unmakeable(folder);
+    if (!folder.empty()) make_private(folder);
     const std::string path = folder.empty() ? ":memory:" : folder + kFile;
     try {
       if (sqlite3_open(path.c_str(), &db_) != SQLITE_OK)

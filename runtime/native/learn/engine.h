@@ -24,9 +24,10 @@ class Engine {
  public:
   virtual ~Engine() = default;
 
-  // Takes the examples of a fit, in this order, and caches their prompts. on_prefill is called with
-  // how many more are done, and returns false where there is no time for others: those that are
-  // cached by then, at least one, are learned from. Returns how many those are.
+  // Takes examples, in this order, in the place of those before, and caches their prompts.
+  // on_prefill is called with how many more are done, and returns false where there is no time for
+  // others: those that are cached by then, at least one, are learned from. Returns how many those
+  // are.
   virtual size_t load(const std::vector<Example>& examples,
                       const std::function<bool(size_t)>& on_prefill) = 0;
 

@@ -13,16 +13,6 @@ constexpr size_t kBlock = size_t{1} << 24;  // bytes of lanes that are made at a
 
 }  // namespace
 
-Space::Space(Floats begin, std::vector<Shape> slots, size_t count)
-    : start(std::move(begin)), shapes(std::move(slots)), blocks(count) {
-  if (shapes.empty()) shapes.push_back({start.size()});
-  block.reserve(start.size());
-  for (size_t slot = 0; slot < shapes.size(); ++slot)
-    block.insert(block.end(), size_of(shapes[slot]), static_cast<uint32_t>(slot % blocks));
-  if (block.size() != start.size())
-    throw Broken(text("slots of ", block.size(), " numbers in an adapter of ", start.size()));
-}
-
 Estimator::Estimator(const Hyperparameters& hyper, uint64_t seed, const Space& space, bool by_block)
     : hyper_(hyper),
       seed_(seed),

@@ -160,11 +160,14 @@ Hyperparameters Hyperparameters::suited(bool choices, const std::string& estimat
   made.epsilon = pair.epsilon, made.rate = pair.rate;
   made.smoothing = choices ? 0.2 : 0.0;
   made.estimator = estimator, made.optimizer = optimizer, made.along = along;
-  const double steps = static_cast<double>(made.usual_steps());
-  made.keep_from = rounded(0.2 * steps);
-  made.keep_until = std::max(rounded(0.7 * steps), made.keep_from + 1);
+  made.within(made.usual_steps());
   made.check();
   return made;
+}
+
+void Hyperparameters::within(int64_t steps) {
+  keep_from = rounded(0.2 * static_cast<double>(steps));
+  keep_until = std::max(rounded(0.7 * static_cast<double>(steps)), keep_from + 1);
 }
 
 int64_t Hyperparameters::lanes() const {

@@ -30,6 +30,13 @@ struct Hyperparameters {
   static Hyperparameters suited(bool choices, const std::string& estimator = "antithetic",
                                 const std::string& optimizer = "adam", int64_t along = 0);
 
+  // The same with the fields of a JSON object, over what suits its method; steps: of the run, if
+  // that is told. Raises Error(usage) for what is no object of fields, or cannot learn.
+  Hyperparameters changed(const std::string& json, bool choices, int64_t steps = 0) const;
+
+  // Takes numbers away over the same part of a run of so many steps.
+  void within(int64_t steps);
+
   int64_t lanes() const;        // of a step, with as many numbers as queries
   int64_t usual_steps() const;  // of a fit that is told no number of them
   bool learns_gate() const { return gate != "clusters"; }

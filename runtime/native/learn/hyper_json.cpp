@@ -40,6 +40,16 @@ void read_value(const Json& value, std::string& field) {
   field = value.get<std::string>();
 }
 
+// Sets the fields that an object has. Raises Broken for others.
+void set(Hyperparameters& hyper, Json told) {
+  each_field(hyper, [&](const char* name, auto& value) {
+    if (!told.contains(name)) return;
+    read_value(told[name], value);
+    told.erase(name);
+  });
+  if (!told.empty()) throw Broken("an unknown hyper-parameter " + told.begin().key());
+}
+
 }  // namespace
 
 std::string Hyperparameters::json() const {
@@ -49,21 +59,35 @@ std::string Hyperparameters::json() const {
 }
 
 Hyperparameters Hyperparameters::read(const std::string& json) {
-  Json told = object_of(json);
   Hyperparameters hyper;
   hyper.slopes = "batch";  // what runs did before a journal said so
-  each_field(hyper, [&](const char* name, auto& value) {
-    if (!told.contains(name)) return;
-    read_value(told[name], value);
-    told.erase(name);
-  });
-  if (!told.empty()) throw Broken("an unknown hyper-parameter " + told.begin().key());
+  set(hyper, object_of(json));
   try {
     hyper.check();
   } catch (const Error& error) {
     throw Broken(error.what());
   }
   return hyper;
+}
+
+Hyperparameters Hyperparameters::changed(const std::string& json, bool choices, int64_t steps) const
+    try {
+  const Json given = object_of(json);
+  Hyperparameters hyper = *this;
+  const int64_t wanted = given.value("along", int64_t{0});
+  if (given.contains("estimator") || given.contains("optimizer") || wanted)
+    hyper = suited(choices, given.value("estimator", wanted ? "axes" : "antithetic"),
+                   given.value("optimizer", "adam"), wanted);
+  hyper.queries = given.value("queries", hyper.queries);
+  hyper.within(steps ? steps : hyper.usual_steps());
+  set(hyper, given);
+  hyper.check();
+  return hyper;
+} catch (const Json::exception&) {
+  throw Error(Kind::usage, "a hyper-parameter is of another type: correct it.");
+} catch (const Broken& broken) {
+  throw Error(Kind::usage, text("the hyper-parameters are wrong (", broken.what(),
+                                "): give a JSON object of those that are to differ."));
 }
 
 }  // namespace dsa::learn

@@ -53,30 +53,37 @@ Bytes content(const std::string& path) {
   return bytes;
 }
 
+[[noreturn]] void missing(const KeyProvider& key) {
+  throw Error(Kind::wrong_key, text(key.name(),
+                                    " does not have the key of this store: give the key "
+                                    "that it was sealed with; nothing was changed."));
+}
+
 Key of_store(const Bytes& secret, const std::string& store, const Bytes& salt) {
   return derived(secret, salt, "dsa-edge store " + store);
 }
 
 }  // namespace
 
-Key FileKey::key(const std::string& store, const Bytes& salt) {
-  if (!keeps(store)) make(path_);
+Key FileKey::key(const std::string& store, const Bytes& salt, bool fresh) {
+  const bool there = ::access(path_.c_str(), F_OK) == 0;
+  if (!there && !fresh) missing(*this);
+  if (!there) make(path_);
   return of_store(content(path_), store, salt);
 }
-
-bool FileKey::keeps(const std::string&) const { return ::access(path_.c_str(), F_OK) == 0; }
 
 PassphraseKey::PassphraseKey(std::string passphrase) : passphrase_(std::move(passphrase)) {
   if (passphrase_.empty()) throw Error(Kind::usage, "the passphrase is empty: give one.");
 }
 
-Key PassphraseKey::key(const std::string&, const Bytes& salt) {
+Key PassphraseKey::key(const std::string&, const Bytes& salt, bool) {
   return stretched(passphrase_, salt);
 }
 
-Key CallbackKey::key(const std::string& store, const Bytes& salt) {
-  const Key given = fetch_(store, salt);
-  return secret_ ? of_store(Bytes(given.begin(), given.end()), store, salt) : given;
+Key CallbackKey::key(const std::string& store, const Bytes& salt, bool fresh) {
+  const std::optional<Key> given = fetch_(store, salt, fresh);
+  if (!given) missing(*this);
+  return secret_ ? of_store(Bytes(given->begin(), given->end()), store, salt) : *given;
 }
 
 }  // namespace dsa::learn

@@ -131,13 +131,14 @@ Hyperparameters Learner::settled(const Wish& wish, bool choices) const {
   hyper.rate = own.rate.value_or(hyper.rate), hyper.epsilon = own.epsilon.value_or(hyper.epsilon);
   hyper.queries = own.queries.value_or(hyper.queries),
   hyper.batch = own.batch.value_or(hyper.batch);
-  return hyper;
+  if (wish.changes.empty()) return hyper;
+  return hyper.changed(wish.changes, choices, wish.steps.value_or(0));
 }
 
 int64_t Learner::usual_steps(const Wish& wish, bool choices) const {
   if (wish.steps) return *wish.steps;
   const Proposed& own = choices ? ground_.choices : ground_.responses;
-  if (!wish.hyper && own.steps) return *own.steps;
+  if (!wish.hyper && wish.changes.empty() && own.steps) return *own.steps;
   return settled(wish, choices).usual_steps();
 }
 

@@ -29,14 +29,17 @@ struct Ground {
 };
 
 // What `fit` is asked for; what is left out is as usual.
-// seconds: of work; steps: at most. seed: below 2^63. remember: keep the examples in the store.
-// replay: remembered examples of earlier fits to learn from beside the new ones, at most.
-// resume: go on with the last fit where it was interrupted and was the same as this one.
-// wait: called between steps and prompts; returns the seconds that it held the fit back.
+// seconds: of work; steps: at most. hyper: all hyper-parameters; or changes: a JSON object of those
+// that differ from the bundle's own, or from what suits the method that it names. seed: below 2^63.
+// remember: keep the examples in the store. replay: remembered examples of earlier fits to learn
+// from beside the new ones, at most. resume: go on with the last fit where it was interrupted and
+// was the same as this one. wait: called between steps and prompts; returns the seconds that it
+// held the fit back.
 struct Wish {
   std::optional<double> seconds;
   std::optional<int64_t> steps;
   std::optional<Hyperparameters> hyper;
+  std::string changes;
   uint64_t seed = 0;
   bool remember = false;
   size_t replay = 0;

@@ -21,6 +21,7 @@ class KnownEngine : public Engine {
 
   size_t load(const std::vector<Example>& examples,
               const std::function<bool(size_t)>& on_prefill) override {
+    words_.clear(), wanted_.clear();
     for (const Example& example : examples) {
       const uint32_t word = static_cast<uint32_t>(std::stoul(example.prompt));
       words_.push_back(word);

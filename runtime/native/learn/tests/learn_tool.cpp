@@ -23,11 +23,13 @@ std::unique_ptr<KeyProvider> key_of(const Json& asked, const char* name) {
   const std::string kind = asked[name][0], value = asked[name][1];
   if (kind == "file") return std::make_unique<FileKey>(value);
   if (kind == "passphrase") return std::make_unique<PassphraseKey>(value);
-  return std::make_unique<CallbackKey>("the app", [value](const std::string&, const Bytes&) {
+  const auto fetch = [value](const std::string&, const Bytes&, bool fresh) -> std::optional<Key> {
+    if (value.empty() || (value == "kept" && fresh)) return std::nullopt;
     Key key{};
     std::copy_n(value.begin(), std::min(value.size(), key.size()), key.begin());
     return key;
-  });
+  };
+  return std::make_unique<CallbackKey>("the app", fetch);
 }
 
 std::vector<Example> examples_of(const Json& asked) {
@@ -61,6 +63,7 @@ Json fit(const Json& asked, Learner& learner, const Ground& ground) {
   if (asked.contains("seconds")) wish.seconds = asked["seconds"].get<double>();
   if (asked.contains("pause"))
     wish.wait = [&] { return usleep(asked["pause"]), 1e-6 * asked["pause"].get<double>(); };
+  if (asked.contains("changes")) wish.changes = asked["changes"].dump();
   if (asked.contains("steps")) wish.steps = asked["steps"].get<int64_t>();
   wish.seed = asked.value("seed", uint64_t{0});
   wish.remember = asked.value("remember", false), wish.replay = asked.value("replay", size_t{0});
@@ -95,6 +98,10 @@ Json answered(const Json& asked) {
   if (what == "fit") return fit(asked, learner, ground);
   if (what == "history") return history(store);
   if (what == "bytes") return {{"bytes", store.bytes()}};
+  if (what == "suited")
+    return Json::parse(Hyperparameters::suited(asked["choices"], asked["estimator"],
+                                               asked["optimizer"], asked["along"])
+                           .json());
   if (what == "rekey") store.rekey(fresh.get());
   if (what == "rollback") learner.rollback(asked["version"]);
   if (what == "forget") return {{"gone", learner.forget()}};
