@@ -28,8 +28,8 @@ pytestmark = pytest.mark.skipif(
 
 if not os.environ.get("DSA_TEST_RUNNER"):
     pytest.skip(
-        "the runner beside Python's ExecuTorch in one process crashes in some orders of tests, until "
-        "it has a process of its own: DSA_TEST_RUNNER=1 runs these",
+        "the runner beside Python's ExecuTorch in one process crashes in some orders of "
+        "tests, until it has one of its own: DSA_TEST_RUNNER=1 runs these",
         allow_module_level=True,
     )
 
