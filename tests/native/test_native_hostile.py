@@ -1,4 +1,4 @@
-"""What the native runner does with bundles, adapters and examples that are not as they should be."""
+"""What the native runner does with bundles, adapters and examples that are not right."""
 
 from __future__ import annotations
 
