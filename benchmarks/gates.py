@@ -26,8 +26,10 @@ from unittest.mock import patch
 
 import numpy as np
 from _common import parser
+from _engines import ENGINES, opened
 from _tasks import Task, load_task
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from dsa_edge.adapter import AdapterSpec
 from dsa_edge.demo import find_model
@@ -85,12 +87,33 @@ def main() -> None:
     made.add_argument("--test", type=int, default=300, help="held-out examples of each task")
     made.add_argument("--steps", type=int, default=240, help="of each fit")
     made.add_argument("--queries", type=int, default=16, help="directions of a step")
-    made.add_argument("--seed", type=int, default=0, help="of examples and perturbations")
+    made.add_argument("--seeds", default="0", help="of examples and perturbations, by comma")
     made.add_argument("--only", help="rows to run, by comma (default: all)")
+    made.add_argument("--tasks", default=",".join(TASKS), help="that are mixed")
+    made.add_argument("--out", default="build/gates", help="where results are kept")
+    made.add_argument("--engine", default="onnx", choices=ENGINES, help="cpu, cuda: in torch")
+    made.add_argument("--threads", type=int, help="of the engine (default: all cores)")
     arguments = made.parse_args()
+    arguments.tasks = tuple(arguments.tasks.split(","))
     rows = [name.strip() for name in (arguments.only or f"one block,{','.join(GATES)}").split(",")]
-    result = {name: run(name, arguments) for name in rows}
-    print(json.dumps(result) if arguments.json else text(result))
+    seeds = list(map(int, arguments.seeds.split(",")))
+    Path(arguments.out).mkdir(parents=True, exist_ok=True)
+    wanted = [(seed, name) for seed in seeds for name in rows]
+    bar = tqdm(wanted, disable=arguments.json)
+    made_rows = [{"seed": s, "row": name, **kept(name, s, arguments)} for s, name in bar]
+    result = {"options": vars(arguments), "rows": made_rows}
+    print(json.dumps(result) if arguments.json else text(made_rows))
+
+
+def kept(name: str, seed: int, arguments: Any) -> dict[str, Any]:
+    """A row of one seed: what is there is not run again."""
+    cost = f"{arguments.train}-{arguments.steps}-{arguments.queries}"
+    told = f"{'-'.join(arguments.tasks)}-{cost}-{seed}-{name.replace(' ', '_')}"
+    file = Path(arguments.out) / f"{told}.json"
+    if not file.exists():
+        file.write_text(json.dumps(run(name, seed, arguments)))
+    found: dict[str, Any] = json.loads(file.read_text())
+    return found
 
 
 def bundle_of(folder: Path, blocks: int) -> Path:
@@ -104,15 +127,16 @@ def bundle_of(folder: Path, blocks: int) -> Path:
     return path
 
 
-def run(name: str, arguments: Any) -> dict[str, Any]:
+def run(name: str, seed: int, arguments: Any) -> dict[str, Any]:
     """One row: learn the mixture, then measure each task."""
     kind = GATES.get(name, Gate)
-    blocks = 1 if name == "one block" else len(TASKS)
-    with Personalizer.open(bundle_of(Path(arguments.folder), blocks)) as me:
-        tasks = [load_task(task, me._tokenizer) for task in TASKS]
-        learn = [e for task in tasks for e in task.learn(arguments.seed)[: arguments.train]]
+    blocks = 1 if name == "one block" else len(arguments.tasks)
+    bundle = bundle_of(Path(arguments.folder), blocks)
+    with opened(bundle, arguments.engine, arguments.threads) as base, base.user(None) as me:
+        tasks = [load_task(task, me._tokenizer) for task in arguments.tasks]
+        learn = [e for task in tasks for e in task.learn(seed)[: arguments.train]]
         if kind is TrueTask:
-            tell_tasks(me, tasks, arguments)
+            tell_tasks(me, tasks, seed, arguments)
         hyper = Hyperparameters(
             queries=arguments.queries, batch=24, epsilon=0.05, rate=0.01,
             gate=LEARNS.get(name, "clusters"),
@@ -124,9 +148,7 @@ def run(name: str, arguments: Any) -> dict[str, Any]:
 
         clustered = _routing.clustered
         with patch.object(_routing, "clustered", gate_of):
-            report = me.fit(
-                learn, Budget(steps=arguments.steps), hyperparameters=hyper, seed=arguments.seed
-            )
+            report = me.fit(learn, Budget(steps=arguments.steps), hyperparameters=hyper, seed=seed)
         adapter = me.adapter
         if adapter.gate is not None:
             adapter = replace(adapter, gate=kind(adapter.gate.weight, adapter.gate.bias))
@@ -141,11 +163,10 @@ def run(name: str, arguments: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def tell_tasks(me: Personalizer, tasks: Sequence[Task], arguments: Any) -> None:
+def tell_tasks(me: Personalizer, tasks: Sequence[Task], seed: int, arguments: Any) -> None:
     """Let the oracle see every prompt of the row, and whose it is."""
     parts = [
-        [*task.learn(arguments.seed)[: arguments.train], *task.held_out[: arguments.test]]
-        for task in tasks
+        [*task.learn(seed)[: arguments.train], *task.held_out[: arguments.test]] for task in tasks
     ]
     examples = [example for part in parts for example in part]
     TrueTask.known = me._objective(me._encoder.encode_all(examples), Budget()).pooled
@@ -172,13 +193,18 @@ def purity(routed: dict[str, list[int]]) -> float | None:
     return float(counts.max(0).sum() / counts.sum()) if counts.size else None
 
 
-def text(result: dict[str, Any]) -> str:
-    lines = [f"{'':<22} {' '.join(f'{task:>8}' for task in TASKS)}     mean  purity"]
-    for name, row in result.items():
-        each = [row["accuracy"][task] for task in TASKS]
-        pure = "–" if row["purity"] is None else f"{row['purity']:.3f}"
-        shown = " ".join(f"{value:8.3f}" for value in each)
-        lines.append(f"{name:<22} {shown} {np.mean(each):8.3f}  {pure}")
+def text(rows: Sequence[dict[str, Any]]) -> str:
+    """Means over the seeds, and the least and most of a seed's mean."""
+    tasks = list(rows[0]["accuracy"])
+    lines = [f"{'':<22} {' '.join(f'{task:>8}' for task in tasks)}     mean  (seeds)        purity"]
+    for name in dict.fromkeys(row["row"] for row in rows):
+        own = [row for row in rows if row["row"] == name]
+        table = np.array([[row["accuracy"][task] for task in tasks] for row in own])
+        means = table.mean(1)
+        pure = "–" if own[0]["purity"] is None else f"{np.mean([r['purity'] for r in own]):.3f}"
+        shown = " ".join(f"{value:8.3f}" for value in table.mean(0))
+        spread = f"({means.min():.3f}–{means.max():.3f})"
+        lines.append(f"{name:<22} {shown} {means.mean():8.3f}  {spread}  {pure}")
     return "\n".join(lines)
 
 

@@ -1,14 +1,15 @@
 """What a learned start is worth to users that it was not learned from, and what a user costs.
 
     python benchmarks/population.py --json                        # an hour or two on two cores
+    python benchmarks/population.py --population reviewers --fold 1
     python benchmarks/population.py --parts meta                  # and then, on any later day,
-    python benchmarks/population.py --parts users --accounts nytimeshealth --examples 16
+    python benchmarks/population.py --parts users --unseen nytimeshealth --examples 16
 
-Users are accounts that post health news; an account's own posts are free responses to one prompt.
-Three accounts are unseen. Each fit learns from the posts just before the account's last 100, which
-judge it, in nats a token. 100 % is the best point of first order from zero, in torch. Results are
-kept in build/population: what is there is not run again. Other users: --users FILE or FOLDER, as
-`meta-train` takes them, with --accounts.
+Users are those of `_people.py`: accounts that post health news, reviewers of films, or people who
+tell two accounts apart. Each fit learns from the examples just before the user's last 100, which
+judge it, in nats a token and, of labels, in accuracy. 100 % is the best point of first order from
+zero, in torch. Results are kept in build/population: what is there is not run again. Other users:
+--users FILE or FOLDER, as `meta-train` takes them, with --unseen.
 """
 
 from __future__ import annotations
@@ -22,53 +23,59 @@ from statistics import mean
 from typing import Any
 
 from _common import parser
+from _engines import ENGINES, opened
+from _people import POPULATIONS, Users, people
 from _population import FIRST_ORDER, ROWS, Cost, first_order, fitted
-from _tasks import FOLDER, post_example, posts_of_accounts
 from tqdm import tqdm
 
 from dsa_edge.adapter import AdapterSpec
 from dsa_edge.demo import find_model
+from dsa_edge.errors import UsageError
 from dsa_edge.examples import Example
 from dsa_edge.exporters import export
 from dsa_edge.exporters.checkpoint import open_checkpoint, tokenizer_info
 from dsa_edge.exporters.training.meta import MetaSettings, meta_train, read_users
+from dsa_edge.runtime import SharedBase
 from dsa_edge.tokenizer import Tokenizer
 
-ACCOUNTS = "nytimeshealth,latimeshealth,KaiserHealthNews"
 TARGET = 0.8  # of the first-order gain
 PARTS = ("meta", "bundle", "users")
 
 
 def main() -> None:
     arguments = _parser().parse_args()
-    place, parts = Path(arguments.out), arguments.parts.split(",")
+    parts = arguments.parts.split(",")
+    place = Path(arguments.out or f"build/population/{arguments.population}{arguments.fold}")
     place.mkdir(parents=True, exist_ok=True)
-    users = _users(arguments)
+    users, unseen = _users(arguments)
     if "meta" in parts:
-        _meta(arguments, place, users)
+        _meta(arguments, place, users, unseen)
     if "bundle" in parts and not (place / "learned.dsa").exists():
         export(
             _model(arguments), place / "learned.dsa", adapter=_spec(arguments),
             start=place / "start.safetensors", gradients=True,
         )  # fmt: skip
     if "users" in parts:
-        _fits(arguments, place, users)
+        _fits(arguments, place, users, unseen)
     result = _summary(place)
     print(json.dumps(result) if arguments.json else _text(result))
 
 
 def _parser() -> argparse.ArgumentParser:
     made = parser(__doc__)
-    made.add_argument("--out", default="build/population", help="where results are kept")
+    made.add_argument("--out", help="where results are kept (build/population/…)")
+    made.add_argument("--population", default="posts", choices=sorted(POPULATIONS))
+    made.add_argument("--fold", type=int, default=0, help="which users are unseen")
     made.add_argument("--parts", default=",".join(PARTS), help="some of meta,bundle,users")
     made.add_argument("--model", help="checkpoint (default: the demo's)")
-    made.add_argument("--users", help="other users than the accounts")
-    made.add_argument("--accounts", default=ACCOUNTS, help="the unseen ones")
+    made.add_argument("--users", help="other users than the population's")
+    made.add_argument("--unseen", help="users to fit, by comma (default: the fold's)")
     made.add_argument("--examples", default="16,256", help="that a fit learns from")
     made.add_argument("--held", type=int, default=100, help="that judge it")
     made.add_argument("--rows", help="of the table, by semicolon (default: all)")
     made.add_argument("--rank", type=int, default=0, help="of the core")
     made.add_argument("--rounds", type=int, default=20, help="of the meta-training")
+    made.add_argument("--snapshots", type=int, default=8, help="of a user, for directions")
     made.add_argument("--directions", type=int, default=64)
     made.add_argument("--zeroth", type=int, default=40, help="steps of zeroth order")
     made.add_argument("--axes", type=int, default=8, help="steps of axes")
@@ -76,7 +83,9 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--queries", type=int, default=8)
     made.add_argument("--batch", type=int, default=8)
     made.add_argument("--first-order-rate", type=float, default=0.006)
-    made.add_argument("--device", default="cpu", help="of the meta-training: cpu or cuda")
+    made.add_argument("--device", default="cpu", help="of what torch runs: cpu or cuda")
+    made.add_argument("--engine", default="onnx", choices=ENGINES, help="cpu, cuda: in torch")
+    made.add_argument("--threads", type=int, help="of the engine (default: all cores)")
     made.add_argument("--seed", type=int, default=0)
     return made
 
@@ -89,24 +98,27 @@ def _spec(arguments: argparse.Namespace) -> AdapterSpec:
     return AdapterSpec(rank=arguments.rank)
 
 
-def _users(arguments: argparse.Namespace) -> dict[str, list[Example]]:
-    """Examples of all users, the oldest first."""
+def _users(arguments: argparse.Namespace) -> tuple[Users, list[str]]:
+    """Examples of all users, the oldest first, and the names of those that are unseen."""
+    named = arguments.unseen.split(",") if arguments.unseen else []
     if arguments.users:
-        return read_users(arguments.users)
+        if not named:
+            raise UsageError("of other users, no --unseen is named: name some.")
+        return read_users(arguments.users), named
     source = open_checkpoint(_model(arguments))
     tokenizer = Tokenizer(source.tokenizer_json, tokenizer_info(source))
-    posts = posts_of_accounts(FOLDER)
-    return {name: [post_example(text, tokenizer) for text in posts[name]] for name in posts}
+    users, unseen = people(arguments.population, arguments.fold, tokenizer)
+    return users, named or list(unseen)
 
 
-def _meta(arguments: argparse.Namespace, place: Path, users: dict[str, list[Example]]) -> None:
+def _meta(arguments: argparse.Namespace, place: Path, users: Users, unseen: Sequence[str]) -> None:
     """Learn the start, unless it is there."""
     if (place / "start.safetensors").exists():
         return
     settings = MetaSettings(
         rounds=arguments.rounds, directions=arguments.directions, seed=arguments.seed,
-        adapt_steps=16, snapshots=8, examples=192,
-        unseen=tuple(arguments.accounts.split(",")), skip_small=True,
+        adapt_steps=16, snapshots=arguments.snapshots, examples=192,
+        unseen=tuple(unseen), skip_small=True,
     )  # fmt: skip
     latest = {name: posts[-settings.examples :] for name, posts in users.items()}
     with tqdm(unit="part", disable=arguments.json) as bar:
@@ -122,36 +134,36 @@ def _meta(arguments: argparse.Namespace, place: Path, users: dict[str, list[Exam
         )  # fmt: skip
 
 
-def _fits(arguments: argparse.Namespace, place: Path, users: dict[str, list[Example]]) -> None:
+def _fits(arguments: argparse.Namespace, place: Path, users: Users, unseen: Sequence[str]) -> None:
     """Every row of every unseen user that is not there yet."""
     rows = arguments.rows.split(";") if arguments.rows else [FIRST_ORDER, *ROWS]
     wanted = [
         (account, int(count), row)
-        for account in arguments.accounts.split(",")
+        for account in unseen
         for count in arguments.examples.split(",")
         for row in rows
     ]
-    for number, (account, count, row) in enumerate(tqdm(wanted, disable=arguments.json)):
-        file = place / f"{account}-{count}-{row.replace(' ', '_').replace(',', '')}.json"
-        if file.exists():
-            continue
-        posts = users[account]
-        held, learn = posts[-arguments.held :], posts[: -arguments.held][-count:]
-        made = _one(arguments, place / "learned.dsa", row, learn, held)
-        told = {"account": account, "examples": count, "row": row, "number": number, **made}
-        file.write_text(json.dumps(told))
+    with opened(place / "learned.dsa", arguments.engine, arguments.threads) as base:
+        for account, count, row in tqdm(wanted, disable=arguments.json):
+            file = place / f"{account}-{count}-{row.replace(' ', '_').replace(',', '')}.json"
+            if file.exists():
+                continue
+            own = users[account]
+            held, learn = own[-arguments.held :], own[: -arguments.held][-count:]
+            made = _one(arguments, base, row, learn, held)
+            told = {"account": account, "examples": count, "row": row, **made}
+            file.write_text(json.dumps(told))
 
 
 def _one(
-    arguments: argparse.Namespace, bundle: Path, row: str, learn: Sequence[Example],
+    arguments: argparse.Namespace, base: SharedBase, row: str, learn: Sequence[Example],
     held: Sequence[Example],
 ) -> dict[str, Any]:  # fmt: skip
-    names = ("zeroth", "axes", "gradients", "queries", "batch", "directions")
+    names = ("zeroth", "axes", "gradients", "queries", "batch", "directions", "first_order_rate")
     cost = Cost(**{name: getattr(arguments, name) for name in names})
     if row == FIRST_ORDER:
-        steps, rate = cost.gradients, arguments.first_order_rate
-        return first_order(bundle, learn, held, steps, rate, arguments.seed)
-    return {**fitted(bundle, row, learn, held, cost, arguments.seed), "cost": asdict(cost)}
+        return first_order(base, learn, held, cost, arguments.seed, arguments.device)
+    return {**fitted(base, row, learn, held, cost, arguments.seed), "cost": asdict(cost)}
 
 
 def _summary(place: Path) -> dict[str, Any]:
@@ -173,6 +185,8 @@ def _share(row: dict[str, Any], best: dict[str, Any] | None) -> tuple[float, int
     if best is None:
         return None
     zero, gain = best["nats"][0], best["nats"][0] - min(best["nats"])
+    if gain <= 0:  # first order gained nothing there
+        return None
     shares = [(zero - nats) / gain for nats in row["nats"]]
     reached = [s for s, share in zip(row["steps"], shares, strict=True) if share >= TARGET]
     return shares[-1], min(reached, default=None)
@@ -189,6 +203,8 @@ def _row(
         "nats": mean(r["nats"][-1] for r in own),
         "best_nats": mean(min(r["nats"]) for r in own),
         "kept_nats": mean(r.get("kept_nats", r["nats"][-1]) for r in own),
+        "accuracy": _mean([r["accuracy"][-1] for r in own if "accuracy" in r]),
+        "best_accuracy": _mean([max(r["accuracy"]) for r in own if "accuracy" in r]),
         "share": mean(share for share, _ in shares) if shares else None,
         "steps_to_target": [s for s in steps if s is not None],
         "reached": len([s for s in steps if s is not None]),
@@ -198,14 +214,19 @@ def _row(
     }
 
 
+def _mean(values: Sequence[float]) -> float | None:
+    return mean(values) if values else None
+
+
 def _text(result: dict[str, Any]) -> str:
-    lines = ["| start and method | examples | nats a token | share | at target | s | file bytes |"]
-    lines.append("| --- | --- | --- | --- | --- | --- | --- |")
+    names = ("start and method", "examples", "nats a token", "accuracy", "share", "at target", "s")
+    lines = [f"| {' | '.join(names)} | file bytes |", "| --- " * 8 + "|"]
     for r in result["rows"]:
         share = "–" if r["share"] is None else f"{r['share']:.0%}"
         target = f"{r['reached']} of {r['accounts']}, steps {r['steps_to_target'] or '–'}"
+        accuracy = "–" if r["accuracy"] is None else f"{r['accuracy']:.3f}"
         lines.append(
-            f"| {r['row']} | {r['examples']} | {r['nats']:.3f} | {share} | {target} | "
+            f"| {r['row']} | {r['examples']} | {r['nats']:.3f} | {accuracy} | {share} | {target} | "
             f"{r['seconds']:.0f} | {r['file_bytes'] or '–'} |"
         )
     return "\n".join(lines)

@@ -13,6 +13,7 @@ DsaEdgeError
 ├── EngineError             the inference engine refused or failed
 ├── BudgetError             the work cannot fit the memory, time or disk allowed
 ├── PrivacyError            a privacy guarantee cannot be kept
+├── TargetError             a device to be measured cannot be reached, or failed
 ├── FederationError         a message of a federated round asks or says what cannot be
 └── StoreError              the user's store cannot be read or written
     ├── DamagedError        what it held is no longer what was written
@@ -38,6 +39,7 @@ __all__ = [
     "PrivacyError",
     "StoreError",
     "TamperError",
+    "TargetError",
     "UsageError",
     "VerifyError",
     "WrongKeyError",
@@ -96,6 +98,10 @@ class BudgetError(DsaEdgeError):
 
 class PrivacyError(DsaEdgeError):
     """The privacy guarantee that was asked for cannot be kept."""
+
+
+class TargetError(DsaEdgeError):
+    """A device to be measured cannot be reached, has no room, or did not finish its work."""
 
 
 class FederationError(DsaEdgeError):

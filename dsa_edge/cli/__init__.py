@@ -26,6 +26,7 @@ VERBS = {
     "export-adapter": "give what was learned to PEFT",
     "merge": "measure what merging would lose; forced, merge into float32",
     "rekey": "seal a store, change its key, or unseal it",
+    "bench": "measure speed and memory here, on a board or on a phone",
     "doctor": "check this installation, or list all that it writes",
     "demo": "personalize a real model from end to end",
 }

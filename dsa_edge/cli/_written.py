@@ -14,10 +14,14 @@ from pathlib import Path
 
 from dsa_edge.cli._keys import sealed, store_id
 from dsa_edge.kernels.library import FOLDER
+from dsa_edge.runtime.bench._target import Adb, Ssh
 
 __all__ = ["NETWORK", "TELEMETRY", "Place", "places"]
 
-NETWORK = "no verb opens a network connection"
+NETWORK = (
+    "no verb opens a network connection; `bench --target` starts your ssh or adb, which sends the "
+    "bundle and nothing of a user"
+)
 TELEMETRY = (
     "ONNX Runtime's and Flower's are off before they are loaded (ORT_DISABLE_TELEMETRY=1, "
     "FLWR_TELEMETRY_ENABLED=0)"
@@ -160,6 +164,11 @@ def _of_the_machine(bundle: str | None) -> list[Place]:
         ),
         ("torch, in `export` and `verify`", _torch(), "until you delete it"),
         ("compiled kernels", str(FOLDER), "until `doctor --build` makes new ones"),
+        (
+            "bundles and runners on other devices, of `bench --target`",
+            f"{Ssh.folder} in the home folder there, {Adb.folder} on a phone",
+            "until you delete it",
+        ),
     )  # fmt: skip
     return [Place(what, at, NOTHING, stays, "no", "delete it") for what, at, stays in rows]
 

@@ -15,6 +15,7 @@ __all__ = ["FORMAT", "KINDS", "Limits", "Round"]
 
 FORMAT = 1  # of requests and replies
 KINDS = {"sums": "sgd", "journals": "adam"}  # of updates, and the optimizer that makes them
+PACE = {"sums": 0.3, "journals": 1.0}  # of the rate that suits a fit
 MOST = 4096  # scalars of an update, 8 kB
 
 
@@ -40,11 +41,11 @@ class Round:
     number: int = 1
     seed: int = 0
     kind: str = "sums"
-    steps: int = 32
+    steps: int = 8
     queries: int = 8
     batch: int = 16
     epsilon: float = 0.1
-    rate: float = 0.1
+    rate: float = 0.03
     smoothing: float = 0.2
     clip: float = 2.0
     format: int = FORMAT
@@ -71,7 +72,8 @@ class Round:
         if kind not in KINDS:
             raise UsageError(f"kind is {kind!r}, expected one of {', '.join(KINDS)}.")
         own = Hyperparameters.suited(choices, optimizer=KINDS[kind])
-        return cls(bundle, kind=kind, epsilon=own.epsilon, rate=own.rate, smoothing=own.smoothing)
+        rate = PACE[kind] * own.rate
+        return cls(bundle, kind=kind, epsilon=own.epsilon, rate=rate, smoothing=own.smoothing)
 
     @property
     def size(self) -> int:

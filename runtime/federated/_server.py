@@ -42,8 +42,10 @@ def server_app(
     rounds, sample: how many, and clients in each. inner: Flower's strategy that samples clients
     and aggregates their updates, by default a trimmed mean without the fifth of the values at
     either end; it may be wrapped for differential privacy. asked: by default what suits choices,
-    with directions that nobody knows before. beta, least: as of `MetaStep`. timeout: seconds to
-    wait for a round's clients; who is later is left out. on_round: returns figures of a start
+    with directions that nobody knows before. beta: share of the aggregate that the start moves by
+    in the first round; it falls linearly to zero, as in Reptile (1803.02999), or the start would
+    learn the clients' few examples by heart. least: as of `MetaStep`. timeout: seconds to wait for
+    a round's clients; who is later is left out. on_round: returns figures of a start
     (n,), the first one's with round 0.
     Raises BundleError, AdapterError for a start of another bundle, FederationError for a bundle of
     several blocks, and UsageError.
@@ -60,14 +62,20 @@ def server_app(
     def main(grid: Grid, context: Context) -> None:
         robust = FedTrimmedAvg(**sampling(sample), beta=TRIMMED)
         strategy = MetaStep(
-            inner or robust, file.manifest, file.asked, beta, least=least, on_start=file.save
-        )
+            inner or robust, file.manifest, file.asked, falling(beta, rounds), least=least,
+            on_start=file.save,
+        )  # fmt: skip
         strategy.start(
             grid, ArrayRecord({ADAPTER: Array(file.first)}), rounds, timeout,
             evaluate_fn=on_round and _figures(on_round),
         )  # fmt: skip
 
     return app
+
+
+def falling(beta: float, rounds: int) -> Callable[[int], float]:
+    """β of a round, from 1 on: all of it in the first, and nearly nothing in the last."""
+    return lambda server_round: beta * max(0.0, 1 - (server_round - 1) / rounds)
 
 
 def sampling(clients: int) -> dict[str, Any]:

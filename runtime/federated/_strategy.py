@@ -36,10 +36,10 @@ class MetaStep(Strategy):
     """Moves a start by what an inner strategy makes of the clients' updates.
 
     manifest: of the bundle. asked: what every round asks for, but for its number and seed.
-    beta: share of the aggregate that the start moves by. far: an update whose norm is so many
-    times the median of its round's is refused. least: updates that a round needs; the aggregate
-    of one is that client's own. on_start: called with the round and the start (n,) after each
-    meta-step.
+    pace: gives the share of the aggregate that the start moves by in a round, from 1 on.
+    far: an update whose norm is so many times the median of its round's is refused.
+    least: updates that a round needs; the aggregate of one is that client's own.
+    on_start: called with the round and the start (n,) after each meta-step.
     """
 
     def __init__(
@@ -47,12 +47,12 @@ class MetaStep(Strategy):
         inner: Strategy,
         manifest: Manifest,
         asked: Round,
-        beta: float = 1.0,
+        pace: Callable[[int], float] = lambda server_round: 1.0,
         far: float = 3.0,
         least: int = 2,
         on_start: Callable[[int, Floats], object] | None = None,
     ) -> None:
-        self.inner, self.manifest, self.beta, self.far = inner, manifest, beta, far
+        self.inner, self.manifest, self.pace, self.far = inner, manifest, pace, far
         self.least = least
         self._asked = self._round = asked
         self._on_start = on_start or (lambda number, start: None)
@@ -94,7 +94,7 @@ class MetaStep(Strategy):
         move = next(iter(found.values())).numpy()
         if self._round.kind == "sums":
             move = sum_move(move, self._round, self._start.size)
-        start = (self._start + np.float32(self.beta) * move).astype(np.float32)
+        start = (self._start + np.float32(self.pace(server_round)) * move).astype(np.float32)
         if not np.abs(start).max() < FARTHEST:  # NaN is not, either
             log(WARNING, "round %d: the aggregate is out of range, the start stays.", server_round)
             return None, told
@@ -116,7 +116,7 @@ class MetaStep(Strategy):
 
     def summary(self) -> None:
         """Log what is done, then what the inner strategy does."""
-        log(INFO, "\t├──> Meta-step: %s, beta %g", self._asked.kind, self.beta)
+        log(INFO, "\t├──> Meta-step: %s, beta %g at first", self._asked.kind, self.pace(1))
         self.inner.summary()
 
     def _read(self, replies: list[Message]) -> list[tuple[Message, Floats]]:

@@ -12,7 +12,7 @@ from crowd import UNSEEN, stub_base, user
 pytest.importorskip("flwr", reason="needs Flower: pip install 'dsa-edge[federated]'")
 
 import federated
-from _federation import Person
+from _people import Person
 
 
 def test_every_row_is_measured_and_bytes_are_counted(

@@ -1,4 +1,4 @@
-"""The C++ kernels under sanitizers, and cross-built for 64-bit ARM under an emulator."""
+"""The C++ kernels under sanitizers. On 64-bit ARM: `tests/aarch64`."""
 
 from __future__ import annotations
 
@@ -35,29 +35,6 @@ def test_sanitizers_find_nothing(tmp_path: Path) -> None:
         done = subprocess.run([tmp_path / name], capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr[-2000:]
         assert "0 failed" in done.stdout
-
-
-@pytest.fixture(scope="module")
-def aarch64(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if not cmake or shutil.which("aarch64-linux-gnu-g++") is None:
-        pytest.skip("no cross-compiler: apt-get install g++-aarch64-linux-gnu")
-    folder = tmp_path_factory.mktemp("aarch64")
-    toolchain = library.SOURCES / "cmake" / "aarch64-linux-gnu.cmake"
-    build(folder, f"-DCMAKE_TOOLCHAIN_FILE={toolchain}")
-    return folder
-
-
-@pytest.mark.parametrize("processor", ["cortex-a57", "cortex-a76", "max"])
-def test_arm_processors_compute_the_same(aarch64: Path, processor: str) -> None:
-    """Executed as aarch64 under an emulator; not run on a board by us."""
-    emulator = shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64")
-    if emulator is None:
-        pytest.skip("no emulator: apt-get install qemu-user-static")
-    for name in TESTS:
-        command = [emulator, "-cpu", processor, str(aarch64 / name)]
-        done = subprocess.run(command, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert "best instruction set: neon; 0 failed" in done.stdout
 
 
 @needs_compiler

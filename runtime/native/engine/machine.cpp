@@ -56,6 +56,12 @@ std::vector<std::string> missing_operators(const std::vector<std::string>& wante
 
 bool has_xnnpack() { return executorch::runtime::get_backend_class("XnnpackBackend") != nullptr; }
 
+void keep_no_weights_by_name() {
+  executorch::runtime::BackendOptions<1> options;
+  if (options.set_option("weight_cache_enabled", false) == executorch::runtime::Error::Ok)
+    (void)executorch::runtime::set_option("XnnpackBackend", options.view());  // missing: told later
+}
+
 int start_threads(int count) {
   if (!pool::get_threadpool) return 1;
   const Quiet quiet;

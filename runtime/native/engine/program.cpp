@@ -184,6 +184,7 @@ struct Loader::Shared {
 Loader::Loader() : shared_(std::make_unique<Shared>()) {
   capture_logs();
   et::runtime_init();
+  keep_no_weights_by_name();
 }
 
 Loader::~Loader() = default;

@@ -65,6 +65,11 @@ std::vector<std::string> missing_operators(const std::vector<std::string>& wante
 // Whether the delegate that runs the products is there.
 bool has_xnnpack();
 
+// Keeps XNNPACK from finding packed weights by their names, for all programs of the process: layers
+// are one program with other weights under the same names, and each would compute with the first
+// one's. Off in the Linux wheels, on in Android's published library.
+void keep_no_weights_by_name();
+
 // Threads of the pool that all programs of a process share; 0 takes all cores. Returns how many.
 int start_threads(int count);
 

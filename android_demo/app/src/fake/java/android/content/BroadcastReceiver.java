@@ -1,0 +1,4 @@
+package android.content;
+
+/** Hears broadcasts. */
+public abstract class BroadcastReceiver {}

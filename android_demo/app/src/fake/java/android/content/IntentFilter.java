@@ -1,0 +1,6 @@
+package android.content;
+
+/** Which broadcasts to hear. */
+public class IntentFilter {
+    public IntentFilter(String action) {}
+}

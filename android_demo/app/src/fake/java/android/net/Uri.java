@@ -1,0 +1,4 @@
+package android.net;
+
+/** An address. */
+public class Uri {}

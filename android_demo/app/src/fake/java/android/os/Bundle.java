@@ -1,0 +1,4 @@
+package android.os;
+
+/** What a screen saved. */
+public final class Bundle {}

@@ -1,0 +1,4 @@
+package android.text;
+
+/** A text that can be changed. */
+public interface Editable extends CharSequence {}
