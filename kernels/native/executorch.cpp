@@ -9,6 +9,8 @@
 #include <executorch/runtime/kernel/operator_registry.h>
 #include <executorch/runtime/kernel/thread_parallel_interface.h>
 
+#include <string_view>
+
 #include "core/attend.h"
 #include "core/gated_lowrank.h"
 #include "core/lane_linear.h"
@@ -162,8 +164,10 @@ const Kernel kernels[] = {
 // A process may load this code twice, in the Python package's library and in the native runner's:
 // whoever comes first serves both, for ExecuTorch ends the process at a name that it knows.
 Error register_ours() {
-  const bool known = executorch::runtime::registry_has_op_function(kernels[0].name_);
-  return known ? Error::Ok : executorch::runtime::register_kernels({kernels, kernels + 3});
+  const std::string_view first = kernels[0].name_;
+  for (const Kernel& known : executorch::runtime::get_registered_kernels())
+    if (first == known.name_) return Error::Ok;
+  return executorch::runtime::register_kernels({kernels, kernels + 3});
 }
 
 [[maybe_unused]] const Error registered = register_ours();

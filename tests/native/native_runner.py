@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -54,54 +54,11 @@ class RunnerError(Exception):
         self.kind = STATUS[status]
 
 
-class Open(ctypes.Structure):
-    _fields_ = (
-        ("size", ctypes.c_size_t), ("store", ctypes.c_char_p), ("threads", ctypes.c_int32),
-        ("skip_hashes", ctypes.c_int32), ("layers_kept", ctypes.c_int32),
-        ("key", ctypes.c_void_p), ("key_context", ctypes.c_void_p),
-    )  # fmt: skip
-
-
-class Examples(ctypes.Structure):
-    _fields_ = (
-        ("size", ctypes.c_size_t), ("lines", ctypes.c_char_p), ("path", ctypes.c_char_p),
-        ("template_text", ctypes.c_char_p), ("labels", ctypes.c_void_p),
-        ("label_count", ctypes.c_size_t),
-    )  # fmt: skip
-
-
-class Progress(ctypes.Structure):
-    _fields_ = (
-        ("size", ctypes.c_size_t), ("phase", ctypes.c_int), ("done", ctypes.c_int64),
-        ("total", ctypes.c_int64), ("loss", ctypes.c_double), ("held_out_loss", ctypes.c_double),
-        ("held_out_accuracy", ctypes.c_double), ("seconds", ctypes.c_double),
-        ("tokens", ctypes.c_int64), ("reason", ctypes.c_char_p),
-    )  # fmt: skip
-
-
-class Fit(ctypes.Structure):  # its beginning: what an app built against an older header has
-    _fields_ = (
-        ("size", ctypes.c_size_t), ("seconds", ctypes.c_double), ("steps", ctypes.c_int64),
-        ("memory_mb", ctypes.c_double), ("disk_mb", ctypes.c_double),
-        ("hyperparameters", ctypes.c_char_p), ("seed", ctypes.c_uint64),
-    )  # fmt: skip
-
-
-Listener = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.POINTER(Progress))
-
-
 class Library:
     """`libdsa_runner` and `dsa_runner` of a build."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.c = ctypes.CDLL(str(folder / "libdsa_runner.so"))
-        self.c.dsa_last_error.restype = ctypes.c_char_p
-        self.c.dsa_free.argtypes = [ctypes.c_void_p]
-
-    def check(self, status: int) -> None:
-        if status:
-            raise RunnerError(status, self.c.dsa_last_error().decode())
 
     def run(self, *words: str | Path, code: int = 0) -> dict[str, Any]:
         """One command with --json; its answer, or {"error": …} where another code is expected."""
@@ -112,35 +69,38 @@ class Library:
 
 
 class Runner:
-    """A bundle that the library has opened."""
+    """A bundle that the library has opened, in a process of its own (`native_child.py`)."""
 
     def __init__(self, library: Library, bundle: Path, store: Path | None = None) -> None:
-        self._library, self.c = library, library.c
-        self._runner = ctypes.c_void_p()
-        self._store = None if store is None else str(store).encode()
-        options = Open(ctypes.sizeof(Open), self._store, 1, 0, 0, None, None)
-        library.check(self.c.dsa_open(str(bundle).encode(), ctypes.byref(options), self._at()))
-
-    def _at(self) -> Any:
-        return ctypes.byref(self._runner)
-
-    def close(self) -> None:
-        self.c.dsa_close(self._runner)
-        self._runner = ctypes.c_void_p()
+        script = Path(__file__).with_name("native_child.py")
+        words = [sys.executable, script, library.folder / "libdsa_runner.so", bundle]
+        words += [] if store is None else [store]
+        self._child = subprocess.Popen(
+            [str(word) for word in words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert self._child.stdout is not None
+        assert self._child.stdout.readline() == "open\n"
 
     def __enter__(self) -> Runner:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        self._child.communicate()
+        assert self._child.returncode == 0
 
-    def text(self, call: str, *given: Any) -> str:
-        """What a call puts out as a text."""
-        out = ctypes.c_void_p()
-        self._library.check(getattr(self.c, call)(self._runner, *given, ctypes.byref(out)))
-        made = ctypes.string_at(out.value or 0).decode()
-        self.c.dsa_free(out)
+    def ask(self, call: str, **asked: Any) -> dict[str, Any]:
+        """One call; raises RunnerError for a status other than ok."""
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
+        print(json.dumps({"call": call, **asked}), file=self._child.stdin, flush=True)
+        made: dict[str, Any] = json.loads(self._child.stdout.readline())
+        if "status" in made:
+            raise RunnerError(made["status"], made["error"])
         return made
+
+    def text(self, call: str, *given: bytes, null: bool = False) -> str:
+        """What a call puts out as a text; null: asked of no runner."""
+        return str(self.ask(call, texts=[text.hex() for text in given], null=null)["text"])
 
     def tokens(self, prompt: str) -> list[int]:
         return list(json.loads(self.text("dsa_tokens", prompt.encode())))
@@ -149,11 +109,9 @@ class Runner:
         return self.text("dsa_plain", text.encode())
 
     def fit(
-        self, lines: Sequence[dict[str, Any]], steps: int, listener: Any = None, **hyper: Any
+        self, lines: Sequence[dict[str, Any]], steps: int, stop_after: int = 0, **hyper: Any
     ) -> dict[str, Any]:
-        told = "\n".join(map(json.dumps, lines)).encode()
-        examples = Examples(ctypes.sizeof(Examples), told, None, None, None, 0)
-        options = Fit(ctypes.sizeof(Fit), 0, steps, 0, 0, json.dumps(hyper).encode(), 0)
-        listen = Listener(listener or (lambda context, progress: 0))
-        given = ctypes.byref(examples), ctypes.byref(options), listen, None
-        return dict(json.loads(self.text("dsa_fit", *given)))
+        """The report of a fit, and as `told` the steps that its listener heard of."""
+        told = "\n".join(map(json.dumps, lines))
+        made = self.ask("dsa_fit", lines=told, steps=steps, stop_after=stop_after, hyper=hyper)
+        return {**json.loads(made["text"]), "told": made["steps"]}
