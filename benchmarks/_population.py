@@ -41,7 +41,7 @@ ROWS: dict[str, tuple[bool, str | None, bool]] = {
 class Cost:
     """What a fit may take: steps of zeroth order, of axes, and of gradients; directions a step.
 
-    first_order_rate: of first order's Adam.
+    first_order_rate: of first order's Adam; None takes that of a fit by exact gradients.
     """
 
     zeroth: int
@@ -50,7 +50,7 @@ class Cost:
     queries: int
     batch: int
     directions: int
-    first_order_rate: float = 0.006
+    first_order_rate: float | None = None
 
     def of(self, estimator: str, along: int) -> tuple[Hyperparameters, int]:
         """The hyper-parameters and the steps of a row; rates are the runtime's own."""
@@ -103,9 +103,11 @@ def first_order(
     settings = MetaSettings(seed=seed, batch=min(16, len(learn)), examples=max(256, len(learn)))
     lots = drawn(len(prompts), cost.gradients, settings, JUDGE, 1, "0", query=0)
     marks = marks_of(cost.gradients)[1:]
+    suited = Hyperparameters.suited(bool(learn[0].choices), "exact")
+    rate = cost.first_order_rate or suited.rate
     began = time.perf_counter()
     zero = torch.zeros(prompts.size, device=device)
-    found = adapted(prompts, zero, lots, cost.first_order_rate, marks)
+    found = adapted(prompts, zero, lots, rate, marks)
     seconds = time.perf_counter() - began
     adapters = [Adapter(point.cpu().numpy()) for point in (zero, *found.points)]
     with base.user(None) as me:

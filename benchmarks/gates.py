@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from dsa_edge.adapter import AdapterSpec
+from dsa_edge.atomic import write_atomic
 from dsa_edge.demo import find_model
 from dsa_edge.examples import Example
 from dsa_edge.gate import Floats, Gate, Route
@@ -107,11 +108,12 @@ def main() -> None:
 
 def kept(name: str, seed: int, arguments: Any) -> dict[str, Any]:
     """A row of one seed: what is there is not run again."""
-    cost = f"{arguments.train}-{arguments.steps}-{arguments.queries}"
-    told = f"{'-'.join(arguments.tasks)}-{cost}-{seed}-{name.replace(' ', '_')}"
+    names = ("train", "test", "steps", "queries", "engine")
+    cost = [getattr(arguments, option) for option in names]
+    told = "-".join(map(str, [*arguments.tasks, *cost, seed, name.replace(" ", "_")]))
     file = Path(arguments.out) / f"{told}.json"
     if not file.exists():
-        file.write_text(json.dumps(run(name, seed, arguments)))
+        write_atomic(file, json.dumps(run(name, seed, arguments)).encode())
     found: dict[str, Any] = json.loads(file.read_text())
     return found
 

@@ -29,6 +29,7 @@ from _population import FIRST_ORDER, ROWS, Cost, first_order, fitted
 from tqdm import tqdm
 
 from dsa_edge.adapter import AdapterSpec
+from dsa_edge.atomic import write_atomic
 from dsa_edge.demo import find_model
 from dsa_edge.errors import UsageError
 from dsa_edge.examples import Example
@@ -82,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--gradients", type=int, default=40, help="steps of exact gradients")
     made.add_argument("--queries", type=int, default=8)
     made.add_argument("--batch", type=int, default=8)
-    made.add_argument("--first-order-rate", type=float, default=0.006)
+    made.add_argument("--first-order-rate", type=float, help="(default: what suits)")
     made.add_argument("--device", default="cpu", help="of what torch runs: cpu or cuda")
     made.add_argument("--engine", default="onnx", choices=ENGINES, help="cpu, cuda: in torch")
     made.add_argument("--threads", type=int, help="of the engine (default: all cores)")
@@ -152,7 +153,7 @@ def _fits(arguments: argparse.Namespace, place: Path, users: Users, unseen: Sequ
             held, learn = own[-arguments.held :], own[: -arguments.held][-count:]
             made = _one(arguments, base, row, learn, held)
             told = {"account": account, "examples": count, "row": row, **made}
-            file.write_text(json.dumps(told))
+            write_atomic(file, json.dumps(told).encode())
 
 
 def _one(
