@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -152,7 +152,6 @@ class TorchEngine:
     name, kernels, loaded_mb, from_storage, gradients = "torch", "torch", 0.0, 0, True
     mixes = False
     grouped = True
-    mixes = False
 
     def __init__(self, bundle: Bundle, model: AdaptedModel, start: Floats) -> None:
         self.bundle, self.model, self.start = bundle, model, start
@@ -224,18 +223,14 @@ class TorchEngine:
         """The model is held whole."""
 
     def losses(self, *given: Tensor) -> Tensor:
-        """`probe` on tensors: a context, adapter (L, n), targets, weights → (L, B)."""
+        """`probe` on tensors: a context, adapter (L, n), targets, weights, routes → (L, B)."""
         with self.device:
-            *context, adapter, targets, weights = given
-            given = *context, adapter[:, 0], adapter, targets, weights  # a lane an adapter
-            return self._chains.probe(*given)["losses"]
+            return self._chains.probe(*_with_lanes(given))["losses"]
 
     def log_probs(self, *given: Tensor) -> Tensor:
-        """`choose` on tensors: a context, adapter (L, n), candidates → (L, B, C)."""
+        """`choose` on tensors: a context, adapter (L, n), candidates, routes → (L, B, C)."""
         with self.device:
-            *context, adapter, candidates = given
-            given = *context, adapter[:, 0], adapter, candidates
-            return self._chains.choose(*given)["log_probs"]
+            return self._chains.choose(*_with_lanes(given))["log_probs"]
 
     def routes(self, context: Context) -> tuple[Any, ...]:
         """A context's routes as the methods take them, none where there is one block."""
@@ -297,6 +292,11 @@ class Replayed:
             output = self._function(*inputs)
         self._pool = graph.pool()  # graphs share their memory, for none runs beside another
         return graph, inputs, output
+
+
+def _with_lanes(given: Sequence[Tensor]) -> list[Tensor]:
+    """What a method takes: one number a lane, which says how many there are, before the adapter."""
+    return [*given[:ADAPTER], given[ADAPTER][:, 0], *given[ADAPTER:]]
 
 
 def _gradient_of(method: Callable[..., Tensor]) -> Callable[..., Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from stub import COMMON, EXAMPLES, fixed_chunks
 from dsa_edge.adapter import AdapterSpec
 from dsa_edge.bundle import Bundle
 from dsa_edge.errors import UsageError
+from dsa_edge.exporters import export
+from dsa_edge.gate import Gate
 from dsa_edge.kernels import torch_cuda
 from dsa_edge.kernels.torch_adapter import gated_lowrank
 from dsa_edge.kinds import KINDS
@@ -40,12 +43,17 @@ def encoder(engine: Engine) -> Encoder:
     return Encoder(Tokenizer.of(engine.bundle), engine.bundle.manifest)
 
 
-def losses(engine: Engine, examples: list[Example], adapters: np.ndarray) -> np.ndarray:
+def losses(
+    engine: Engine, examples: list[Example], adapters: np.ndarray, routes: np.ndarray | None = None
+) -> np.ndarray:
     encoded = encoder(engine).encode_all(examples)
     cache = PromptCache(engine, items_of(encoded), fixed_chunks())
-    return Objective(engine, encoded, cache, fixed_chunks())(
-        np.arange(len(examples)), adapters
-    ).losses
+    objective, batch = Objective(engine, encoded, cache, fixed_chunks()), np.arange(len(examples))
+    if routes is not None:
+        shape = engine.bundle.manifest.gate_shape or (1, 1)
+        objective.route_by(Gate(np.zeros(shape, np.float32), np.zeros(shape[0], np.float32)))
+        objective.route_as(batch, routes)
+    return objective(batch, adapters).losses
 
 
 def adapters(engine: Engine, count: int = 3) -> np.ndarray:
@@ -60,6 +68,25 @@ def test_losses_are_those_of_onnx_runtime(bundle: Path, examples: list[Example])
     np.testing.assert_allclose(
         losses(ours, examples, lanes), losses(device, examples, lanes), atol=2e-4
     )
+
+
+@pytest.fixture(scope="module")
+def gated(tiny_checkpoint: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of three blocks, one of which serves each example."""
+    spec = AdapterSpec(rank=4, blocks=3)
+    out = tmp_path_factory.mktemp("gated") / "gated.dsa"
+    export(tiny_checkpoint("llama"), out, adapter=spec, accuracy_level=0)
+    return out
+
+
+@pytest.mark.parametrize("examples", [EXAMPLES, FREE], ids=["choose", "probe"])
+def test_routes_are_those_of_onnx_runtime(gated: Path, examples: list[Example]) -> None:
+    ours, device = engine(gated), OnnxEngine(Bundle.open(gated))
+    routes, lanes = np.arange(len(examples))[:, None] % 3, adapters(ours)
+    found = [losses(one, examples, lanes, routes) for one in (ours, device)]
+    np.testing.assert_allclose(*found, atol=2e-4)
+    turned = losses(ours, examples, lanes, (routes + 1) % 3)
+    assert np.abs(turned - found[0]).max() > 0.01
 
 
 @pytest.mark.parametrize("examples", [EXAMPLES, FREE], ids=["choose", "probe"])
