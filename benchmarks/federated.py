@@ -54,13 +54,14 @@ def main() -> None:
     made.add_argument("--rounds", type=int, default=50)
     made.add_argument("--sample", type=int, default=10, help="clients of a round")
     made.add_argument("--kind", default="sums", help="sums or journals")
-    made.add_argument("--steps", type=int, default=32, help="of a client in a round")
+    made.add_argument("--steps", type=int, default=8, help="of a client in a round")
     made.add_argument("--queries", type=int, default=8, help="directions of a step")
     made.add_argument("--batch", type=int, default=8, help="examples of a step")
     made.add_argument("--rate", type=float, help="of a client's steps (default: what suits)")
     made.add_argument("--clip", type=float, default=2.0, help="largest scalar")
     made.add_argument("--beta", type=float, default=1.0, help="of the server's meta-step")
-    made.add_argument("--examples", type=int, default=24, help="that each user learns from")
+    made.add_argument("--examples", type=int, default=24, help="that each client learns from")
+    made.add_argument("--own", type=int, help="that an unseen user learns from (default: as many)")
     made.add_argument("--unseen", type=int, default=20, help="users who take part in no round")
     made.add_argument("--tested", type=int, default=40, help="later examples of each of these")
     made.add_argument("--fit-steps", type=int, default=40, help="that these then take themselves")
@@ -160,7 +161,7 @@ def helped(
     for person in people:
         with base.user(None) as me:
             me.use_adapter(Adapter(start))
-            me.fit(person.learn, Budget(steps=arguments.fit_steps), seed=seed)
+            me.fit(person.learn[: arguments.own], Budget(steps=arguments.fit_steps), seed=seed)
             after.append(me.evaluate(person.test)[0])
     return {
         "before": as_is(base, people, start),

@@ -1,7 +1,8 @@
 """Does a gate pay for one user with several tasks, and how should it choose?
 
-Reviews, news, mails and authors of `_tasks.py`, mixed, are learned by one adapter. Rows are what
-serves a prompt; all but the first have as many cores as tasks, on the same singular directions:
+Reviews, news, mails and authors of `_tasks.py`, mixed, are learned by one adapter; `--tasks` takes
+others, and pairs of accounts (`--tasks a+b,c+d`), whose prompts look alike. Rows are what serves a
+prompt; all but the first have as many cores as tasks, on the same singular directions:
 
     one block               the usual adapter, a quarter of the numbers
     k-means                 clusters of the prompts, as a fit makes its gate
@@ -90,6 +91,7 @@ def main() -> None:
     made.add_argument("--queries", type=int, default=16, help="directions of a step")
     made.add_argument("--seeds", default="0", help="of examples and perturbations, by comma")
     made.add_argument("--only", help="rows to run, by comma (default: all)")
+    made.add_argument("--rank", type=int, default=0, help="of each block's core (0: the default)")
     made.add_argument("--tasks", default=",".join(TASKS), help="that are mixed")
     made.add_argument("--out", default="build/gates", help="where results are kept")
     made.add_argument("--engine", default="onnx", choices=ENGINES, help="cpu, cuda: in torch")
@@ -110,7 +112,8 @@ def kept(name: str, seed: int, arguments: Any) -> dict[str, Any]:
     """A row of one seed: what is there is not run again."""
     names = ("train", "test", "steps", "queries", "engine")
     cost = [getattr(arguments, option) for option in names]
-    told = "-".join(map(str, [*arguments.tasks, *cost, seed, name.replace(" ", "_")]))
+    rank = [f"rank{arguments.rank}"] if arguments.rank else []
+    told = "-".join(map(str, [*arguments.tasks, *rank, *cost, seed, name.replace(" ", "_")]))
     file = Path(arguments.out) / f"{told}.json"
     if not file.exists():
         write_atomic(file, json.dumps(run(name, seed, arguments)).encode())
@@ -118,14 +121,14 @@ def kept(name: str, seed: int, arguments: Any) -> dict[str, Any]:
     return found
 
 
-def bundle_of(folder: Path, blocks: int) -> Path:
+def bundle_of(folder: Path, blocks: int, rank: int = 0) -> Path:
     """The demo's model with as many blocks a target, exported when first needed."""
     from dsa_edge.exporters import export
 
-    path = folder / f"blocks{blocks}.dsa"
+    path = folder / (f"blocks{blocks}-rank{rank}.dsa" if rank else f"blocks{blocks}.dsa")
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        export(find_model(), path, adapter=AdapterSpec(blocks=blocks))
+        export(find_model(), path, adapter=AdapterSpec(blocks=blocks, rank=rank))
     return path
 
 
@@ -133,7 +136,7 @@ def run(name: str, seed: int, arguments: Any) -> dict[str, Any]:
     """One row: learn the mixture, then measure each task."""
     kind = GATES.get(name, Gate)
     blocks = 1 if name == "one block" else len(arguments.tasks)
-    bundle = bundle_of(Path(arguments.folder), blocks)
+    bundle = bundle_of(Path(arguments.folder), blocks, arguments.rank)
     with opened(bundle, arguments.engine, arguments.threads) as base, base.user(None) as me:
         tasks = [load_task(task, me._tokenizer) for task in arguments.tasks]
         learn = [e for task in tasks for e in task.learn(seed)[: arguments.train]]

@@ -54,7 +54,8 @@ def main() -> None:
     if "bundle" in parts and not (place / "learned.dsa").exists():
         export(
             _model(arguments), place / "learned.dsa", adapter=_spec(arguments),
-            start=place / "start.safetensors", gradients=True,
+            start=place / "start.safetensors",
+            gradients=arguments.engine == "onnx",  # torch has its own
         )  # fmt: skip
     if "users" in parts:
         _fits(arguments, place, users, unseen)

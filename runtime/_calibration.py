@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from dsa_edge.runtime._engine import Floats, Ints
 
 __all__ = [
-    "Calibration", "central", "centred_slopes", "changes", "fit_bias", "forward", "residuals"
+    "ABSENT", "Calibration", "central", "centred_slopes", "changes", "fit_bias", "forward",
+    "residuals",
 ]  # fmt: skip
 
 Doubles = NDArray[np.float64]
@@ -24,6 +25,8 @@ Doubles = NDArray[np.float64]
 RIDGE = 1.0  # prior weight, in examples: keeps a few examples of one label from a bias without end
 NEWTON_STEPS = 30
 REMEMBERED = 512  # most recent examples that the bias is fitted on
+ABSENT = -1e4  # the log-score of a choice that an example does not offer: finite, and e to it is 0
+LEAST = 3  # examples of the same blocks that can tell what moves them alike
 
 
 class Calibration:
@@ -79,12 +82,13 @@ def centred_slopes(
     epsilon: float,
     smoothing: float = 0.0,
     slopes_of: Callable[[Doubles, float], Doubles] = central,
+    served: NDArray[np.bool_] | None = None,
 ) -> Floats:
     """Directional derivatives c (q,) of the calibrated loss, free of what the bias explains.
 
     The means of each example's own, `changes`.
     """
-    slopes = changes(scores, answers, epsilon, smoothing, slopes_of).mean(-1)
+    slopes = changes(scores, answers, epsilon, smoothing, slopes_of, served).mean(-1)
     return np.where(np.isfinite(slopes), slopes, np.nan).astype(np.float32)
 
 
@@ -94,11 +98,12 @@ def changes(
     epsilon: float,
     smoothing: float = 0.0,
     slopes_of: Callable[[Doubles, float], Doubles] = central,
+    served: NDArray[np.bool_] | None = None,
 ) -> Doubles:
     """Derivatives (q, B) of each example's calibrated loss, free of what the bias explains.
 
     scores: (L, B, K) calibrated log-scores of lanes, of which `slopes_of` makes slopes, such as
-    `central` of pairs; answers: (B,).
+    `central` of pairs; answers: (B,); served: (B, N) by which blocks, where there are several.
     With residuals ρ = p − t of the lanes' mean prediction, c_jb = ρ_b · ∂s_b/∂z_j; the target
     t is 1 for the answer, of which `smoothing` is spread evenly over all choices.
     Fitting the bias makes ρ vanish on average; within a batch it does not, and that remainder times
@@ -111,17 +116,37 @@ def changes(
         change = slopes_of(exact, epsilon)  # (q, B, K)
         if not finite.any():
             return np.full(change.shape[:2], np.nan)
-        return np.asarray((residuals(exact[finite], answers, smoothing) * change).sum(-1))
+        return np.asarray((residuals(exact[finite], answers, smoothing, served) * change).sum(-1))
 
 
-def residuals(scores: Doubles, answers: Ints, smoothing: float) -> Doubles:
-    """Mean prediction of lanes (L, B, K) less target, centred over the batch: (B, K)."""
+def residuals(
+    scores: Doubles, answers: Ints, smoothing: float, served: NDArray[np.bool_] | None = None
+) -> Doubles:
+    """Mean prediction of lanes (L, B, K) less target, centred over what moves alike: (B, K).
+
+    That are examples of the same choices; and of the same blocks, `served` (B, N), for a direction
+    moves each block another way. Of too few with the same blocks the mean is that of all blocks.
+    """
+    offered = scores[0] > ABSENT / 2
     residual = softmax(scores).mean(0)
     residual[np.arange(len(answers)), answers] -= 1 - smoothing
-    residual -= smoothing / residual.shape[1]
-    if len(answers) > 1:
-        residual -= residual.mean(0)
-    return residual
+    residual -= smoothing / offered.sum(1, keepdims=True) * offered
+    centre = np.zeros_like(residual)
+    for rows in _alike(offered, 2):
+        centre[rows] = residual[rows].mean(0)
+    for rows in _alike(np.hstack([offered, served]), LEAST) if served is not None else ():
+        centre[rows] = residual[rows].mean(0)
+    return np.asarray(residual - centre)
+
+
+def _alike(marks: NDArray[np.bool_], least: int) -> list[NDArray[np.int64]]:
+    """Groups of rows (B, …) that are the same, of as many rows at least."""
+    if (marks == marks[:1]).all():
+        groups = [np.arange(len(marks))]
+    else:
+        kinds = np.unique(marks, axis=0, return_inverse=True)[1].ravel()
+        groups = [np.flatnonzero(kinds == kind) for kind in range(kinds.max() + 1)]
+    return [group for group in groups if len(group) >= least]
 
 
 def softmax(scores: NDArray[np.floating]) -> Doubles:

@@ -16,7 +16,7 @@ def exact_gradient(
 ) -> tuple[Floats, Floats, Floats | None]:
     """The gradient (n,) of a batch's mean loss at θ (n,), its losses (B,), and its scores.
 
-    With choices that all examples share, scores (1, B, K) come without bias, and the gradient is of
+    With choices, scores (1, B, K) come without bias, and the gradient is of
     the loss beside what the label biases explain, as zeroth-order steps see it (`_calibration.py`).
     """
     if not objective.choices:
@@ -24,6 +24,7 @@ def exact_gradient(
         return objective.pulled(batch, theta, pulls), losses, None
     raw = objective.choice_scores(batch, theta[None])
     biased = objective.calibrated(raw).astype(np.float64)
-    rows = residuals(biased, objective.answers[batch], smoothing) / len(batch)
-    losses = objective.scored(batch, raw).losses[0]
-    return objective.pulled(batch, theta, list(rows.astype(np.float32))), losses, raw
+    served = objective.served(batch)
+    rows = residuals(biased, objective.answers[batch], smoothing, served) / len(batch)
+    losses, pulls = objective.scored(batch, raw).losses[0], rows.astype(np.float32)
+    return objective.pulled(batch, theta, objective.own(batch, pulls)), losses, raw

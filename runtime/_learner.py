@@ -21,7 +21,7 @@ from dsa_edge.runtime._learned_gate import gate_width, record_bytes
 from dsa_edge.runtime._measured import Measured
 from dsa_edge.runtime._memory import peak_mb
 from dsa_edge.runtime._notes import late, of_allocation, of_attention, of_circumstances, of_method
-from dsa_edge.runtime._objective import Objective, items_of
+from dsa_edge.runtime._objective import MOST_CHOICES, Objective, items_of
 from dsa_edge.runtime._optimizer import Hyperparameters
 from dsa_edge.runtime._pace import Pace
 from dsa_edge.runtime._plan import MB, Budget, Chunks, check_disk, spills, store_growth
@@ -168,8 +168,8 @@ class Learner(Measured):
         """Bytes that a fit that improves adds to the store meanwhile."""
         if self._store.folder is None:
             return 0
-        sets = {example.choices for example in encoded}
-        labels = (*self.adapter.labels, *(sets.pop() if len(sets) == 1 else ()))
+        words = {word for example in encoded for word in example.choices}
+        labels = (*self.adapter.labels, *(words if len(words) <= MOST_CHOICES else ()))
         numbers, shape = (
             hyper.along or self.bundle.manifest.adapter_size,
             self.bundle.manifest.gate_shape,
@@ -185,7 +185,7 @@ class Learner(Measured):
         objective = self._cached([example for _, example in known], wish, pace)
         prefill_seconds = pace.elapsed()
         parent, old, manifest = self.version, self.adapter, self.bundle.manifest
-        objective.bias = old.bias(objective.choices)
+        objective.bias = objective.bias_of(old)
         private = wish.privacy is not None
         hyper = wish.settled(manifest, objective.all_choices)
         scratch = hyper.gate == "scratch"

@@ -212,5 +212,5 @@ class Measured(Versions):
 def _together(objective: Objective, adapters: Sequence[Adapter]) -> Scores:
     """Losses of adapters on all examples of an objective, as lanes of one run."""
     if objective.choices:
-        objective.bias = np.stack([a.bias(objective.choices) for a in adapters])
+        objective.bias = np.stack([objective.bias_of(a) for a in adapters])
     return objective(np.arange(len(objective)), np.stack([a.vector for a in adapters]))

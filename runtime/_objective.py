@@ -13,17 +13,21 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from dsa_edge.adapter import Adapter
 from dsa_edge.gate import Gate
 from dsa_edge.runtime._cache import PromptCache
+from dsa_edge.runtime._calibration import ABSENT
 from dsa_edge.runtime._encode import Encoded, Item, longest
 from dsa_edge.runtime._engine import Context, Engine, Floats, Ints, Route
 from dsa_edge.runtime._plan import Chunks
 from dsa_edge.runtime._subspace import Subspace
 from dsa_edge.runtime.estimators import Served, Shapes, slot_shapes
 
-__all__ = ["Objective", "Scores", "items_of"]
+__all__ = ["MOST_CHOICES", "Objective", "Scores", "items_of"]
 
 T = TypeVar("T", bound=np.generic)
+
+MOST_CHOICES = 32  # of all examples together that have biases; a quiz has new ones every time
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,8 @@ class Objective:
 
     chunks: what one run of the engine may hold; lanes and examples beyond it go into further runs,
     with the same results.
+    choices: K of all examples, where each has some; an example offers its own, and its scores of
+    the others are `ABSENT`. Empty without choices, or where they are too many to have biases.
     bias: (K,) or (L, K), added to the choices' log-probabilities; see `_calibration`.
     subspace: of what lanes and gradients are coordinates, n then being M; None for adapters.
     """
@@ -56,10 +62,15 @@ class Objective:
         self._first = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         tokens = {t for example in examples for t in example.tokens or ()}
         self._candidates = np.array(sorted(tokens), dtype=np.int64)
-        sets = {example.choices for example in examples}
-        self.choices = sets.pop() if len(sets) == 1 else ()  # empty unless all share one set
-        self.all_choices = all(example.choices for example in examples)
-        self.answers: Ints = np.array([example.answer for example in examples], dtype=np.int64)
+        self.sets = tuple(dict.fromkeys(example.choices for example in examples))
+        self.all_choices = all(self.sets)
+        words = dict.fromkeys(word for choices in self.sets for word in choices)
+        shared = self.all_choices and (len(self.sets) == 1 or len(words) <= MOST_CHOICES)
+        self.choices = tuple(words) if shared else ()
+        places = {word: place for place, word in enumerate(self.choices)}
+        self._columns = {own: [places[word] for word in own] for own in self.sets if shared}
+        answers = [self._column(example) for example in examples]
+        self.answers: Ints = np.array(answers, dtype=np.int64)
         self.bias: Floats | None = None
         self.subspace: Subspace | None = None
 
@@ -72,6 +83,18 @@ class Objective:
         counts = self._first[batch + 1] - self._first[batch]
         items = [np.arange(self._first[i], self._first[i + 1]) for i in batch]
         self._cache.route_as(np.concatenate(items), np.repeat(blocks, counts, 0))
+
+    def bias_of(self, adapter: Adapter) -> Floats:
+        """An adapter's biases (K,) of the choices; zeros of a set that it does not know whole."""
+        bias = np.zeros(len(self.choices), dtype=np.float32)
+        for own, columns in self._columns.items():
+            bias[columns] = adapter.bias(own)
+        return bias
+
+    def _column(self, example: Encoded) -> int:
+        """Where the answer is among the choices, or among the example's own without them."""
+        columns = self._columns.get(example.choices)
+        return columns[example.answer] if columns else example.answer
 
     @property
     def pooled(self) -> Floats:
@@ -99,9 +122,17 @@ class Objective:
         return np.concatenate([self(batch, block).losses for block in blocks])
 
     def choice_scores(self, batch: Ints, lanes: Floats) -> Floats:
-        """Log-probabilities (L, B, K) of the choices that all examples share, without bias."""
+        """Log-probabilities (L, B, K) of the choices without bias, `ABSENT` of others' alone."""
         parts = [self._raw(batch[part], lanes) for part in self._example_chunks(batch)]
-        return np.stack([score for part in parts for score, _ in part], 1)
+        scores = np.full((len(lanes), len(batch), len(self.choices)), ABSENT, dtype=np.float32)
+        for at, (score, example) in enumerate(pair for part in parts for pair in part):
+            scores[:, at, self._columns[example.choices]] = score
+        return scores
+
+    def own(self, batch: Ints, rows: Floats) -> list[Floats]:
+        """What each example (B,) offers of rows (B, K)."""
+        sets = [self._examples[index].choices for index in batch]
+        return [row[self._columns[own]] for row, own in zip(rows, sets, strict=True)]
 
     def scored(self, batch: Ints, scores: Floats) -> Scores:
         """Losses from the choices' scores (L, B, K), bias applied."""

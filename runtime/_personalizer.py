@@ -91,7 +91,7 @@ class Personalizer(Learner):
         encoded = [self._encoder.encode(Example(prompt, choices[0], tuple(choices)))]
         objective = self._bounded(encoded, budget)
         adapter = self.adapter if version is None else self._version(version)
-        objective.bias = adapter.bias(objective.choices)
+        objective.bias = objective.bias_of(adapter)
         objective.route_by(adapter.gate)
         log_probs = objective.log_probs(0, adapter.vector)
         if np.isnan(log_probs).any():

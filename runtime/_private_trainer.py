@@ -87,7 +87,7 @@ class PrivateTrainer:
     def _measure(self, batch: Ints, copies: Floats, index: int) -> Floats:
         """Noised scalars c (q,) of lanes (2q, n)."""
         queries = self.hyper.queries
-        if not self.objective.choices:
+        if len(self.objective.sets) > 1 or not self.objective.choices:
             losses = self._losses(batch, copies)
             change = (losses[0::2] - losses[1::2]) / (2 * self.hyper.epsilon)
             return self.mechanism.slopes(_finite(change.T), centred=False)

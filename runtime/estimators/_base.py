@@ -189,10 +189,14 @@ class Pairs:
         """Of the loss beside what the label biases explain."""
         how = self.hyper.epsilon, self.hyper.smoothing, self.slopes
         if self.parts == 1:
-            return self.scalars(centred_slopes(scores, answers, *how))
+            return self.scalars(centred_slopes(scores, answers, *how, served))
         # Lanes of another route predict otherwise, so each group has residuals of its own.
         groups = np.split(scores, self.hyper.groups)
-        found = [changes(group, answers, *how) for group in groups]
+        routes = [served] * len(groups)
+        if served is not None and served.ndim == 3:
+            routes = [one[0] for one in np.split(served, len(groups))]
+        each = zip(groups, routes, strict=True)
+        found = [changes(group, answers, *how, route) for group, route in each]
         return self.scalars(self._per_block(np.concatenate(found), served))
 
     def _per_block(self, slopes: Doubles, served: Served | None) -> Doubles:

@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dsa_edge.runtime._calibration import Calibration, centred_slopes, fit_bias, softmax
+from dsa_edge.runtime._calibration import (
+    ABSENT,
+    Calibration,
+    centred_slopes,
+    fit_bias,
+    residuals,
+    softmax,
+)
 from dsa_edge.runtime._optimizer import Hyperparameters, State, Step, lanes, replay, update
 from dsa_edge.runtime._random import order, signs, words
 
@@ -208,3 +215,45 @@ def test_centred_slopes_mark_broken_lanes() -> None:
     assert np.isnan(slopes).tolist() == [False, True]
     scores[:] = np.nan
     assert np.isnan(centred_slopes(scores, np.array([0, 1, 0]), 0.1)).all()
+
+
+def test_centred_slopes_ignore_what_moves_one_set_of_choices_or_one_block_alike() -> None:
+    """Two tasks with choices of their own and two blocks: shifts of any of them have slope 0."""
+    random = np.random.default_rng(2)
+    task, block = np.arange(24) % 2, np.arange(24) // 2 % 2
+    answers = 2 * task + np.arange(24) // 4 % 2
+    offered = np.arange(4) // 2 == task[:, None]
+    base = np.where(offered, random.standard_normal((24, 4)), ABSENT)
+    shift = np.where(offered, [1.0, -1.0, 1.0, -1.0], 0.0)
+    apart = np.where(offered, np.where(np.arange(4) == answers[:, None], 1.0, -1.0), 0.0)
+    moves = shift * (task == 1)[:, None], shift * (block == 1)[:, None], apart
+    scores = np.stack([base + 0.1 * d * s for d in moves for s in (1, -1)]).astype(np.float32)
+    served = np.eye(2, dtype=bool)[block]
+    of_task, of_block, useful = centred_slopes(scores, answers, 0.1, 0.2, served=served)
+    assert of_task == pytest.approx(0, abs=1e-4)  # float32 scores over steps of 0.1
+    assert of_block == pytest.approx(0, abs=1e-4)
+    assert useful < -0.1
+    (_, whole, _) = centred_slopes(scores, answers, 0.1, 0.2)
+    assert abs(whole) > 1e-3  # what a block shifts is told from learning by its own examples alone
+
+
+def test_a_lone_example_of_a_block_is_centred_with_its_choices() -> None:
+    """Its own mean is itself: it would teach nothing."""
+    scores = np.random.default_rng(3).standard_normal((2, 4, 2))
+    served = np.eye(2, dtype=bool)[[0, 0, 0, 1]]
+    found = residuals(scores, np.array([0, 1, 0, 1]), 0.0, served)
+    np.testing.assert_allclose(found[:3].sum(0), 0, atol=1e-12)
+    plain = residuals(scores, np.array([0, 1, 0, 1]), 0.0)
+    np.testing.assert_array_equal(found[3], plain[3])
+    assert np.abs(found[3]).min() > 0.01
+
+
+def test_biases_of_two_sets_of_choices_are_those_of_each_alone() -> None:
+    random = np.random.default_rng(4)
+    own = random.normal([1, -1], size=(40, 2)), random.standard_normal((60, 3))
+    answers = random.integers(0, 2, 40), random.integers(0, 3, 60)
+    both = np.full((100, 5), ABSENT)
+    both[:40, :2], both[40:, 2:] = own
+    found = fit_bias(both.astype(np.float32), np.concatenate([answers[0], answers[1] + 2]))
+    for part, scores, right in zip((found[:2], found[2:]), own, answers, strict=True):
+        np.testing.assert_allclose(part, fit_bias(scores.astype(np.float32), right), atol=1e-5)
