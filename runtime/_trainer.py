@@ -90,13 +90,20 @@ class _Looks:
             self._latest = look
 
     def verdict(self) -> _Look | None:
-        """The look to keep, if it beats both the calibrated start and what was there before."""
+        """The look to keep, if it beats both the calibrated start and what was there before.
+
+        Where none does, the start itself if it beats what was there: label biases alone, which a
+        handful of examples tells before any step can be told from luck.
+        """
         for look in (self._latest, self._best):
             held_out = [s.losses - look.scores.losses for s in (self._before, self._start.scores)]
             gains = np.concatenate([np.concatenate(held_out), *self._early], 1).astype(np.float64)
             if look is not self._start and (gains.mean(1) > 0).all():
                 return look
-        return None
+        gained = [early[0] - early[1] for early in self._early]
+        levelled = (self._before.losses - self._start.scores.losses)[0]
+        gain = np.concatenate([levelled, *gained]).astype(np.float64).mean()
+        return self._start if gain > 0 else None
 
 
 class Trainer:
@@ -160,7 +167,7 @@ class Trainer:
             self._on_step(event)
             if verdict or looks.worse >= PATIENCE:
                 break
-        kept = looks.verdict()
+        kept = looks.verdict() if state.step else None
         if verdict or kept is None:
             kept, verdict = _Look(before, adapter, 0, old_bias), verdict or "no improvement"
         return Outcome(
