@@ -1,7 +1,7 @@
 """For MkDocs: shows the API reference's parser the package as it is installed.
 
-In a checkout the sub-packages of `dsa_edge` lie beside it. `build/docs/dsa_edge` has links to all of
-them in one place, so that docstrings are read from the files and nothing has to be imported.
+In a checkout the sub-packages of `dsa_edge` lie beside it. `build/docs/dsa_edge` has links to all
+of them in one place, so that docstrings are read from files and nothing has to be imported.
 """
 
 from __future__ import annotations
