@@ -20,7 +20,8 @@ def write_texts(folder: Path) -> None:
     prose = [{"text": f"{text}, and the rain fell on the roof all night."} for text in TEXTS]
     (folder / "people").mkdir()
     for person in range(20):  # of whom a fifth, by their names, only judge
-        _write(folder / "people" / f"person{person}.jsonl", mails)
+        own = [{"prompt": f"{t}, {person}", "response": f" {person % 7}."} for t in TEXTS * 2]
+        _write(folder / "people" / f"person{person}.jsonl", own)
     for name in ("reviews", "test", "train"):
         _write(folder / f"{name}.jsonl", labelled)
     for name in ("mixed", "long"):

@@ -6,15 +6,13 @@ What cannot be run here is in `elsewhere.py`.
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 from elsewhere import KERNELS, LANGUAGES, NOT_HERE, QUICKER, REFUSED
-from props import TEXTS
+from props import MODEL, TEXTS
 from snippets import PAGES, ROOT, Page
 
 from dsa_edge.cli import main
@@ -39,31 +37,19 @@ def runs(command: list[str]) -> bool:
     """Whether a command runs here: it is not elsewhere, and what it needs is installed."""
     if elsewhere(command):
         return False
-    if command[0] == "optimum-cli" and not find_spec("optimum"):
-        return False
+    if command[0] == "optimum-cli":
+        return False  # by `test_optimums_commands_work_as_they_stand`
     return all(library_path(kernels) for word, kernels in KERNELS.items() if word in command)
 
 
 def call(command: list[str], export: EXPORT) -> int:
     """Run a command, quicker where a verb has a quicker way."""
     program, verb, *words = command
-    if program == "optimum-cli":
-        return optimum(command)
     assert program == "dsa-edge", f"{program} is neither run here nor in elsewhere.py"
     words = [CAT.sub(lambda found: Path(found[1]).read_text(), word) for word in words]
     if verb == "export":
         return export(words)
     return main([verb, *words, *QUICKER.get(verb, [])])
-
-
-def optimum(command: list[str]) -> int:
-    """Run Optimum's own program in this process."""
-    from optimum.commands.optimum_cli import main as optimum_main
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", command)
-        optimum_main()
-    return 0
 
 
 @pytest.mark.parametrize("page", SHELL, ids=lambda page: page.name)
@@ -73,6 +59,8 @@ def test_the_commands_work_as_they_stand(
     for name, text in page.files().items():
         (place / name).write_text(text)
     commands = [command for command in page.commands() if runs(command)]
+    if any(command[0] == "optimum-cli" for command in page.commands()):
+        export_once([f"{MODEL}/", "small.dsa"])  # by the test below
     needing = [command for command in commands if "smol.dsa" in command]
     if needing and needing[0][1] != "export":
         learned()
@@ -104,6 +92,13 @@ def test_the_python_works_as_it_stands(
     monkeypatch.setattr(Personalizer, "fit", quick)
     rows = [(f"{text} {i}", label) for i in range(128) for label, text in enumerate(TEXTS[:2])]
     exec(compile(code, page.name, "exec"), {"rows": rows})
+
+
+def test_optimums_commands_work_as_they_stand(place: Path, optimum_cli: Any) -> None:
+    for command in Page("docs/optimum.md").commands():
+        if command[0] == "optimum-cli":
+            code, _, err = optimum_cli(*command[1:])
+            assert code == 0, (command, err)
 
 
 def test_every_block_is_run_or_has_a_reason() -> None:
