@@ -35,6 +35,10 @@ bench: $(VENV)/dev.stamp
 docs: $(VENV)/dev.stamp
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
+# sdist and wheel, checked; what a device installs from it, measured (docs/install.md).
+dist: $(VENV)/dev.stamp
+	$(BIN)/python scripts/check_dist.py dist --install
+
 # The runner for devices without Python (docs/native.md); needs the headers that it names.
 native: $(VENV)/dev.stamp
 	PATH="$(CURDIR)/$(BIN):$$PATH" cmake -S runtime/native -B build/native -DDSA_TESTS=ON \
