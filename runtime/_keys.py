@@ -157,9 +157,8 @@ class FileKey:
 
 def _derived(secret: bytes, store: str, salt: bytes) -> bytes:
     """HKDF-SHA256 (RFC 5869): another salt, another key."""
-    from cryptography.hazmat.primitives.hashes import SHA256
-
-    derive = ciphers("hkdf").HKDF(SHA256(), KEY_BYTES, salt, b"dsa-edge store " + store.encode())
+    sha256, info = ciphers("hashes").SHA256(), b"dsa-edge store " + store.encode()
+    derive = ciphers("hkdf").HKDF(sha256, KEY_BYTES, salt, info)
     key: bytes = derive.derive(secret)
     return key
 

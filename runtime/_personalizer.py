@@ -13,6 +13,7 @@ from dsa_edge.bundle import Bundle
 from dsa_edge.errors import EngineError, ExampleError, UsageError
 from dsa_edge.examples import Example
 from dsa_edge.runtime._backend import BACKENDS, open_engine
+from dsa_edge.runtime._engine import Ints
 from dsa_edge.runtime._generate import NOT_NUMBERS, Sampling, generate_ids
 from dsa_edge.runtime._keys import KeyProvider
 from dsa_edge.runtime._learner import Learner
@@ -124,9 +125,28 @@ class Personalizer(Learner):
         Raises UsageError for no tokens, ExampleError for a prompt as long as the context, and
         BudgetError where memory is too little.
         """
+        split = self._encoder.split_prompt(prompt)
+        tokens = self._continued(*split, max_tokens, sampling, version, budget)
+        return self._tokenizer.stream(tokens)
+
+    def stream_ids(
+        self, prompt: Ints, max_tokens: int = 40, sampling: Sampling | None = None
+    ) -> Iterator[int]:
+        """Continue token ids (P,), yielding ids; for those with a tokenizer. Raises as `stream`."""
+        cut = max(len(prompt) - self.bundle.manifest.adapter.invocation, 0)
+        return self._continued(prompt[:cut], prompt[cut:], max_tokens, sampling, None, None)
+
+    def _continued(
+        self,
+        cached: Ints,
+        invocation: Ints,
+        max_tokens: int,
+        sampling: Sampling | None,
+        version: int | None,
+        budget: Budget | None,
+    ) -> Iterator[int]:
         if max_tokens < 1:
             raise UsageError(f"max_tokens is {max_tokens}, expected at least 1.")
-        cached, invocation = self._encoder.split_prompt(prompt)
         limit = int(self.bundle.manifest.decoder["max_positions"])
         room = limit - len(cached) - len(invocation)
         if room < 1:
@@ -135,11 +155,10 @@ class Personalizer(Learner):
             )
         adapter = self.adapter if version is None else self._version(version)
         chunks = self._generating(limit - room, budget or Budget())
-        tokens = generate_ids(
+        return generate_ids(
             self._engine, cached, invocation, adapter.vector, sampling or Sampling(),
             min(max_tokens, room), self.bundle.manifest.tokenizer.eos_ids, chunks, adapter.gate,
         )  # fmt: skip
-        return self._tokenizer.stream(tokens)
 
     def _generating(self, tokens: int, budget: Budget) -> Chunks:
         """What a run of the engine may hold while it continues a prompt of so many tokens."""

@@ -99,14 +99,16 @@ class PageCipher:
 
 
 def ciphers(which: str) -> Any:
-    """A module of the package `cryptography`: `aead`, `ciphers`, `hkdf` or `scrypt`."""
+    """A module of the package `cryptography`: `aead`, `ciphers`, `hashes`, `hkdf` or `scrypt`."""
     try:
         from cryptography.hazmat.primitives import ciphers as plain
+        from cryptography.hazmat.primitives import hashes
         from cryptography.hazmat.primitives.ciphers import aead
         from cryptography.hazmat.primitives.kdf import hkdf, scrypt
     except ImportError as error:
         raise MissingDependencyError("cryptography", "seal", "a sealed store") from error
-    return {"aead": aead, "ciphers": plain, "hkdf": hkdf, "scrypt": scrypt}[which]
+    found = {"aead": aead, "ciphers": plain, "hashes": hashes, "hkdf": hkdf, "scrypt": scrypt}
+    return found[which]
 
 
 def _checksum(payload: bytes, place: str) -> bytes:

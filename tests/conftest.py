@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import pytest
@@ -105,3 +106,35 @@ def bundle_copy(bundle: Path, tmp_path: Path) -> Path:
     import shutil
 
     return Path(shutil.copytree(bundle, tmp_path / "copy.dsa"))
+
+
+@pytest.fixture
+def optimum_cli(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """`optimum_cli("export", …)` → exit code, stdout, stderr, in this process."""
+    from importlib import import_module
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        version("optimum")
+    except PackageNotFoundError:
+        pytest.skip("needs Optimum: pip install 'dsa-edge[optimum]'")
+    place = tmp_path / "installed" / "optimum" / "commands" / "register"
+    copytree(
+        Path(__file__).parents[1] / "dsa_edge" / "optimum" / "register", place
+    )  # as in the wheel
+    monkeypatch.syspath_prepend(str(tmp_path / "installed"))
+    program = import_module("optimum.commands.optimum_cli")
+
+    def call(*argv: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["optimum-cli", *map(str, argv)])
+        try:
+            program.main()
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call

@@ -14,7 +14,7 @@ from dsa_edge.cli._pruning import add_pruning, pruned_rows, pruning_of
 if TYPE_CHECKING:
     from dsa_edge.exporters import ExportReport
 
-__all__ = ["main"]
+__all__ = ["add_options", "main", "run"]
 
 EXAMPLES = """\
   dsa-edge export SmolLM2-135M-Instruct/ smol.dsa
@@ -33,7 +33,15 @@ HF folder or GGUF ──▶ decoder ──▶ quantize ──▶ subspace ──
 
 def main(argv: Sequence[str]) -> int:
     """Run the verb."""
-    arguments = _parser().parse_args(argv)
+    made = parser("export", DESCRIPTION, EXAMPLES)
+    made.add_argument("checkpoint", help="Hugging Face folder (safetensors) or GGUF file")
+    made.add_argument("bundle", help="folder to write")
+    add_options(made)
+    return run(made.parse_args(argv))
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Export as the options say, `checkpoint` to `bundle`, and tell what was made."""
     adapter = adapter_of(arguments)
     pruning = pruning_of(arguments)
     from dsa_edge.exporters import export
@@ -67,10 +75,8 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    made = parser("export", DESCRIPTION, EXAMPLES)
-    made.add_argument("checkpoint", help="Hugging Face folder (safetensors) or GGUF file")
-    made.add_argument("bundle", help="folder to write")
+def add_options(made: argparse.ArgumentParser) -> None:
+    """All options of an export, beside what is exported and to where."""
     made.add_argument(
         "--backend", default="onnx", help="onnx, executorch or both by comma (default: onnx)"
     )
@@ -104,7 +110,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--force", action="store_true", help="replace an existing bundle")
     made.add_argument("--no-verify", action="store_true", help="skip the check at the end")
-    return made
 
 
 def _add_bits(made: argparse.ArgumentParser) -> None:

@@ -1,6 +1,6 @@
 // What every estimator says and does: which lanes to run, what scalars they give, and the way back.
 //
-// docs/format.md has what the scalars mean and what g is made of; runtime/estimators/ the papers.
+// docs/journal.md has what the scalars mean and what g is made of; runtime/estimators/ the papers.
 // Nothing allocates after the first step.
 #pragma once
 

@@ -1,4 +1,4 @@
-// The gate after each number of steps of a fit, for replays (docs/format.md, Journal).
+// The gate after each number of steps of a fit, for replays (docs/journal.md).
 #pragma once
 
 #include "store.h"
