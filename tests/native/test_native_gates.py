@@ -20,8 +20,8 @@ from dsa_edge.kernels.library import library_path
 from dsa_edge.runtime import Budget, Hyperparameters
 
 # Singular vectors come from LAPACK there and from Jacobi's rotations here: they agree to about
-# 1e-13, and gates to a rounding of float32, mostly to the bit. Losses over choices are logarithms in
-# float32, whose last bit numpy and the C library see differently: 4e-8 of a gate's gradient.
+# 1e-13, and gates to a rounding of float32, mostly to the bit. Losses over choices are logarithms
+# in float32, whose last bit numpy and the C library see differently: 4e-8 of a gate's gradient.
 SAME = {"rtol": 1e-5, "atol": 1e-6}
 needs_executorch = pytest.mark.skipif(
     library_path("dsa_executorch") is None, reason="the ExecuTorch ops are not built: no compiler"
