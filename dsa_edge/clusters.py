@@ -46,8 +46,9 @@ def clustered(pooled: Floats, blocks: int, seed: int) -> Gate:
 def scattered(pooled: Floats, blocks: int, seed: int) -> Gate:
     """A gate of N blocks with centres anywhere in the directions of prompts (E, D)."""
     mean, scale, directions = _principal(pooled.astype(np.float64))
-    random = np.random.default_rng(seed)
-    centres = _unit(random.standard_normal((blocks, len(directions))))
+    random, size = np.random.default_rng(seed), (blocks, len(directions))
+    length, turn = random.random(size), random.random(size)  # Box and Muller 1958
+    centres = _unit(np.sqrt(-2 * np.log1p(-length)) * np.cos(2 * np.pi * turn))
     return _gate(centres @ directions * scale, mean)
 
 
@@ -75,11 +76,19 @@ def features(pooled: Floats, directions: Doubles) -> Doubles:
 
 
 def _principal(states: Doubles) -> tuple[Doubles, Doubles, Doubles]:
-    """Mean (D,), scale (D,) and principal directions (p, D) of states (E, D), in that scale."""
+    """Mean (D,), scale (D,) and principal directions (p, D) of states (E, D), in that scale.
+
+    Singular vectors have no sign of their own, and none that counts where there is only rounding:
+    the largest number of each is positive, and p is at most the rank, so that they are the same
+    whoever computes them.
+    """
     mean, spread = states.mean(0), states.std(0)
     scale = np.where(spread > 1e-6 * spread.max(), 1 / np.where(spread > 0, spread, 1), 0)
     units = _unit((states - mean) * scale)
-    return mean, scale, np.linalg.svd(units, full_matrices=False)[2][:DIRECTIONS]
+    _, values, rows = np.linalg.svd(units, full_matrices=False)
+    rows = rows[: max(1, int((values > 1e-6 * values[0]).sum()))][:DIRECTIONS]
+    most = np.take_along_axis(rows, np.abs(rows).argmax(1)[:, None], 1)
+    return mean, scale, np.where(most < 0, -rows, rows)
 
 
 def _gate(weight: Doubles, mean: Doubles) -> Gate:
@@ -89,8 +98,8 @@ def _gate(weight: Doubles, mean: Doubles) -> Gate:
 def _k_means(points: Doubles, clusters: int, random: np.random.Generator) -> Doubles:
     """Unit centres (N, p) of unit points (E, p), those of the largest clusters first."""
     found = [_lloyd(points, _spread_out(points, clusters, random)) for _ in range(STARTS)]
-    centres = found[int(np.argmax([(points @ each.T).max(1).sum() for each in found]))]
-    sizes = np.bincount((points @ centres.T).argmax(1), minlength=clusters)
+    centres = found[int(np.argmax([_cosines(points, each).max(1).sum() for each in found]))]
+    sizes = np.bincount(_cosines(points, centres).argmax(1), minlength=clusters)
     return centres[np.argsort(-sizes, kind="stable")]
 
 
@@ -98,7 +107,7 @@ def _spread_out(points: Doubles, clusters: int, random: np.random.Generator) -> 
     """First centres: points drawn by their distance from those drawn before."""
     centres = points[random.integers(len(points))][None]
     while len(centres) < clusters:
-        away = np.maximum(0, 1 - (points @ centres.T).max(1))
+        away = np.maximum(0, 1 - _cosines(points, centres).max(1))
         share = away / away.sum() if away.sum() > 0 else None  # all the same: any of them
         centres = np.concatenate([centres, points[random.choice(len(points), 1, p=share)]])
     return centres
@@ -107,13 +116,22 @@ def _spread_out(points: Doubles, clusters: int, random: np.random.Generator) -> 
 def _lloyd(points: Doubles, centres: Doubles) -> Doubles:
     """Turn each centre to the mean of the points nearest to it, until none turns."""
     for _ in range(ROUNDS):
-        nearest = (points @ centres.T).argmax(1)
+        nearest = _cosines(points, centres).argmax(1)
         sums = [points[nearest == i].sum(0) for i in range(len(centres))]
         turned = np.where(np.any(sums, 1, keepdims=True), _unit(np.stack(sums)), centres)
         if np.array_equal(turned, centres):
             break
         centres = turned
     return centres
+
+
+def _cosines(points: Doubles, centres: Doubles) -> Doubles:
+    """(E, N) of unit rows (E, p) and (N, p).
+
+    Summed in one order wherever a centre lies, which a product of matrices is not: starts that
+    found the same clusters must be equally tight.
+    """
+    return np.asarray((points[:, None, :] * centres).sum(-1))
 
 
 def _unit(rows: Doubles) -> Doubles:

@@ -94,7 +94,7 @@ REFUSED = [
     ({"examples": [["1", " a", [" a", " b"], False]] * 2}, "example", "teaches only a constant"),
     ({"examples": [["1", "c", [" a", " b"], False]]}, "example", "not among the 2 choices"),
     ({"hyper": asdict(HYPER) | {"estimator": "exact"}}, "usage", "exact needs graphs of gradients"),
-    ({"hyper": asdict(HYPER) | {"gate": "learned"}}, "usage", "learned in Python alone"),
+    ({"hyper": asdict(HYPER) | {"gate": "learned"}}, "usage", "chooses among blocks, and all 1"),
     ({"hyper": asdict(HYPER) | {"along": 3}}, "usage", "3 directions were asked for"),
     ({"seed": 2**63}, "usage", "expected 0 ≤ seed < 2"),
     ({"steps": 0}, "usage", "expected numbers more than 0"),

@@ -5,7 +5,7 @@
 #include <numeric>
 
 #include "core/errors.h"
-#include "learn/sums.h"
+#include "learn/policy.h"
 
 namespace dsa {
 
@@ -249,6 +249,16 @@ void PromptCache::route_by(const learn::Gate* gate) {
   }
 }
 
+void PromptCache::route_as(size_t item, const size_t* blocks) {
+  const int64_t active = manifest_.adapter.active;
+  std::copy_n(blocks, active, routes_.data() + static_cast<int64_t>(item) * active);
+}
+
+const float* PromptCache::pooled(size_t item) const {
+  return pooled_.empty() ? nullptr
+                         : pooled_.data() + static_cast<int64_t>(item) * manifest_.decoder.width;
+}
+
 const int64_t* PromptCache::route(size_t item) const {
   return routes_.empty() ? nullptr
                          : routes_.data() + static_cast<int64_t>(item) * manifest_.adapter.active;
@@ -260,21 +270,11 @@ int64_t PromptCache::padded_bytes(int64_t count, int64_t prompt) const {
 }
 
 Ints route_of(const learn::Gate& gate, const float* pooled, int64_t active) {
-  std::vector<double> scores, products(gate.width);
-  for (size_t block = 0; block < gate.blocks; ++block) {
-    const float* row = gate.table.data() + block * (gate.width + 1);
-    for (size_t i = 0; i < gate.width; ++i)
-      products[i] = static_cast<double>(pooled[i]) * static_cast<double>(row[i]);
-    scores.push_back(learn::sum(products.data(), gate.width) +
-                     static_cast<double>(row[gate.width]));
-  }
-  Ints order(gate.blocks);
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
-    return scores[static_cast<size_t>(a)] > scores[static_cast<size_t>(b)];
-  });
-  order.resize(static_cast<size_t>(active));
-  return order;
+  std::vector<double> scores(gate.blocks);
+  std::vector<size_t> order;
+  learn::gate_scores(gate, pooled, scores.data());
+  learn::ranked(scores.data(), gate.blocks, order);
+  return {order.begin(), order.begin() + active};
 }
 
 }  // namespace dsa

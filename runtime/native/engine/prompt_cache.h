@@ -48,7 +48,9 @@ class PromptCache {
   const Context& context(const std::vector<size_t>& items);
 
   void route_by(const learn::Gate* gate);
-  const int64_t* route(size_t item) const;  // (K,) blocks of an item, null without a gate
+  void route_as(size_t item, const size_t* blocks);  // (K,), until a gate routes all again
+  const float* pooled(size_t item) const;            // (D,), null with one block
+  const int64_t* route(size_t item) const;           // (K,) blocks of an item, null without a gate
 
   int64_t padded_bytes(int64_t count, int64_t prompt) const;
 

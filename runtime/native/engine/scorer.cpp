@@ -58,6 +58,16 @@ size_t Scorer::load(std::vector<Encoded> encoded, const std::function<bool(size_
 
 void Scorer::route_by(const learn::Gate* gate) { cache_->route_by(gate); }
 
+void Scorer::route_as(learn::Some batch, const size_t* blocks) {
+  for (size_t at = 0; at < batch.count; ++at, blocks += manifest().adapter.active)
+    for (size_t item = first_[batch.at[at]]; item < first_[batch.at[at] + 1]; ++item)
+      cache_->route_as(item, blocks);
+}
+
+const float* Scorer::pooled(uint32_t example) const { return cache_->pooled(first_[example]); }
+
+size_t Scorer::pooled_width() const { return static_cast<size_t>(manifest().decoder.width); }
+
 int64_t Scorer::tokens(learn::Some batch) const {
   int64_t total = 0;
   for (size_t at = 0; at < batch.count; ++at)

@@ -27,6 +27,9 @@ class Scorer : public learn::Engine {
               const std::function<bool(size_t)>& on_prefill) override;
   size_t load(std::vector<Encoded> encoded, const std::function<bool(size_t)>& on_prefill);
   void route_by(const learn::Gate* gate) override;
+  void route_as(learn::Some batch, const size_t* blocks) override;
+  const float* pooled(uint32_t example) const override;
+  size_t pooled_width() const override;
   void probe(learn::Some batch, learn::Lanes lanes, float* losses, float* right) override;
   void choose(learn::Some batch, learn::Lanes lanes, float* scores) override;
   int64_t tokens(learn::Some batch) const override;

@@ -34,6 +34,13 @@ class Engine {
   // Lets a gate choose the blocks of every example; null where adapters have one block.
   virtual void route_by(const Gate*) {}
 
+  // Sends examples through blocks (B, k) until `route_by` is called again.
+  virtual void route_as(Some, const size_t*) {}
+
+  // What a gate reads of an example's prompt, (width,); null where adapters have one block.
+  virtual const float* pooled(uint32_t) const { return nullptr; }
+  virtual size_t pooled_width() const { return 0; }
+
   // losses (L, B): nats a token of a free response, or the cross-entropy over an example's own
   // choices. right (L, B), if asked for: 1 where the right choice wins, NaN without choices.
   virtual void probe(Some batch, Lanes lanes, float* losses, float* right) = 0;

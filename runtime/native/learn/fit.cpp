@@ -1,9 +1,13 @@
 // A fit from its examples to its verdict.
 #include <algorithm>
+#include <utility>
 
 #include "check_rates.h"
+#include "clusters.h"
+#include "explorer.h"
 #include "learner.h"
 #include "random.h"
+#include "routes.h"
 #include "trainer.h"
 
 namespace dsa::learn {
@@ -46,16 +50,20 @@ class Fit {
         old_(learner.adapter(parent_)),
         hyper_(learner.settled(wish, choices_)),
         space_(learner.space(old_, hyper_.along, parent_)) {
-    learner.check(wish, hyper_, old_, space_, pace_.steps);
+    learner.check(wish, hyper_, space_, pace_.steps);
     known_ = learner.known(examples, wish);
+    for (size_t i = examples.size(); i-- > 0;)
+      places_[store_.example_id(examples[i].content())] = i;
   }
 
   Report run() {
     cache_prompts();
     const double prefill_seconds = pace_.elapsed();
     split_ = hold_out(objective_->size(), wish_.seed);
+    settle_gate();
     begin();
     Outcome outcome = train();
+    if (gate_) count(outcome);
     Report report = told(outcome);
     report.prefill_seconds = prefill_seconds;
     report.version = keep(outcome);
@@ -77,10 +85,27 @@ class Fit {
       throw Error(Kind::engine, "the engine cached no prompt: report this.");
     examples.resize(ready);
     const Subspace* along = hyper_.along ? &learner_.ground_.subspace : nullptr;
-    objective_.emplace(engine_, examples, space_.size(), along);
+    objective_.emplace(engine_, examples, space_.size(), along, learner_.ground_.active);
     objective_->bias = old_.bias(objective_->choices);
-    engine_.route_by(old_.gate ? &*old_.gate : nullptr);
   }
+
+  // Routes examples by the gate in use, or by one that is made of their prompts. Those that are
+  // held out have no say in it.
+  void settle_gate() {
+    const size_t blocks = learner_.ground_.blocks, width = objective_->pooled_width();
+    if (blocks == 1) return engine_.route_by(nullptr);
+    const auto make = hyper_.gate == "scratch" ? scattered : clustered;
+    gate_ =
+        old_.gate ? *old_.gate : make(objective_->pooled(split_.train), width, blocks, wish_.seed);
+    engine_.route_by(&*gate_);
+  }
+
+  void explore() {
+    if (hyper_.learns_gate() && gate_)
+      explorer_.emplace(*objective_, split_.train, *gate_, hyper_, wish_.seed);
+  }
+
+  std::string directions() const { return explorer_ ? to_base64(explorer_->directions()) : ""; }
 
   // Opens the journal: behind an interrupted fit that was the same, or a new one.
   void begin() {
@@ -91,10 +116,14 @@ class Fit {
       if (tried.size() < static_cast<size_t>(hyper_.batch)) tried.push_back(split_.train[i]);
     Checked found = checked(*objective_, {tried.data(), tried.size()}, space_, hyper_, wish_.seed);
     hyper_ = found.hyper, notes_ = std::move(found.notes);
+    explore();
     Run begun;
     begun.parent = parent_, begun.seed = wish_.seed, begun.hyper = hyper_.json();
     begun.examples = ids();
-    begun.width = static_cast<int64_t>(Estimator::make(hyper_, wish_.seed, space_)->width());
+    const size_t own = Estimator::make(hyper_, wish_.seed, space_)->width();
+    begun.width = static_cast<int64_t>(own + (explorer_ ? explorer_->width() : 0));
+    if (gate_ && !old_.gate) begun.gate = rows_of(*gate_);
+    begun.directions = directions();
     begun.start = learner_.begins_at(parent_, hyper_.along);
     run_ = store_.start_run(begun);
   }
@@ -105,16 +134,26 @@ class Fit {
     if (!wish_.resume || all.empty()) return false;
     const Run& last = all.back();
     if (last.verdict || last.numbers || last.parent != parent_ || last.seed != wish_.seed ||
-        last.examples != ids() || !last.directions.empty())
+        last.examples != ids() || last.gate.empty() != (!gate_ || old_.gate))
       return false;
     Hyperparameters theirs = Hyperparameters::read(last.hyper), same = theirs;
     same.epsilon = hyper_.epsilon, same.rate = hyper_.rate;
     if (!(same == hyper_) || last.start != learner_.begins_at(parent_, hyper_.along)) return false;
-    done_ = store_.journal(last);
-    if (static_cast<int64_t>(done_.size()) > pace_.steps) return false;
-    hyper_ = theirs, run_ = last.id;
+    std::vector<Step> done = store_.journal(last);
+    if (static_cast<int64_t>(done.size()) > pace_.steps || !same_gate(last, theirs)) return false;
+    hyper_ = theirs, run_ = last.id, done_ = std::move(done);
     store_.go_on(done_.size());
     return true;
+  }
+
+  // Whether an interrupted fit made its gate as this one does, and learned it so.
+  bool same_gate(const Run& last, const Hyperparameters& theirs) {
+    if (!last.gate.empty() && read_gate(last.gate).table != gate_->table) return false;
+    const Hyperparameters own = std::exchange(hyper_, theirs);
+    explore();
+    if (directions() == last.directions) return true;
+    hyper_ = own, explorer_.reset();
+    return false;
   }
 
   Outcome train() {
@@ -123,7 +162,9 @@ class Fit {
       store_.append(run_, rate, scalars, count);
     };
     hooks.on_step = wish_.on_step, hooks.stop = wish_.stop;
-    return Trainer(*objective_, split_, space_, hyper_, wish_.seed, hooks, pace_).run(done_);
+    return Trainer(*objective_, split_, space_, hyper_, wish_.seed, hooks, pace_,
+                   explorer_ ? &*explorer_ : nullptr)
+        .run(done_);
   }
 
   // Saves the outcome as a version if it improved; returns the version in use.
@@ -136,26 +177,19 @@ class Fit {
     made.adapter.numbers = outcome.kept.adapter;
     made.adapter.labels = merged(old_.labels, objective_->choices, outcome.kept.bias);
     made.adapter.along = hyper_.along ? learner_.ground_.start : "";
-    made.adapter.gate = counted();
+    made.adapter.gate = gate_;
     made.kept = outcome.kept.kept;
     made.summary =
         "{\"before\": " + outcome.before.json() + ", \"after\": " + outcome.after.json() + "}";
     return store_.end_run(run_, outcome.verdict, &made).value_or(parent_);
   }
 
-  // The gate with how many of the prompts each block serves; none with one block.
-  std::optional<Gate> counted() {
-    std::optional<Gate> gate = old_.gate;
-    if (gate) gate->served = served();
-    return gate;
-  }
-
-  std::vector<int64_t> served() {
-    std::vector<int64_t> counts(old_.gate->blocks);
-    for (uint32_t i = 0; i < objective_->size(); ++i)
-      if (const uint8_t* own = engine_.served({&i, 1}))
-        for (size_t n = 0; n < counts.size(); ++n) counts[n] += own[n];
-    return counts;
+  // The gate that came of the fit, with how many of the prompts each block serves.
+  void count(const Outcome& outcome) {
+    if (outcome.kept.gate) gate_ = outcome.kept.gate;
+    engine_.route_by(&*gate_);
+    routes_.emplace(*objective_, learner_.ground_.blocks);
+    gate_->served = routes_->served();
   }
 
   Report told(const Outcome& outcome) {
@@ -170,8 +204,12 @@ class Fit {
     report.adapter_size = static_cast<int64_t>(learner_.ground_.initial.numbers.size());
     report.adapter_bytes = 4 * static_cast<int64_t>(space_.size());
     report.seed = wish_.seed, report.hyper = hyper_, report.curve = outcome.curve;
-    if (old_.gate) report.routes = served();
     report.notes = notes(alone);
+    if (!routes_) return report;
+    report.routes = gate_->served, report.evenness = evenness(gate_->served);
+    report.served_examples = routes_->examples(ids(), places_);
+    const auto more = notes_of_routes(gate_->served, objective_->size());
+    report.notes.insert(report.notes.end(), more.begin(), more.end());
     return report;
   }
 
@@ -218,6 +256,10 @@ class Fit {
   Split split_;
   std::vector<std::string> notes_;
   std::vector<Step> done_;
+  std::map<std::string, size_t> places_;  // of the examples given, by id
+  std::optional<Gate> gate_;              // none with one block
+  std::optional<Explorer> explorer_;      // learns it
+  std::optional<Routes> routes_;
   int64_t run_ = 0;
 };
 

@@ -7,9 +7,35 @@
 namespace dsa::learn {
 namespace {
 
-// Float32 numbers, little-endian, from base64.
+constexpr char kDigits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+// The gate that a fit used, if its version, or what was kept of the fit, still has it.
+std::optional<Gate> used(const Run& run, const std::optional<Gate>& begun, Store& store) {
+  for (const Version& version : store.versions())
+    if (run.version == version.id && version.kept) return store.adapter(version.id).gate;
+  return run.gate.empty() ? begun : read_gate(run.gate);
+}
+
+}  // namespace
+
+std::string to_base64(const Floats& numbers) {
+  std::string made;
+  uint32_t bits = 0, count = 0;
+  for (const float number : numbers) {
+    uint32_t raw;
+    std::memcpy(&raw, &number, sizeof raw);
+    for (int byte = 0; byte < 4; ++byte) {
+      bits = bits << 8 | (raw >> 8 * byte & 0xff), count += 8;
+      for (; count >= 6; count -= 6) made += kDigits[bits >> (count - 6) & 63];
+    }
+  }
+  if (count) made += kDigits[bits << (6 - count) & 63];
+  while (made.size() % 4) made += '=';
+  return made;
+}
+
 Floats from_base64(const std::string& text) {
-  const std::string digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  const std::string digits = kDigits;
   Bytes bytes;
   uint32_t bits = 0, count = 0;
   for (const char digit : text.substr(0, text.find('='))) {
@@ -27,38 +53,24 @@ Floats from_base64(const std::string& text) {
   return numbers;
 }
 
-// A gate on its way: amounts (N, F) of directions (F, D + 1).
-struct Moving {
-  Gate start;
-  Floats directions, amounts;
-
-  size_t row() const { return start.width + 1; }
-  size_t features() const { return directions.size() / row(); }
-
-  void move(const float* gradient, float pace) {
-    const auto finite = [](float g) { return std::isfinite(g); };
-    if (!std::all_of(gradient, gradient + amounts.size(), finite)) return;
-    for (size_t i = 0; i < amounts.size(); ++i) amounts[i] -= pace * gradient[i];
-  }
-
-  Gate gate() const {
-    Gate made = start;
-    made.served.clear();
-    for (size_t f = 0; f < features(); ++f)
-      for (size_t i = 0; i < made.table.size(); ++i)
-        made.table[i] += amounts[i / row() * features() + f] * directions[f * row() + i % row()];
-    return made;
-  }
-};
-
-// The gate that a fit used, if its version, or what was kept of the fit, still has it.
-std::optional<Gate> used(const Run& run, const std::optional<Gate>& begun, Store& store) {
-  for (const Version& version : store.versions())
-    if (run.version == version.id && version.kept) return store.adapter(version.id).gate;
-  return run.gate.empty() ? begun : read_gate(run.gate);
+void LearnedGate::move(const float* gradient, float pace) {
+  const auto finite = [](float g) { return std::isfinite(g); };
+  if (!std::all_of(gradient, gradient + amounts.size(), finite)) return;
+  for (size_t i = 0; i < amounts.size(); ++i) amounts[i] -= pace * gradient[i];
 }
 
-}  // namespace
+Gate LearnedGate::gate() const {
+  Gate made = start;
+  made.served.clear();
+  for (size_t f = 0; f < features(); ++f)
+    for (size_t i = 0; i < made.table.size(); ++i)
+      made.table[i] += amounts[i / row() * features() + f] * directions[f * row() + i % row()];
+  return made;
+}
+
+float gate_pace(const Hyperparameters& hyper, float rate) {
+  return static_cast<float>(hyper.gate_rate * (static_cast<double>(rate) / hyper.rate));
+}
 
 std::vector<std::optional<Gate>> gates_of(const Run& run, const std::optional<Gate>& begun,
                                           const Hyperparameters& hyper, Store& store,
@@ -67,15 +79,14 @@ std::vector<std::optional<Gate>> gates_of(const Run& run, const std::optional<Ga
   const std::optional<Gate> first = run.gate.empty() ? begun : read_gate(run.gate);
   if (run.directions.empty() || !first)
     return std::vector<std::optional<Gate>>(at.size(), used(run, begun, store));
-  Moving moving{*first, from_base64(run.directions), {}};
-  moving.amounts.resize(moving.start.blocks * moving.features());
+  LearnedGate moving{*first, from_base64(run.directions), {}};
+  moving.amounts.resize(first->blocks * (moving.directions.size() / (first->width + 1)));
   std::vector<std::optional<Gate>> gates(at.size(), moving.gate());
   for (size_t step = 0; step < journal.size(); ++step) {
     Floats& scalars = journal[step].scalars;
     if (scalars.size() < moving.amounts.size()) throw Broken("a step has too little of a gate");
     const size_t own = scalars.size() - moving.amounts.size();
-    const double pace = hyper.gate_rate * (static_cast<double>(journal[step].rate) / hyper.rate);
-    moving.move(scalars.data() + own, static_cast<float>(pace));
+    moving.move(scalars.data() + own, gate_pace(hyper, journal[step].rate));
     scalars.resize(own);
     for (size_t i = 0; i < at.size(); ++i)
       if (at[i] > static_cast<int64_t>(step)) gates[i] = moving.gate();

@@ -143,19 +143,17 @@ int64_t Learner::usual_steps(const Wish& wish, bool choices) const {
 }
 
 // Refuses what cannot be learned here, before prompts are cached for nothing.
-void Learner::check(const Wish& wish, const Hyperparameters& hyper, const Adapter& from,
-                    const Space& space, int64_t steps) const {
+void Learner::check(const Wish& wish, const Hyperparameters& hyper, const Space& space,
+                    int64_t steps) const {
   hyper.check();
   if (wish.seed >> 63) refuse(text("seed is ", wish.seed, ", expected 0 ≤ seed < 2^63."));
   if (steps < 1 || (wish.seconds && !(*wish.seconds > 0)))
     refuse(text("the budget is ", steps, " steps and ", wish.seconds.value_or(0),
                 " seconds, expected numbers more than 0."));
-  if (hyper.learns_gate())
-    refuse(text("gate ", hyper.gate, " is learned in Python alone: use gate clusters."));
-  if (ground_.blocks > 1 && !from.gate)
-    refuse(text("the first fit on ", ground_.blocks,
-                " blocks makes a gate, which this runner does "
-                "not: fit once in Python, or load an adapter that has a gate."));
+  if (hyper.learns_gate() && ground_.blocks == ground_.active)
+    refuse(text("gate ", hyper.gate, " chooses among blocks, and all ", ground_.blocks,
+                " here serve every prompt: export with more --blocks than --active, or use gate "
+                "clusters."));
   check_budget(hyper, space.size(), steps);
   Estimator::make(hyper, wish.seed, space);
 }

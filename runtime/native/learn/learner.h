@@ -82,8 +82,8 @@ class Learner {
 
   Hyperparameters settled(const Wish& wish, bool choices) const;
   int64_t usual_steps(const Wish& wish, bool choices) const;
-  void check(const Wish& wish, const Hyperparameters& hyper, const Adapter& from,
-             const Space& space, int64_t steps) const;
+  void check(const Wish& wish, const Hyperparameters& hyper, const Space& space,
+             int64_t steps) const;
   Known known(const std::vector<Example>& examples, const Wish& wish);
   Space space(const Adapter& from, int64_t along, int64_t version) const;
   std::string begins_at(int64_t parent, int64_t along) const;

@@ -6,7 +6,7 @@
 // as well (prequential, Dawid 1984).
 #pragma once
 
-#include "space.h"
+#include "records.h"
 
 namespace dsa::learn {
 
@@ -16,6 +16,7 @@ struct Look {
   Floats losses, right, adapter;
   int64_t kept = 0;
   Floats bias;
+  std::optional<Gate> gate;  // where the fit learns it
 };
 
 class Looks {

@@ -41,8 +41,8 @@ void Subspace::vector(const float* coordinates, size_t count, float* out) const 
 }
 
 Objective::Objective(Engine& engine, const std::vector<Example>& examples, size_t size,
-                     const Subspace* along)
-    : engine_(engine), lane_size_(size), along_(along) {
+                     const Subspace* along, size_t active)
+    : engine_(engine), lane_size_(size), active_(active), along_(along) {
   bool shared = true;
   for (const Example& example : examples) {
     const auto& own = example.choices;
@@ -53,6 +53,12 @@ Objective::Objective(Engine& engine, const std::vector<Example>& examples, size_
   }
   if (shared) choices = examples[0].choices;
   bias.resize(choices.size());
+}
+
+Floats Objective::pooled(const std::vector<uint32_t>& some) const {
+  Floats all;
+  for (const uint32_t at : some) all.insert(all.end(), pooled(at), pooled(at) + pooled_width());
+  return all;
 }
 
 Lanes Objective::whole(Lanes lanes) {

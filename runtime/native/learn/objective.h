@@ -18,8 +18,9 @@ struct Subspace {
 class Objective {
  public:
   // examples: those that the engine has loaded. size: of a lane. along: for lanes of coordinates.
+  // active: blocks that serve an example.
   Objective(Engine& engine, const std::vector<Example>& examples, size_t size,
-            const Subspace* along = nullptr);
+            const Subspace* along = nullptr, size_t active = 1);
 
   size_t size() const { return answers.size(); }
   size_t lane_size() const { return lane_size_; }
@@ -35,6 +36,14 @@ class Objective {
 
   int64_t tokens(Some batch) const { return engine_.tokens(batch); }
   const uint8_t* served(Some batch) { return engine_.served(batch); }
+  size_t active() const { return active_; }
+
+  // What a gate reads of prompts, and how it routes them.
+  const float* pooled(uint32_t example) const { return engine_.pooled(example); }
+  Floats pooled(const std::vector<uint32_t>& some) const;  // (E, D)
+  size_t pooled_width() const { return engine_.pooled_width(); }
+  void route_by(const Gate& gate) { engine_.route_by(&gate); }
+  void route_as(Some batch, const size_t* blocks) { engine_.route_as(batch, blocks); }
 
   std::vector<std::string> choices;  // that all examples share; none otherwise
   bool all_choices = true;           // whether each example has some
@@ -45,7 +54,7 @@ class Objective {
   Lanes whole(Lanes lanes);
 
   Engine& engine_;
-  size_t lane_size_;
+  size_t lane_size_, active_;
   const Subspace* along_;
   Floats whole_, scores_;
 };

@@ -19,6 +19,7 @@ enum class Purpose : uint64_t {  // they keep the streams apart
   subspace = 5,
   mask = 6,
   axes = 7,
+  route = 8,
 };
 
 // One stream of 64-bit words.

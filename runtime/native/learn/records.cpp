@@ -130,6 +130,14 @@ Gate read_gate(const std::string& json) {
   return gate;
 }
 
+std::string rows_of(const Gate& gate) {
+  Json rows = Json::array();
+  const auto row = static_cast<std::ptrdiff_t>(gate.width + 1);
+  for (auto first = gate.table.begin(); first != gate.table.end(); first += row)
+    rows.push_back(std::vector<double>(first, first + row));
+  return written(rows);
+}
+
 std::string record_of(const Run& run) {
   Json told = {{"parent", optional(run.parent)},   {"seed", optional(run.seed)},
                {"hyper", object_of(run.hyper)},    {"version", optional(run.version)},

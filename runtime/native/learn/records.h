@@ -75,8 +75,9 @@ Labels read_labels(const std::string& record);
 Adapter read_adapter(const std::string& record, Floats numbers);
 Floats numbers_of(const Adapter& adapter);
 
-// A gate from the rows of its table, as a run's record has them.
+// A gate from the rows of its table, and those rows, as a run's record has them.
 Gate read_gate(const std::string& json);
+std::string rows_of(const Gate& gate);
 
 std::string record_of(const Run& run);
 Run read_run(int64_t row, const std::string& record);

@@ -62,6 +62,8 @@ std::string Report::json() const {
                {"hyperparameters", object_of(hyper.json())},
                {"notes", notes},
                {"routes", routes},
+               {"served_examples", served_examples},
+               {"evenness", optional(evenness)},
                {"curve", Json::array()}};
   for (const Progress& step : curve) told["curve"].push_back(json_of(step));
   return written(told);

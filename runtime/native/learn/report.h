@@ -30,7 +30,9 @@ struct Evaluation {
 };
 
 // verdict: `improved` (a new version is active), `no improvement` or `diverged` (the old one is).
-// resumed: steps that an interrupted fit had done before.
+// resumed: steps that an interrupted fit had done before. routes: how many prompts each block
+// serves; served_examples: the first of them, by their places among those given; evenness: of the
+// routes.
 struct Report {
   std::string verdict;
   int64_t version = 0, steps = 0, resumed = 0;
@@ -43,6 +45,8 @@ struct Report {
   Hyperparameters hyper;
   std::vector<std::string> notes;
   std::vector<int64_t> routes;
+  std::vector<std::vector<size_t>> served_examples;
+  std::optional<double> evenness;
   std::vector<Progress> curve;
 
   std::string json() const;  // with Python's names

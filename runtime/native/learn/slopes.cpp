@@ -22,6 +22,7 @@ Slopes::Slopes(Estimator& estimator, size_t batch, size_t choices)
       choices_(choices),
       lanes_(estimator.lanes()),
       directions_(estimator.directions()),
+      groups_(estimator.hyper().learns_gate() ? static_cast<size_t>(estimator.hyper().draws) : 1),
       finite_(lanes_),
       values_(lanes_ * batch * std::max<size_t>(1, choices)),
       raw_(directions_ * batch * std::max<size_t>(1, choices)),
@@ -30,7 +31,7 @@ Slopes::Slopes(Estimator& estimator, size_t batch, size_t choices)
       own_(2 * choices),
       scalars_(estimator.width()) {}
 
-void Slopes::from_losses(const float* losses, size_t batch, const uint8_t* served, float* out) {
+void Slopes::from_losses(const float* losses, size_t batch, Served served, float* out) {
   for (size_t i = 0; i < lanes_ * batch; ++i) values_[i] = losses[i];
   if (estimator_.parts() == 1) {
     for (size_t lane = 0; lane < lanes_; ++lane)
@@ -44,9 +45,9 @@ void Slopes::from_losses(const float* losses, size_t batch, const uint8_t* serve
   estimator_.scalars(scalars_.data(), out);
 }
 
-void Slopes::from_scores(const float* scores, const uint32_t* answers, size_t batch,
-                         const uint8_t* served, float* out) {
-  if (!changes(scores, answers, batch)) std::fill(slopes_.begin(), slopes_.end(), kLost);
+void Slopes::from_scores(const float* scores, const uint32_t* answers, size_t batch, Served served,
+                         float* out) {
+  changes(scores, answers, batch);
   if (estimator_.parts() > 1) {
     per_block(batch, served);
   } else {  // rounded to float32 here, as Python does
@@ -56,30 +57,36 @@ void Slopes::from_scores(const float* scores, const uint32_t* answers, size_t ba
   estimator_.scalars(scalars_.data(), out);
 }
 
-// Derivatives (q, B) of each example's calibrated loss, into slopes_; false where no lane is whole.
-bool Slopes::changes(const float* scores, const uint32_t* answers, size_t batch) {
+// Derivatives (q, B) of each example's calibrated loss, into slopes_. Lanes of another route
+// predict otherwise, so each group has residuals of its own.
+void Slopes::changes(const float* scores, const uint32_t* answers, size_t batch) {
   const size_t each = batch * choices_;
   for (size_t lane = 0; lane < lanes_; ++lane)
     finite_[lane] = std::all_of(scores + lane * each, scores + (lane + 1) * each,
                                 [](float s) { return std::isfinite(s); });
-  if (std::none_of(finite_.begin(), finite_.end(), [](uint8_t f) { return f; })) return false;
-  residuals(scores, answers, batch);
   for (size_t i = 0; i < lanes_ * each; ++i) values_[i] = scores[i];
   estimator_.slopes(values_.data(), each, estimator_.hyper().epsilon, raw_.data());
-  for (size_t i = 0; i < directions_ * batch; ++i) {
-    for (size_t k = 0; k < choices_; ++k)
-      own_[k] = residual_[i % batch * choices_ + k] * raw_[i * choices_ + k];
-    slopes_[i] = sum(own_.data(), choices_);
-  }
-  return true;
+  for (size_t group = 0; group < groups_; ++group) changes(group, scores, answers, batch);
 }
 
-// Mean prediction of the whole lanes less target, centred over the batch: (B, K).
-void Slopes::residuals(const float* scores, const uint32_t* answers, size_t batch) {
-  const size_t each = batch * choices_;
+// Those of a group; lost where none of its lanes is whole.
+void Slopes::changes(size_t group, const float* scores, const uint32_t* answers, size_t batch) {
+  const size_t each = directions_ / groups_ * batch, first = group * each;
+  const bool known = residuals(group, scores, answers, batch);
+  for (size_t i = first; i < first + each; ++i) {
+    for (size_t k = 0; k < choices_; ++k)
+      own_[k] = residual_[i % batch * choices_ + k] * raw_[i * choices_ + k];
+    slopes_[i] = known ? sum(own_.data(), choices_) : kLost;
+  }
+}
+
+// Mean prediction of a group's whole lanes less target, centred over the batch: (B, K). False where
+// no lane is whole.
+bool Slopes::residuals(size_t group, const float* scores, const uint32_t* answers, size_t batch) {
+  const size_t each = batch * choices_, lanes = lanes_ / groups_;
   std::fill(residual_.begin(), residual_.end(), 0.0);
   double whole = 0, *p = own_.data(), *exact = p + choices_;
-  for (size_t lane = 0; lane < lanes_; ++lane) {
+  for (size_t lane = group * lanes; lane < (group + 1) * lanes; ++lane) {
     if (!finite_[lane]) continue;
     ++whole;
     for (size_t b = 0; b < batch; ++b) {
@@ -89,6 +96,7 @@ void Slopes::residuals(const float* scores, const uint32_t* answers, size_t batc
       for (size_t k = 0; k < choices_; ++k) residual_[b * choices_ + k] += p[k];
     }
   }
+  if (whole == 0) return false;
   const double smoothing = estimator_.hyper().smoothing;
   for (size_t i = 0; i < each; ++i) residual_[i] /= whole;
   for (size_t b = 0; b < batch; ++b) residual_[b * choices_ + answers[b]] -= 1 - smoothing;
@@ -99,19 +107,21 @@ void Slopes::residuals(const float* scores, const uint32_t* answers, size_t batc
     for (size_t b = 0; b < batch; ++b)
       residual_[b * choices_ + k] -= total / static_cast<double>(batch);
   }
+  return true;
 }
 
 // Scalars (q N) from each example's own slopes (q, B): to a block, other blocks' examples add
 // nothing. A direction counts as a whole or not at all.
-void Slopes::per_block(size_t batch, const uint8_t* served) {
+void Slopes::per_block(size_t batch, Served served) {
   const size_t blocks = estimator_.parts();
-  if (!served) throw Broken(text("slopes of ", blocks, " blocks without a route"));
+  if (!served.blocks) throw Broken(text("slopes of ", blocks, " blocks without a route"));
   for (size_t q = 0; q < directions_; ++q) {
     const double* own = slopes_.data() + q * batch;
+    const uint8_t* by = served.blocks + q * served.stride;
     const bool whole = std::all_of(own, own + batch, [](double s) { return std::isfinite(s); });
     for (size_t n = 0; n < blocks; ++n) {
       double total = 0;
-      for (size_t b = 0; b < batch; ++b) total += own[b] * served[b * blocks + n];
+      for (size_t b = 0; b < batch; ++b) total += own[b] * by[b * blocks + n];
       scalars_[q * blocks + n] = whole ? total / static_cast<double>(batch) : kLost;
     }
   }

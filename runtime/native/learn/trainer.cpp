@@ -22,7 +22,8 @@ double median(std::vector<double> of) {
 }  // namespace
 
 Trainer::Trainer(Objective& objective, const Split& split, const Space& space,
-                 const Hyperparameters& hyper, uint64_t seed, const Hooks& hooks, Pace& pace)
+                 const Hyperparameters& hyper, uint64_t seed, const Hooks& hooks, Pace& pace,
+                 Explorer* explorer)
     : objective_(objective),
       split_(split),
       hyper_(hyper),
@@ -32,14 +33,17 @@ Trainer::Trainer(Objective& objective, const Split& split, const Space& space,
       estimator_(state_.estimator()),
       batches_(split.train, objective.choices.empty() ? nullptr : &objective.answers,
                static_cast<size_t>(hyper.batch), seed),
-      slopes_(estimator_, batches_.size(), objective.choices.size()) {
+      slopes_(estimator_, batches_.size(), objective.choices.size()),
+      explorer_(explorer),
+      own_(estimator_.width()) {
   const size_t lanes = estimator_.lanes(), batch = batches_.size(),
                choices = objective.choices.size();
   if (choices) calibration_.emplace(choices);
   lanes_.resize(std::min(estimator_.at_a_time(), lanes) * space.size());
   losses_.resize(lanes * batch), right_.resize(batch), before_batch_.resize(batch);
   raw_.resize(lanes * batch * choices), calibrated_.resize(raw_.size());
-  centre_.resize(batch * choices), answers_.resize(batch), scalars_.resize(estimator_.width());
+  centre_.resize(batch * choices), answers_.resize(batch),
+      scalars_.resize(own_ + (explorer ? explorer->width() : 0));
   seen_before_.resize(batch), seen_start_.resize(batch);
   scratch_.resize(std::max(split.held_out.size(), batch));
   times_.reserve(static_cast<size_t>(pace.steps)), curve_.reserve(times_.capacity());
@@ -76,7 +80,9 @@ Outcome Trainer::run(const std::vector<Step>& done) {
 void Trainer::repeat(const std::vector<Step>& done, Looks& looks) {
   for (size_t index = 0; index < done.size(); ++index) {
     batches_.next();
-    state_.update(done[index].rate, done[index].scalars.data());
+    const Step& step = done[index];
+    state_.update(step.rate, step.scalars.data());
+    if (explorer_) explorer_->move(step.scalars.data() + own_, step.rate);
     if (!due(static_cast<int64_t>(index))) continue;
     Progress event{};
     watch(event, looks);
@@ -131,12 +137,14 @@ Look Trainer::look() {
 
 void Trainer::look_into(Look& look) {
   const Some held{split_.held_out.data(), split_.held_out.size()};
+  if (explorer_) explorer_->settle();
   tokens_ += objective_.tokens(held);
   look.losses.resize(held.count), look.right.resize(held.count);
   objective_.losses(held, {state_.theta().data(), 1}, look.losses.data(), look.right.data());
   look.adapter = state_.theta();
   look.kept = static_cast<int64_t>(state_.step());
   look.bias = objective_.bias;
+  if (explorer_) look.gate = explorer_->gate();
 }
 
 // Fits the label biases of an adapter, and tells the losses (N,) of the training examples before
@@ -163,17 +171,30 @@ void Trainer::calibrate(const float* adapter, Floats* before, Floats* after) {
 void Trainer::step(const uint32_t* at, double progress) {
   const Some batch{at, batches_.size()};
   tokens_ += static_cast<int64_t>(estimator_.lanes()) * objective_.tokens(batch);
+  if (explorer_) explorer_->draw(batch, state_.step());
   calibration_ ? measure_choices(batch) : measure_losses(batch);
   const float rate = static_cast<float>(hyper_.rate_at(progress));
   hooks_.record(rate, scalars_.data(), scalars_.size());
   state_.update(rate, scalars_.data());
+  if (explorer_) explorer_->move(scalars_.data() + own_, rate);
+}
+
+// By which blocks, in every pair or in each.
+Served Trainer::served(Some batch) {
+  return explorer_ ? explorer_->served() : Served(objective_.served(batch));
+}
+
+// Takes from the losses of all lanes what they say of the routes.
+void Trainer::learn_gate() {
+  if (explorer_) explorer_->scalars(losses_.data(), scalars_.data() + own_);
 }
 
 // Calls measure(first lane, lanes) for blocks of lanes, as many at a time as the estimator makes.
 template <class Measure>
 void Trainer::each_block(Measure measure) {
   for (size_t lane = 0; lane < estimator_.lanes();) {
-    const size_t count = std::min(estimator_.at_a_time(), estimator_.lanes() - lane);
+    const size_t end = explorer_ ? explorer_->route(lane) : estimator_.lanes();
+    const size_t count = std::min(estimator_.at_a_time(), end - lane);
     estimator_.write_lanes(state_.theta().data(), state_.step(), lane, count, lanes_.data());
     measure(lane, Lanes{lanes_.data(), count});
     lane += count;
@@ -185,7 +206,8 @@ void Trainer::measure_losses(Some batch) {
   each_block([&](size_t first, Lanes lanes) {
     objective_.losses(batch, lanes, losses_.data() + first * batch.count);
   });
-  slopes_.from_losses(losses_.data(), batch.count, objective_.served(batch), scalars_.data());
+  slopes_.from_losses(losses_.data(), batch.count, served(batch), scalars_.data());
+  learn_gate();
   loss_ = mean(losses_.data(), losses_.size());
   for (size_t b = 0; b < batch.count; ++b) {
     float total = 0;
@@ -202,9 +224,10 @@ void Trainer::measure_choices(Some batch) {
   });
   for (size_t i = 0; i < raw_.size(); ++i) calibrated_[i] = raw_[i] + objective_.bias[i % choices];
   for (size_t b = 0; b < batch.count; ++b) answers_[b] = objective_.answers[batch.at[b]];
-  slopes_.from_scores(calibrated_.data(), answers_.data(), batch.count, objective_.served(batch),
+  slopes_.from_scores(calibrated_.data(), answers_.data(), batch.count, served(batch),
                       scalars_.data());
   objective_.scored(batch, raw_.data(), estimator_.lanes(), losses_.data(), nullptr);
+  learn_gate();
   loss_ = mean(losses_.data(), losses_.size());
   centre_of_lanes(batch.count);
   objective_.scored(batch, centre_.data(), 1, before_batch_.data(), nullptr);
@@ -248,6 +271,8 @@ void Trainer::see_new(const uint32_t* batch, Looks& looks) {
     const auto found = std::lower_bound(split_.train.begin(), split_.train.end(), batch[b]);
     const size_t at = static_cast<size_t>(found - split_.train.begin());
     seen_before_[b] = reference_before_[at], seen_start_[b] = reference_[at];
+    // What chance sent elsewhere says nothing of how the example is answered.
+    if (explorer_ && !explorer_->usual(b)) before_batch_[b] = std::nanf("");
   }
   looks.see(before_batch_.data(), seen_before_.data(), seen_start_.data(), batches_.size());
 }

@@ -3,6 +3,7 @@
 
 #include "batches.h"
 #include "calibration.h"
+#include "explorer.h"
 #include "looks.h"
 #include "objective.h"
 #include "optimizer.h"
@@ -32,9 +33,11 @@ struct Hooks {
 
 class Trainer {
  public:
-  // All that is given by reference must outlive this.
+  // All that is given by reference must outlive this. explorer: learns the gate; null where it
+  // stays.
   Trainer(Objective& objective, const Split& split, const Space& space,
-          const Hyperparameters& hyper, uint64_t seed, const Hooks& hooks, Pace& pace);
+          const Hyperparameters& hyper, uint64_t seed, const Hooks& hooks, Pace& pace,
+          Explorer* explorer = nullptr);
 
   // Learns from where the space starts for as long as the pace allows. done: steps that are in the
   // journal already; they are made again from their scalars, and the run goes on behind them.
@@ -57,6 +60,8 @@ class Trainer {
   Ended watch(Progress& event, Looks& looks);
   bool due(int64_t index) const;
   bool is_new(int64_t index) const;
+  Served served(Some batch);
+  void learn_gate();
   void see_new(const uint32_t* batch, Looks& looks);
   void conclude(const Look& before, const Looks& looks, Ended ended, Outcome& outcome);
 
@@ -69,6 +74,8 @@ class Trainer {
   Estimator& estimator_;
   Batches batches_;
   Slopes slopes_;
+  Explorer* const explorer_;
+  const size_t own_;  // scalars of a step that are not the gate's
   std::optional<Calibration> calibration_;
 
   Floats lanes_, losses_, right_, raw_, calibrated_, scalars_, centre_, before_batch_;

@@ -6,6 +6,7 @@
 #include <iterator>
 
 #include "known_engine.h"
+#include "learn/clusters.h"
 #include "learn/json.h"
 #include "learn/learner.h"
 
@@ -78,6 +79,16 @@ Json fit(const Json& asked, Learner& learner, const Ground& ground) {
   return Json::parse(learner.fit(examples_of(asked), engine, wish).json());
 }
 
+// Gates of pooled states (E, D), and the directions in which these differ.
+Json gates(const Json& asked) {
+  const Floats pooled = asked["pooled"].get<Floats>();
+  const size_t width = asked["width"], blocks = asked["blocks"];
+  const uint64_t seed = asked["seed"];
+  return {{"clustered", hex_of(clustered(pooled, width, blocks, seed).table)},
+          {"scattered", hex_of(scattered(pooled, width, blocks, seed).table)},
+          {"differences", differences(pooled, width)}};
+}
+
 Json history(Store& store) {
   Json told = {{"versions", Json::array()}, {"fits", Json::array()}};
   for (const Version& v : store.versions())
@@ -90,6 +101,7 @@ Json history(Store& store) {
 }
 
 Json answered(const Json& asked) {
+  if (asked["do"] == "gates") return gates(asked);
   const auto key = key_of(asked, "key"), fresh = key_of(asked, "new_key");
   const Ground ground = ground_of(asked);
   Store store(asked.value("folder", ""), ground.identity, key.get());
