@@ -62,15 +62,7 @@ class Objective:
         self._first = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         tokens = {t for example in examples for t in example.tokens or ()}
         self._candidates = np.array(sorted(tokens), dtype=np.int64)
-        self.sets = tuple(dict.fromkeys(example.choices for example in examples))
-        self.all_choices = all(self.sets)
-        words = dict.fromkeys(word for choices in self.sets for word in choices)
-        shared = self.all_choices and (len(self.sets) == 1 or len(words) <= MOST_CHOICES)
-        self.choices = tuple(words) if shared else ()
-        places = {word: place for place, word in enumerate(self.choices)}
-        self._columns = {own: [places[word] for word in own] for own in self.sets if shared}
-        answers = [self._column(example) for example in examples]
-        self.answers: Ints = np.array(answers, dtype=np.int64)
+        self._offer([(example.choices, example.answer) for example in examples])
         self.bias: Floats | None = None
         self.subspace: Subspace | None = None
 
@@ -91,10 +83,17 @@ class Objective:
             bias[columns] = adapter.bias(own)
         return bias
 
-    def _column(self, example: Encoded) -> int:
-        """Where the answer is among the choices, or among the example's own without them."""
-        columns = self._columns.get(example.choices)
-        return columns[example.answer] if columns else example.answer
+    def _offer(self, given: Sequence[tuple[tuple[str, ...], int]]) -> None:
+        """Note each example's own choices, and which of them is right."""
+        self.sets = tuple(dict.fromkeys(own for own, _ in given))
+        self.all_choices = all(self.sets)
+        words = dict.fromkeys(word for own in self.sets for word in own)
+        shared = self.all_choices and (len(self.sets) == 1 or len(words) <= MOST_CHOICES)
+        self.choices = tuple(words) if shared else ()
+        places = {word: place for place, word in enumerate(self.choices)}
+        self._columns = {own: [places[word] for word in own] for own in self.sets if shared}
+        right = [self._columns[own][answer] if shared else answer for own, answer in given]
+        self.answers: Ints = np.array(right, dtype=np.int64)
 
     @property
     def pooled(self) -> Floats:

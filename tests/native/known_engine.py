@@ -14,6 +14,7 @@ import numpy as np
 
 from dsa_edge.adapter import Adapter
 from dsa_edge.gate import Gate
+from dsa_edge.runtime._calibration import ABSENT
 from dsa_edge.runtime._course import OpenCourse
 from dsa_edge.runtime._engine import Floats, Ints
 from dsa_edge.runtime._hyperparameters import Hyperparameters
@@ -51,10 +52,8 @@ class Known(Objective):
         z = np.stack([gaussians(99, int(word), 0, 0, space.size) for word in self._words])
         own = space.block == (self._words % blocks)[:, None]
         self._directions = np.where(own, z, 0).astype(np.float64)
-        sets = {tuple(choices) for _, _, choices, _ in examples}
-        self.choices = sets.pop() if len(sets) == 1 else ()
-        self.all_choices = bool(self.choices)
-        self.answers = np.array([c.index(r) if c else 0 for _, r, c, _ in examples])
+        self._offer([(tuple(c), c.index(r) if c else 0) for _, r, c, _ in examples])
+        self._own = [tuple(choices) for _, _, choices, _ in examples]
         self._wanted = np.array([0.0 if c else float(r) for _, r, c, _ in examples])
         self.bias, self.subspace = None, None
         self._known_shapes, self._known_blocks = shapes, blocks
@@ -69,9 +68,12 @@ class Known(Objective):
         return Scores(losses, np.full_like(losses, np.nan))
 
     def choice_scores(self, batch: Ints, lanes: Floats) -> Floats:
-        k = np.arange(len(self.choices))
-        margins = self._margins(batch, lanes)[..., None]
-        return np.asarray(margins * (1.0 - k) + 0.3 * k, dtype=np.float32)
+        scores = np.full((len(lanes), len(batch), len(self.choices)), ABSENT, dtype=np.float32)
+        for at, margins in enumerate(self._margins(batch, lanes).T):
+            own = self._own[batch[at]]
+            k = np.arange(len(own))
+            scores[:, at, self._columns[own]] = margins[:, None] * (1.0 - k) + 0.3 * k
+        return scores
 
     def _margins(self, batch: Ints, lanes: Floats) -> np.ndarray:
         terms = lanes[:, None].astype(np.float64) * self._directions[batch]
@@ -101,7 +103,7 @@ def fit(
     parent = store.newest_whole().version
     begin = store.adapter(parent) if parent else Adapter(theta)
     objective = Known(examples, begin.vector, shapes, blocks)
-    objective.bias = begin.bias(objective.choices)
+    objective.bias = objective.bias_of(begin)
     course = OpenCourse(objective, begin.vector, hyper, seed)
     ids = [store.example_id(json.dumps(content, ensure_ascii=False)) for content in examples]
     width = make_estimator(course.hyper, seed, Space(begin.vector, shapes, blocks)).width

@@ -106,6 +106,32 @@ def test_a_fit_on_choices_makes_the_same_journal(
     assert report["after"]["accuracy"] == pytest.approx(outcome.after.accuracy)
 
 
+@pytest.mark.parametrize("blocks", [1, 3])
+@pytest.mark.parametrize("estimator", ["antithetic", "one-sided"])
+def test_tasks_with_choices_of_their_own_make_the_same_journal(
+    native: Native, tmp_path: Path, estimator: str, blocks: int
+) -> None:
+    """Two tasks, one of whose labels both have; blocks serve examples of both."""
+    hyper = replace(Hyperparameters.suited(True, estimator), queries=6, batch=10)
+    pairs = zip(labelled(choices=3), labelled(choices=2), strict=True)
+    examples = [content for pair in pairs for content in pair]
+    for content in examples[::2]:
+        content[1:3] = content[1].replace("b", "q"), [c.replace("b", "q") for c in content[2]]
+    outcome = of_python(tmp_path / "python", hyper, examples, 60, blocks)
+    more = asked(hyper, examples, blocks=blocks) | {
+        "shapes": SHAPES * blocks,
+        "theta": theta(blocks * SIZE).tolist(),
+    }
+    report = native("fit", tmp_path / "native", steps=60, **more)
+    assert rows(tmp_path / "native") == rows(tmp_path / "python")
+    assert report["verdict"] == outcome.verdict == ("improved" if blocks == 1 else "no improvement")
+    assert report["after"]["accuracy"] == pytest.approx(outcome.after.accuracy)
+    if blocks == 1:
+        labels = native("adapter", tmp_path / "native")["labels"]
+        words = [" aé\n", " qé\n", " cé\n", " bé\n"]  # as the examples have them
+        assert [labels[word] for word in words] == pytest.approx(outcome.bias.tolist(), abs=1e-6)
+
+
 def test_blocks_have_slopes_of_their_own(native: Native, tmp_path: Path) -> None:
     hyper = replace(Hyperparameters.suited(False, "mezo"), queries=4)
     outcome = of_python(tmp_path / "python", hyper, responses(), 15, blocks=3)

@@ -205,7 +205,7 @@ learn::Evaluation User::evaluate(const std::vector<Example>& examples, int64_t i
       own.push_back({"", one.choices.empty() ? " " : one.choices[one.answer], one.choices, false});
     }
     learn::Objective objective(scorer, own, adapter.numbers.size());
-    if (!objective.choices.empty()) objective.bias = adapter.bias(objective.choices);
+    objective.bias = objective.bias_of(adapter);
     std::vector<uint32_t> all(count);
     std::iota(all.begin(), all.end(), 0u);
     losses.resize(start + count), right.resize(start + count);

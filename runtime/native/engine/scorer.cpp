@@ -220,17 +220,17 @@ void Scorer::probe(learn::Some batch, learn::Lanes lanes, float* losses, float* 
   }
 }
 
-void Scorer::choose(learn::Some batch, learn::Lanes lanes, float* out) {
+void Scorer::choose(learn::Some batch, learn::Lanes lanes, size_t width, float* out) {
   raw(batch, lanes);
   for (size_t at = 0; at < batch.count; ++at) {
     const size_t own = count(batch.at[at]);
     for (size_t lane = 0; lane < lanes.count; ++lane)
-      std::copy_n(scores(at) + lane * own, own, out + (lane * batch.count + at) * own);
+      std::copy_n(scores(at) + lane * own, own, out + (lane * batch.count + at) * width);
   }
 }
 
 void Scorer::choices(uint32_t example, const float* adapter, float* out) {
-  choose({&example, 1}, {adapter, 1}, out);
+  choose({&example, 1}, {adapter, 1}, count(example), out);
 }
 
 }  // namespace dsa

@@ -31,7 +31,7 @@ class Scorer : public learn::Engine {
   const float* pooled(uint32_t example) const override;
   size_t pooled_width() const override;
   void probe(learn::Some batch, learn::Lanes lanes, float* losses, float* right) override;
-  void choose(learn::Some batch, learn::Lanes lanes, float* scores) override;
+  void choose(learn::Some batch, learn::Lanes lanes, size_t width, float* scores) override;
   int64_t tokens(learn::Some batch) const override;
   const uint8_t* served(learn::Some batch) override;
 

@@ -9,6 +9,9 @@
 
 namespace dsa::learn {
 
+// The log-score of a choice that an example does not offer: finite, and e to it is 0.
+constexpr float kAbsent = -1e4f;
+
 // The bias (K,) of K choices, fitted on the 512 most recent scores.
 class Calibration {
  public:

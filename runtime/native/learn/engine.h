@@ -45,9 +45,10 @@ class Engine {
   // choices. right (L, B), if asked for: 1 where the right choice wins, NaN without choices.
   virtual void probe(Some batch, Lanes lanes, float* losses, float* right) = 0;
 
-  // scores (L, B, K): log-probabilities, up to a constant, of the K choices that all loaded
-  // examples share, in the examples' order of them. Not called where they share none.
-  virtual void choose(Some batch, Lanes lanes, float* scores) = 0;
+  // scores (L, B, width): log-probabilities, up to a constant, of each example's own choices in its
+  // order of them, which are `width` at most; what is behind them is left as it is. Not called
+  // where some have none.
+  virtual void choose(Some batch, Lanes lanes, size_t width, float* scores) = 0;
 
   // Response tokens that one lane runs for these examples.
   virtual int64_t tokens(Some batch) const = 0;

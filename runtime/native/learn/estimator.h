@@ -19,6 +19,7 @@ class Estimator {
   virtual ~Estimator() = default;
 
   size_t directions() const { return directions_; }         // q
+  size_t blocks() const { return space_.blocks; }
   size_t parts() const { return parts_; }                   // scalars of a direction
   size_t width() const { return directions_ * parts_; }     // what the journal holds
   virtual size_t lanes() const { return 2 * directions_; }  // that a step costs

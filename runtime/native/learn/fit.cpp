@@ -86,7 +86,7 @@ class Fit {
     examples.resize(ready);
     const Subspace* along = hyper_.along ? &learner_.ground_.subspace : nullptr;
     objective_.emplace(engine_, examples, space_.size(), along, learner_.ground_.active);
-    objective_->bias = old_.bias(objective_->choices);
+    objective_->bias = objective_->bias_of(old_);
   }
 
   // Routes examples by the gate in use, or by one that is made of their prompts. Those that are

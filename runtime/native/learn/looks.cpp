@@ -26,6 +26,7 @@ double mean_of(const Floats& losses) {
 Looks::Looks(const Look& before, const Look& start, size_t early)
     : before_(before.losses),
       start_(start.losses),
+      first_(start),
       best_(start),
       latest_(start),
       scratch_(start.losses.size()) {
@@ -62,7 +63,11 @@ const Look* Looks::verdict() const {
     if (look->kept > 0 && gain(before_, *look, early_before_) > 0 &&
         gain(start_, *look, early_start_) > 0)
       return look;
-  return nullptr;
+  // Label biases alone, which a handful of examples tells before any step can be told from luck.
+  Floats early;
+  for (size_t i = 0; i < early_before_.size(); ++i)
+    early.push_back(early_before_[i] - early_start_[i]);
+  return gain(before_, first_, early) > 0 ? &first_ : nullptr;
 }
 
 }  // namespace dsa::learn

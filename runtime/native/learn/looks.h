@@ -31,14 +31,15 @@ class Looks {
   void add(const Look& look);
   int worse() const { return worse_; }  // looks in a row that were clearly worse than the best
 
-  // The look to keep, if it beats both the start and what was there before; else null.
+  // The look to keep, if it beats both the start and what was there before; else the start, if that
+  // beats what was there; else null.
   const Look* verdict() const;
 
  private:
   double gain(const Floats& from, const Look& look, const Floats& early) const;
 
   Floats before_, start_;
-  Look best_, latest_;
+  Look first_, best_, latest_;
   Floats early_before_, early_start_;
   std::vector<double> scratch_;
   int worse_ = 0;

@@ -4,8 +4,12 @@
 #include <cmath>
 #include <limits>
 
+#include "calibration.h"
+
 namespace dsa::learn {
 namespace {
+
+constexpr size_t kMostChoices = 32;  // of several sets together that have biases
 
 // Cross-entropy of one example's biased scores (K,), and whether the right choice wins.
 struct Scored {
@@ -43,16 +47,45 @@ void Subspace::vector(const float* coordinates, size_t count, float* out) const 
 Objective::Objective(Engine& engine, const std::vector<Example>& examples, size_t size,
                      const Subspace* along, size_t active)
     : engine_(engine), lane_size_(size), active_(active), along_(along) {
-  bool shared = true;
   for (const Example& example : examples) {
     const auto& own = example.choices;
-    shared = shared && own == examples[0].choices;
     all_choices = all_choices && !own.empty();
     const auto answer = std::find(own.begin(), own.end(), example.response);
     answers.push_back(own.empty() ? 0 : static_cast<uint32_t>(answer - own.begin()));
   }
-  if (shared) choices = examples[0].choices;
-  bias.resize(choices.size());
+  if (all_choices) gather(examples);
+  bias.resize(choices.size()), own_.resize(choices.size());
+}
+
+// All choices in the order of their first, and where each set of them lies.
+void Objective::gather(const std::vector<Example>& examples) {
+  std::vector<std::string> words;
+  for (const Example& example : examples) {
+    const auto known = std::find_if(sets_.begin(), sets_.end(),
+                                    [&](const Set& set) { return set.own == example.choices; });
+    set_of_.push_back(static_cast<uint32_t>(known - sets_.begin()));
+    if (known != sets_.end()) continue;
+    sets_.push_back({example.choices, {}});
+    for (const std::string& word : example.choices) {
+      const auto at = std::find(words.begin(), words.end(), word);
+      sets_.back().columns.push_back(static_cast<uint32_t>(at - words.begin()));
+      if (at == words.end()) words.push_back(word);
+    }
+    if (sets_.size() > 1 && words.size() > kMostChoices) break;
+  }
+  if (sets_.size() > 1 && words.size() > kMostChoices) return sets_.clear();
+  choices = std::move(words);
+  for (size_t i = 0; i < answers.size(); ++i)
+    answers[i] = sets_[set_of_[i]].columns[answers[i]];
+}
+
+Floats Objective::bias_of(const Adapter& adapter) const {
+  Floats found(choices.size());
+  for (const Set& set : sets_) {
+    const Floats own = adapter.bias(set.own);
+    for (size_t k = 0; k < own.size(); ++k) found[set.columns[k]] = own[k];
+  }
+  return found;
 }
 
 Floats Objective::pooled(const std::vector<uint32_t>& some) const {
@@ -78,7 +111,19 @@ void Objective::losses(Some batch, Lanes lanes, float* losses, float* right) {
 }
 
 void Objective::scores(Some batch, Lanes lanes, float* scores) {
-  engine_.choose(batch, whole(lanes), scores);
+  engine_.choose(batch, whole(lanes), choices.size(), scores);
+  if (sets_.size() > 1) spread(batch, lanes.count, scores);
+}
+
+// Moves each example's own scores to where they are among all.
+void Objective::spread(Some batch, size_t lanes, float* scores) {
+  const size_t count = choices.size();
+  for (size_t i = 0; i < lanes * batch.count; ++i, scores += count) {
+    const Set& set = sets_[set_of_[batch.at[i % batch.count]]];
+    std::copy(scores, scores + set.columns.size(), own_.begin());
+    std::fill(scores, scores + count, kAbsent);
+    for (size_t k = 0; k < set.columns.size(); ++k) scores[set.columns[k]] = own_[k];
+  }
 }
 
 void Objective::scored(Some batch, const float* scores, size_t lanes, float* losses,

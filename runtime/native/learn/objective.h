@@ -28,7 +28,7 @@ class Objective {
   // losses (L, B); right (L, B) or null.
   void losses(Some batch, Lanes lanes, float* losses, float* right = nullptr);
 
-  // Scores (L, B, K) of the choices that all examples share, without bias.
+  // Scores (L, B, K) of the choices without bias; `kAbsent` of what an example does not offer.
   void scores(Some batch, Lanes lanes, float* scores);
 
   // Losses from scores (L, B, K), bias applied; right may be null.
@@ -45,17 +45,32 @@ class Objective {
   void route_by(const Gate& gate) { engine_.route_by(&gate); }
   void route_as(Some batch, const size_t* blocks) { engine_.route_as(batch, blocks); }
 
-  std::vector<std::string> choices;  // that all examples share; none otherwise
+  // An adapter's biases (K,) of the choices; zeros of a set that it does not know whole.
+  Floats bias_of(const Adapter& adapter) const;
+
+  // K of all examples, where each has some. None without, or where they are too many for biases.
+  std::vector<std::string> choices;
   bool all_choices = true;           // whether each example has some
   std::vector<uint32_t> answers;     // index of the right choice
   Floats bias;                       // (K,)
 
  private:
+  // Choices that some examples share, and where each is among all; none where there are no biases.
+  struct Set {
+    std::vector<std::string> own;
+    std::vector<uint32_t> columns;
+  };
+
   Lanes whole(Lanes lanes);
+  void gather(const std::vector<Example>& examples);
+  void spread(Some batch, size_t lanes, float* scores);
 
   Engine& engine_;
   size_t lane_size_, active_;
   const Subspace* along_;
+  std::vector<Set> sets_;
+  std::vector<uint32_t> set_of_;  // each example's
+  Floats own_;                    // (K,)
   Floats whole_, scores_;
 };
 

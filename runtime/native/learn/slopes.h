@@ -28,9 +28,12 @@ class Slopes {
                    float* out);
 
  private:
-  void changes(const float* scores, const uint32_t* answers, size_t batch);
-  void changes(size_t group, const float* scores, const uint32_t* answers, size_t batch);
+  void changes(const float* scores, const uint32_t* answers, size_t batch, Served served);
+  void changes(size_t group, const float* scores, const uint32_t* answers, size_t batch,
+               const uint8_t* served);
   bool residuals(size_t group, const float* scores, const uint32_t* answers, size_t batch);
+  void centre(size_t batch, const uint8_t* served);
+  bool mean_of_alike(size_t example, size_t batch, const uint8_t* served, size_t least);
   void per_block(size_t batch, Served served);
 
   Estimator& estimator_;
@@ -40,6 +43,8 @@ class Slopes {
   std::vector<double> raw_;       // (q, B, K) slopes
   std::vector<double> slopes_;    // (q, B)
   std::vector<double> residual_;  // (B, K)
+  std::vector<double> centre_;    // (B, K)
+  std::vector<uint8_t> offered_;  // (B, K)
   std::vector<double> own_;       // (2 K,)
   std::vector<double> scalars_;   // (width,)
 };

@@ -117,7 +117,7 @@ Trainer::Ended Trainer::watch(Progress& event, Looks& looks) {
 }
 
 void Trainer::conclude(const Look& before, const Looks& looks, Ended ended, Outcome& outcome) {
-  const Look* kept = looks.verdict();
+  const Look* kept = state_.step() ? looks.verdict() : nullptr;
   const bool improved = ended != Ended::diverged && kept;
   outcome.verdict = improved                   ? "improved"
                     : ended == Ended::diverged ? "diverged"

@@ -21,12 +21,12 @@ class KnownEngine : public Engine {
 
   size_t load(const std::vector<Example>& examples,
               const std::function<bool(size_t)>& on_prefill) override {
-    words_.clear(), wanted_.clear();
+    words_.clear(), wanted_.clear(), choices_.clear();
     for (const Example& example : examples) {
       const uint32_t word = static_cast<uint32_t>(std::stoul(example.prompt));
       words_.push_back(word);
       wanted_.push_back(example.choices.empty() ? std::stod(example.response) : 0);
-      choices_ = example.choices.size();
+      choices_.push_back(example.choices.size());
       Floats& own = directions_[word];
       own.resize(space_.size());
       Stream stream(99, word, 0, Purpose::perturb);
@@ -46,12 +46,12 @@ class KnownEngine : public Engine {
       }
   }
 
-  void choose(Some batch, Lanes lanes, float* scores) override {
+  void choose(Some batch, Lanes lanes, size_t width, float* scores) override {
     for (size_t lane = 0; lane < lanes.count; ++lane)
-      for (size_t b = 0; b < batch.count; ++b) {
+      for (size_t b = 0; b < batch.count; ++b, scores += width) {
         const double m = margin(lanes, lane, batch.at[b]);
-        for (size_t k = 0; k < choices_; ++k)
-          *scores++ = static_cast<float>(m * (1.0 - double(k)) + 0.3 * double(k));
+        for (size_t k = 0; k < choices_[batch.at[b]]; ++k)
+          scores[k] = static_cast<float>(m * (1.0 - double(k)) + 0.3 * double(k));
       }
   }
 
@@ -77,8 +77,8 @@ class KnownEngine : public Engine {
   }
 
   const Space& space_;
-  size_t choices_ = 0;
   std::vector<uint32_t> words_;
+  std::vector<size_t> choices_;
   std::vector<double> wanted_;
   std::map<uint32_t, Floats> directions_;
   std::vector<uint8_t> served_;
