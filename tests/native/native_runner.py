@@ -62,9 +62,13 @@ class Library:
         cache = (folder / "CMakeCache.txt").read_text(encoding="utf-8")
         self.sanitized = "DSA_SANITIZE:STRING=address" in cache
         self.environment: dict[str, str] = {}
-        if self.sanitized:  # a Python that loads it must have its sanitizer first
-            asan = subprocess.check_output(["c++", "-print-file-name=libasan.so"], text=True)
-            self.environment = {"LD_PRELOAD": asan.strip(), "ASAN_OPTIONS": "detect_leaks=0"}
+        if self.sanitized:  # a Python that loads it must have these first
+            names = "libasan.so", "libstdc++.so.6"
+            found = [
+                subprocess.check_output(["c++", f"-print-file-name={name}"], text=True).strip()
+                for name in names
+            ]
+            self.environment = {"LD_PRELOAD": " ".join(found), "ASAN_OPTIONS": "detect_leaks=0"}
 
     def run(self, *words: str | Path, code: int = 0) -> dict[str, Any]:
         """One command with --json; its answer, or {"error": …} where another code is expected."""
