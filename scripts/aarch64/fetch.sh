@@ -3,7 +3,7 @@
 #
 # in:  OUT      folder, created if absent; what is already there is kept
 # out: OUT/emulator (QEMU), OUT/root (libraries and Python of arm64), OUT/site (wheels of aarch64),
-#      OUT/libcxx (headers for android.sh)
+#      OUT/jetpack (older ones that JetPack 6 can have), OUT/libcxx (headers for android.sh)
 # exit: 0 done, 77 something cannot be had here (the reason is printed)
 set -eu
 
@@ -30,8 +30,8 @@ mirror() {
 
 # debs FOLDER SUITE ARCH: unpacks that folder's packages of debs.txt, in a world of apt's own.
 debs() {
-  [ -e "$out/$1/.done" ] && return
   folder=$out/$1 suite=$2 arch=$3 apt=$out/.apt-$1
+  wanted "$folder" | cmp -s - "$folder/.done" && return
   rm -rf "$folder" "$apt"
   mkdir -p "$folder" "$apt/etc/apt/preferences.d" "$apt/etc/apt/apt.conf.d" \
     "$apt/var/lib/apt/lists/partial" "$apt/var/cache/apt/archives/partial"
@@ -52,7 +52,7 @@ debs() {
   # The other emulators are 400 MB.
   find "$folder" -path '*/bin/qemu-*' ! -name qemu-aarch64 -delete
   rm -rf "$apt"
-  touch "$folder/.done"
+  wanted "$folder" > "$folder/.done"
 }
 
 # wanted FOLDER: package=version for each of its lines in debs.txt.
@@ -60,19 +60,20 @@ wanted() {
   awk -v folder="$(basename "$1")" '$1 == folder { print $4 "=" $5 }' "$here/debs.txt"
 }
 
-# Wheels carry one tag or several of these; pip takes only those that it is told.
+# wheels FOLDER LIST. They carry one tag or several of these; pip takes only those that it is told.
 wheels() {
-  cmp -s "$here/wheels.txt" "$out/site/.done" && return
-  rm -rf "$out/site" "$out/wheels"
-  mkdir -p "$out/site"
+  cmp -s "$here/$2" "$out/$1/.done" && return
+  rm -rf "$out/$1" "$out/wheels"
+  mkdir -p "$out/$1"
+  folder=$1 list=$2
   set -- --platform manylinux_2_28_aarch64 --platform manylinux_2_27_aarch64 \
     --platform manylinux_2_17_aarch64 --platform manylinux2014_aarch64
   "$python" -m pip download "$@" --python-version 3.11 --only-binary=:all: --no-deps -q \
-    --disable-pip-version-check --require-hashes -r "$here/wheels.txt" -d "$out/wheels" \
+    --disable-pip-version-check --require-hashes -r "$here/$list" -d "$out/wheels" \
     > "$out/pip.log" 2>&1 || skip "wheels of aarch64 cannot be had: see $out/pip.log"
-  for wheel in "$out"/wheels/*.whl; do "$python" -m zipfile -e "$wheel" "$out/site"; done
+  for wheel in "$out"/wheels/*.whl; do "$python" -m zipfile -e "$wheel" "$out/$folder"; done
   rm -rf "$out/wheels"
-  cp "$here/wheels.txt" "$out/site/.done"
+  cp "$here/$list" "$out/$folder/.done"
 }
 
 command -v apt-get > /dev/null || skip "the tools come from Debian, and there is no apt-get here"
@@ -82,4 +83,5 @@ debs emulator trixie amd64
 debs root bookworm arm64
 debs libcxx bookworm amd64
 debs json bookworm amd64
-wheels
+wheels jetpack wheels_jetpack.txt
+wheels site wheels.txt

@@ -36,6 +36,12 @@ def learning(fetched: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def native(fetched: Path) -> Path:
+    """The native runner, library and program, cross-built."""
+    return cross_built("runtime/native", "native", f"-DEXECUTORCH_ROOT={executorch()}")
+
+
+@pytest.fixture(scope="session")
 def android(fetched: Path) -> Path:
     """Android's ExecuTorch library with our kernels, to be run under glibc."""
     with FileLock(fetched / "lock"):

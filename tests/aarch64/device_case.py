@@ -12,6 +12,8 @@ import platform
 import sys
 from typing import Any
 
+import onnxruntime
+
 from dsa_edge.runtime import Adapter, Budget, Example, Hyperparameters, Personalizer
 
 CHOICES = (" great", " terrible")
@@ -29,6 +31,7 @@ def case(bundle: str, store: str) -> dict[str, Any]:
         return {
             "machine": platform.machine(),
             "engine": me.engine,
+            "onnxruntime": onnxruntime.__version__,
             "before": before,
             "after": me.choose(TEXTS[0], CHOICES).probabilities,
             "verdict": report.verdict,

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from machines import PROCESSORS, Machine, call, cross_built, executorch
+from machines import PROCESSORS, Machine, call, executorch
 
 from dsa_edge.kernels.library import library_path
 from dsa_edge.runtime import Budget, Labels, Personalizer, read_examples
@@ -25,13 +25,6 @@ LABELS = Labels("{text} It was", ("a", "b"))
 WORDS = ("warm", "green", "slow", "great")
 NATS = 0.02
 STEPS = 4
-
-
-@pytest.fixture(scope="module")
-def runner(fetched: Path) -> Path:
-    """The command line, cross-built."""
-    folder = cross_built("runtime/native", "native", f"-DEXECUTORCH_ROOT={executorch()}")
-    return folder / "dsa_runner"
 
 
 @pytest.fixture(scope="module")
@@ -52,12 +45,12 @@ def here(both: Path, data: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("processor", PROCESSORS)
 def test_it_learns_as_python_does_on_the_host(
-    processor: str, runner: Path, both: Path, data: Path, here: dict[str, Any], tmp_path: Path
+    processor: str, native: Path, both: Path, data: Path, here: dict[str, Any], tmp_path: Path
 ) -> None:
     def run(verb: str, *options: object) -> dict[str, Any]:
         given = verb, both, "--store", tmp_path / "me", "--json", *options
         machine = Machine(processor, (executorch() / "lib",))
-        return dict(json.loads(call(*machine.command(runner, *given))))
+        return dict(json.loads(call(*machine.command(native / "dsa_runner", *given))))
 
     learn = ["--data", data, "--template", LABELS.template, "--labels", "a,b", "--seed", 3]
     report = run("personalize", *learn, "--steps", STEPS)

@@ -52,15 +52,35 @@ def here(both: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]
     return {**json.loads(told.stdout), "store": store}
 
 
+def on_board(processor: str, packages: str, fetched: Path, *words: Path) -> dict[str, Any]:
+    """The case on a processor; packages: folders that Python looks into, as PYTHONPATH."""
+    program = fetched / "root" / "usr" / "bin" / "python3.11"
+    command = Machine(processor).command(program, CASE, *words)
+    return dict(json.loads(call(*command, PYTHONPATH=packages, PYTHONDONTWRITEBYTECODE="1")))
+
+
 @pytest.mark.parametrize("processor", SOME_SLOW)
 def test_a_board_learns_as_the_host_does(
     processor: str, packages: Path, fetched: Path, both: Path, here: dict[str, Any],
     tmp_path: Path,
 ) -> None:  # fmt: skip
-    program = fetched / "root" / "usr" / "bin" / "python3.11"
-    command = Machine(processor).command(program, CASE, both, tmp_path / "me", here["store"])
     path = f"{packages}:{fetched / 'site'}"
-    board = json.loads(call(*command, PYTHONPATH=path, PYTHONDONTWRITEBYTECODE="1"))
+    board = on_board(processor, path, fetched, both, tmp_path / "me", here["store"])
+    assert_learned_as(here, board, both, tmp_path / "me")
+
+
+@pytest.mark.slow
+def test_a_board_learns_on_the_onnxruntime_that_jetpack_6_can_have(
+    packages: Path, fetched: Path, both: Path, here: dict[str, Any], tmp_path: Path
+) -> None:
+    """The last ONNX Runtime and NumPy for Python 3.10; what runs them here is Python 3.11."""
+    path = f"{packages}:{fetched / 'jetpack'}:{fetched / 'site'}"
+    board = on_board("cortex-a76", path, fetched, both, tmp_path / "me", here["store"])
+    assert board["onnxruntime"].startswith("1.23.")
+    assert_learned_as(here, board, both, tmp_path / "me")
+
+
+def assert_learned_as(here: dict[str, Any], board: dict[str, Any], both: Path, store: Path) -> None:
     assert board["machine"] == "aarch64"
     assert board["engine"] == {"backend": "onnx", "kernels": "neon"}
     assert board["verdict"] == here["verdict"]
@@ -70,5 +90,5 @@ def test_a_board_learns_as_the_host_does(
     np.testing.assert_allclose(board["slopes"][0], here["slopes"][0], atol=1e-3)
     # Each rebuilds what both have learned, to the bit.
     assert board["replayed"][1] == here["replayed"][0]
-    assert board["replayed"][0] == device_case.replayed(str(both), str(tmp_path / "me"))
+    assert board["replayed"][0] == device_case.replayed(str(both), str(store))
     assert len(set(board["replayed"][0])) == device_case.STEPS + 1

@@ -28,8 +28,11 @@ def native(tmp_path_factory: pytest.TempPathFactory) -> Native:
 
 @pytest.fixture(scope="session")
 def library() -> Library:
-    """The runner, built into build/native: what `make native` made is not made again."""
-    folder = ROOT / "build" / "native"
+    """The runner, built into build/native: what `make native` made is not made again.
+
+    DSA_NATIVE_BUILD names another folder, as `make native-sanitized` does.
+    """
+    folder = ROOT / os.environ.get("DSA_NATIVE_BUILD", "build/native")
     folder.parent.mkdir(exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
         return Library(build_runner(folder))

@@ -59,6 +59,16 @@ class Library:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        cache = (folder / "CMakeCache.txt").read_text(encoding="utf-8")
+        self.sanitized = "DSA_SANITIZE:STRING=address" in cache
+        self.environment: dict[str, str] = {}
+        if self.sanitized:  # a Python that loads it must have these first
+            names = "libasan.so", "libstdc++.so.6"
+            found = [
+                subprocess.check_output(["c++", f"-print-file-name={name}"], text=True).strip()
+                for name in names
+            ]
+            self.environment = {"LD_PRELOAD": " ".join(found), "ASAN_OPTIONS": "detect_leaks=0"}
 
     def run(self, *words: str | Path, code: int = 0) -> dict[str, Any]:
         """One command with --json; its answer, or {"error": …} where another code is expected."""
@@ -76,8 +86,9 @@ class Runner:
         words = [sys.executable, script, library.folder / "libdsa_runner.so", bundle]
         words += [] if store is None else [store]
         self._child = subprocess.Popen(
-            [str(word) for word in words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+            [str(word) for word in words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env=os.environ | library.environment,
+        )  # fmt: skip
         assert self._child.stdout is not None
         assert self._child.stdout.readline() == "open\n"
 

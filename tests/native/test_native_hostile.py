@@ -188,12 +188,16 @@ def test_the_interface_refuses_what_is_null(library: Library, bundles: Bundles) 
             me.fit([{"prompt": "a", "response": " b"}], 1, nonsense=1)
 
 
-@pytest.mark.parametrize("target", ["manifest", "adapter", "tokenizer"])
+@pytest.mark.parametrize("target", ["manifest", "adapter", "tokenizer", "jsonl", "store"])
 def test_mutated_files_are_answered_or_refused(
     library: Library, bundles: Bundles, target: str
 ) -> None:
-    file = {"manifest": "manifest.json", "adapter": "adapter.safetensors"}
-    seed = bundles("llama") / file.get(target, "tokenizer.json")
+    """Those of a bundle, and what fuzzing has kept (`make fuzz` finds more)."""
+    of_bundle = {"manifest": "manifest.json", "adapter": "adapter.safetensors"}
+    seeds = sorted((Path(__file__).parents[1] / "hostile" / "corpus" / target).iterdir())
+    if target not in ("jsonl", "store"):
+        seeds.append(bundles("llama") / of_bundle.get(target, "tokenizer.json"))
     program = library.folder / "tests" / f"fuzz_{target}"
-    done = subprocess.run([program, "1", "2000", seed], capture_output=True, text=True)
+    times = "300" if target == "store" else "2000"
+    done = subprocess.run([program, "1", times, *seeds], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -229,7 +229,9 @@ learn::Report User::fit(const std::vector<Example>& examples, FitOptions options
   if (!options.hyper.empty()) options.wish.hyper = settings(examples, options);
   engine_.layers().keep_within(room_for_base(options.memory_mb));
   check_disk(examples, options);
-  Scorer scorer(engine_, encoder_, scoring(options.memory_mb, options.wish.seconds.has_value()));
+  ScorerOptions told = scoring(options.memory_mb, options.wish.seconds.has_value());
+  told.learns = true;
+  Scorer scorer(engine_, encoder_, told);
   return learner_.fit(examples, scorer, options.wish);
 }
 

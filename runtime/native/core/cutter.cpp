@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <utility>
 
 #include "core/byte_level.h"
@@ -34,7 +35,7 @@ class ByteLevel : public Cutter {
   explicit ByteLevel(const Json& of) : space_(of.at("add_prefix_space").get<bool>()) {
     if (of.value("use_regex", true)) words_ = std::make_unique<Pattern>(kWords);
   }
-  void cut(const std::string& word, std::vector<std::string>& out) const override {
+  void cut(const std::string& word, bool, std::vector<std::string>& out) const override {
     const std::string whole = space_ && word[0] != ' ' ? " " + word : word;
     if (!words_) return out.push_back(shown_bytes(whole));
     each_part(*words_, whole,
@@ -50,7 +51,7 @@ class Digits : public Cutter {
  public:
   explicit Digits(const Json& of)
       : numbers_(of.value("individual_digits", false) ? "\\p{N}" : "\\p{N}+") {}
-  void cut(const std::string& word, std::vector<std::string>& out) const override {
+  void cut(const std::string& word, bool, std::vector<std::string>& out) const override {
     each_part(numbers_, word, [&](std::string_view part, bool) { out.emplace_back(part); });
   }
 
@@ -82,7 +83,7 @@ class Split : public Cutter {
     if (!known || of.value("invert", false))
       throw Broken("it splits by " + behaviour_ + ", known are Isolated, Removed and Merged…");
   }
-  void cut(const std::string& word, std::vector<std::string>& out) const override {
+  void cut(const std::string& word, bool, std::vector<std::string>& out) const override {
     const size_t first = out.size();
     bool joins = false;  // whether the next part belongs to the last one
     each_part(pattern_, word, [&](std::string_view part, bool matched) {
@@ -104,17 +105,50 @@ class Split : public Cutter {
   mutable bool after_match_ = false;
 };
 
+// Spaces as another character, words from one to the next.
+class Metaspace : public Cutter {
+ public:
+  explicit Metaspace(const Json& of)
+      : space_(of.at("replacement").get<std::string>()),
+        scheme_(scheme_of(of)),
+        splits_(of.value("split", true)) {
+    if (space_.empty()) throw Broken("its spaces are replaced by nothing");
+  }
+  void cut(const std::string& word, bool starts, std::vector<std::string>& out) const override {
+    std::string whole = replaced(word, " ", space_);
+    const bool begun = whole.compare(0, space_.size(), space_) == 0;
+    if (!begun && (scheme_ == "always" || (scheme_ == "first" && starts))) whole.insert(0, space_);
+    if (!splits_) return out.push_back(std::move(whole));
+    for (size_t at = 0; at < whole.size();) {
+      const size_t next = std::min(whole.find(space_, at + 1), whole.size());
+      out.push_back(whole.substr(at, next - at));
+      at = next;
+    }
+  }
+
+ private:
+  static std::string scheme_of(const Json& of) {
+    const char* older = of.value("add_prefix_space", true) ? "always" : "never";
+    const auto told = of.value("prepend_scheme", std::string(older));
+    if (told != "always" && told != "first" && told != "never")
+      throw Broken("it puts spaces before words by " + told);
+    return told;
+  }
+  const std::string space_, scheme_;
+  const bool splits_;
+};
+
 class Chain : public Cutter {
  public:
   explicit Chain(const Json& of) {
     for (const Json& each : of.at("pretokenizers"))
       if (auto made = Cutter::read(each)) parts_.push_back(std::move(made));
   }
-  void cut(const std::string& word, std::vector<std::string>& out) const override {
+  void cut(const std::string& word, bool starts, std::vector<std::string>& out) const override {
     std::vector<std::string> words = {word}, next;
     for (const auto& part : parts_) {
       next.clear();
-      for (const std::string& each : words) part->cut(each, next);
+      for (const std::string& each : words) part->cut(each, starts && &each == words.data(), next);
       std::swap(words, next);
     }
     for (std::string& each : words) out.push_back(std::move(each));
@@ -133,7 +167,9 @@ std::unique_ptr<Cutter> Cutter::read(const Json& of) {
   if (type == "ByteLevel") return std::make_unique<ByteLevel>(of);
   if (type == "Digits") return std::make_unique<Digits>(of);
   if (type == "Split") return std::make_unique<Split>(of);
-  throw Broken("it cuts words by " + type + ", known are ByteLevel, Digits, Split and Sequence");
+  if (type == "Metaspace") return std::make_unique<Metaspace>(of);
+  throw Broken("it cuts words by " + type +
+               ", known are ByteLevel, Digits, Metaspace, Split and Sequence");
 }
 
 }  // namespace dsa

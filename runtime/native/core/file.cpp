@@ -102,6 +102,28 @@ void write_file(const std::string& path, std::string_view content) {
                                 "): check its folder, permissions and free space."));
 }
 
+Spots::Spots(const std::string& path, Reads what)
+    : path_(path), what_(what), file_(open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+  if (file_ < 0) refuse(path, system_error(), what);
+}
+
+Spots::Spots(Spots&& other) noexcept
+    : path_(std::move(other.path_)), what_(other.what_), file_(std::exchange(other.file_, -1)) {}
+
+Spots::~Spots() {
+  if (file_ >= 0) close(file_);
+}
+
+void Spots::read(int64_t offset, void* to, size_t bytes) const {
+  for (size_t at = 0; at < bytes;) {
+    const ssize_t done = pread(file_, static_cast<char*>(to) + at, bytes - at,
+                               static_cast<off_t>(offset) + static_cast<off_t>(at));
+    if (done < 0 && errno == EINTR) continue;
+    if (done <= 0) refuse(path_, done ? system_error() : "it became shorter", what_);
+    at += static_cast<size_t>(done);
+  }
+}
+
 Mapped::Mapped(const std::string& path, Reads what) {
   const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (file.number < 0) refuse(path, system_error(), what);

@@ -27,6 +27,20 @@ std::string read_file(const std::string& path, int64_t most, Reads what);
 // Writes beside and renames, durably. Raises Error(store).
 void write_file(const std::string& path, std::string_view content);
 
+// Some bytes of a file, one read each: pages of a map that are used once stay until memory is short.
+class Spots {
+ public:
+  Spots(const std::string& path, Reads what);  // raises as read_file
+  Spots(Spots&& other) noexcept;
+  ~Spots();
+  void read(int64_t offset, void* to, size_t bytes) const;  // raises as read_file
+
+ private:
+  std::string path_;
+  Reads what_;
+  int file_;
+};
+
 // A file as memory, read only; nothing of it is read before it is used.
 class Mapped {
  public:

@@ -99,6 +99,27 @@ class Strip : public Joiner {
   const size_t start_, stop_;
 };
 
+// Spaces that another character stands for; those of the first token were put there.
+class Metaspace : public Joiner {
+ public:
+  explicit Metaspace(const Json& of)
+      : space_(of.at("replacement").get<std::string>()),
+        prepends_(of.value("prepend_scheme", std::string(older(of))) != "never") {
+    if (space_.empty()) throw Broken("its spaces are replaced by nothing");
+  }
+  void join(std::vector<std::string>& tokens) const override {
+    for (std::string& token : tokens)
+      token = replaced(token, space_, prepends_ && &token == tokens.data() ? "" : " ");
+  }
+
+ private:
+  static const char* older(const Json& of) {
+    return of.value("add_prefix_space", true) ? "always" : "never";
+  }
+  const std::string space_;
+  const bool prepends_;
+};
+
 class Chain : public Joiner {
  public:
   explicit Chain(const Json& of) {
@@ -124,8 +145,9 @@ std::unique_ptr<Joiner> Joiner::read(const Json& of) {
   if (type == "ByteFallback") return std::make_unique<ByteFallback>();
   if (type == "Fuse") return std::make_unique<Fuse>();
   if (type == "Strip") return std::make_unique<Strip>(of);
+  if (type == "Metaspace") return std::make_unique<Metaspace>(of);
   throw Broken("its decoder is " + type +
-               ", known are ByteFallback, ByteLevel, Fuse, Replace, Sequence and Strip");
+               ", known are ByteFallback, ByteLevel, Fuse, Metaspace, Replace, Sequence and Strip");
 }
 
 }  // namespace dsa

@@ -23,7 +23,8 @@ class Normalizer {
 class Cutter {
  public:
   virtual ~Cutter() = default;
-  virtual void cut(const std::string& word, std::vector<std::string>& out) const = 0;
+  // starts: whether the word is what the whole text begins with.
+  virtual void cut(const std::string& word, bool starts, std::vector<std::string>& out) const = 0;
   static std::unique_ptr<Cutter> read(const Json& of);  // null for none
 };
 

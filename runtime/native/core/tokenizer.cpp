@@ -1,5 +1,7 @@
 #include "core/tokenizer.h"
 
+#include <algorithm>
+
 #include "core/added_tokens.h"
 #include "core/bpe.h"
 #include "core/errors.h"
@@ -54,11 +56,12 @@ struct Tokenizer::Parts {
       if (piece.id >= 0)
         out.push_back(piece.id);
       else
-        encode_between(given.substr(piece.begin, piece.end - piece.begin), parse, out);
+        encode_between(given.substr(piece.begin, piece.end - piece.begin), !piece.begin, parse,
+                       out);
     return pieces;
   }
 
-  void encode_between(std::string part, bool parse, Ids& out) const {
+  void encode_between(std::string part, bool starts, bool parse, Ids& out) const {
     if (normalizer) part = normalizer->apply(std::move(part));
     std::vector<Piece> pieces;
     added.split(part, true, parse, pieces);
@@ -66,14 +69,15 @@ struct Tokenizer::Parts {
       if (piece.id >= 0)
         out.push_back(piece.id);
       else
-        encode_words(part.substr(piece.begin, piece.end - piece.begin), out);
+        encode_words(part.substr(piece.begin, piece.end - piece.begin), starts && !piece.begin,
+                     out);
   }
 
-  void encode_words(const std::string& part, Ids& out) const {
+  void encode_words(const std::string& part, bool starts, Ids& out) const {
     if (part.empty()) return;
     if (!cutter) return model.encode(part, out);
     std::vector<std::string> words;
-    cutter->cut(part, words);
+    cutter->cut(part, starts, words);
     for (const std::string& word : words) model.encode(word, out);
   }
 
@@ -160,15 +164,20 @@ std::string TextStream::add(int64_t id) {
   ids_.push_back(id);
   std::string whole = tokenizer_.decode(ids_);
   const bool open = whole.size() >= 3 && whole.compare(whole.size() - 3, 3, "\xEF\xBF\xBD") == 0;
-  if (open || whole.size() < sent_.size()) return {};  // a character's last token is to come
-  std::string piece = whole.substr(sent_.size());
-  sent_ = std::move(whole);
-  return piece;
+  if (open) return {};  // a character's last token is to come
+  return take(std::move(whole));
 }
 
-std::string TextStream::end() {
-  std::string whole = tokenizer_.decode(ids_);
-  std::string piece = whole.size() > sent_.size() ? whole.substr(sent_.size()) : "";
+std::string TextStream::end() { return take(tokenizer_.decode(ids_)); }
+
+// By characters, as Python counts: bytes that were text may turn out to be none.
+std::string TextStream::take(std::string whole) {
+  size_t at = 0;
+  for (size_t done = 0; done < certain_ && at < whole.size(); ++done)
+    at += std::max<size_t>(1, character(std::string_view(whole).substr(at)));
+  const std::string piece = whole.substr(at);
+  certain_ = 0;
+  for (const char byte : whole) certain_ += (byte & 0xC0) != 0x80;
   sent_ += piece;
   return piece;
 }

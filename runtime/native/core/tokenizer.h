@@ -53,8 +53,11 @@ class TextStream {
   const std::string& text() const { return sent_; }
 
  private:
+  std::string take(std::string whole);
+
   const Tokenizer& tokenizer_;
   Ids ids_;
+  size_t certain_ = 0;  // characters of the text so far
   std::string sent_;
 };
 

@@ -34,13 +34,14 @@ struct Route {
   const float* weight = nullptr;
 };
 
-// A batch of cached prompts, ready for probes. hidden (B, R, D); keys, values (A, B, kv, P, d);
-// lengths (B,): valid tokens behind the prefix.
+// A batch of cached prompts, ready for probes. hidden (B, R, D); lengths (B,): tokens of each
+// behind the prefix, `past` of the longest, `most` of any that may come; kept (B,): each one's
+// keys, then its values, (A, kv, own, d).
 struct Context {
   const Prefix* prefix;
-  int64_t batch, rows, past;
+  int64_t batch, rows, past, most;
   const float* hidden;
-  const Half *keys, *values;
+  const Half* const* kept;
   const int64_t* lengths;
   Route route;
 };

@@ -1,5 +1,7 @@
 #include "engine/chunks.h"
 
+#include <malloc.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -86,6 +88,12 @@ Chunks Chunks::plan(const Manifest& manifest, double memory_mb, bool full_head, 
 }
 
 double resident_mb() { return status("VmRSS:"); }
+void give_back_freed() {
+#ifdef __GLIBC__  // keeps it otherwise
+  malloc_trim(0);
+#endif
+}
+
 double peak_mb() { return status("VmHWM:"); }
 
 double room_for_base(double memory_mb) {

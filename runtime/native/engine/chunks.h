@@ -29,8 +29,9 @@ struct Chunks {
                      int64_t longest);
 };
 
-double resident_mb();  // of this process now
-double peak_mb();      // and at most so far
+double resident_mb();    // of this process now
+double peak_mb();        // and at most so far
+void give_back_freed();  // memory that was freed, to the system
 
 // MB that a bound leaves for the base, before any of it is loaded; 0 without a bound.
 double room_for_base(double memory_mb);

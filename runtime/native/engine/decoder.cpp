@@ -170,11 +170,30 @@ void DecoderEngine::parts(const Context& context, int64_t lanes, Work&& work) {
       work(Part{a, std::min(most, lanes - a), b, std::min(some, context.batch - b)});
 }
 
+// Keys and values (examples, kv, P, d) of one adapted layer: all layers at once would take as much
+// memory as the weights.
+void DecoderEngine::gather(const Context& context, const Part& part, int64_t at) {
+  const int64_t kv = manifest().decoder.n_kv_heads, dim = manifest().decoder.head_dim;
+  const int64_t row = part.examples * cache_row();
+  for (size_t side = 0; side < 2; ++side) {
+    gathered_[side].reserve(static_cast<size_t>(row * context.most));
+    gathered_[side].assign(static_cast<size_t>(row * context.past), 0);
+    Half* to = gathered_[side].data();
+    for (int64_t b = part.example; b < part.example + part.examples; ++b) {
+      const int64_t own = context.lengths[b] * dim;
+      const Half* from =
+          context.kept[b] + (static_cast<int64_t>(side) * manifest().adapted() + at) * kv * own;
+      for (int64_t head = 0; head < kv; ++head, from += own, to += context.past * dim)
+        std::copy_n(from, own, to);
+    }
+  }
+}
+
 // The adapted layers over a part of a context's rows: (lanes, examples, R, D).
 const float* DecoderEngine::adapted(const Context& context, const float* adapter,
                                     const Part& part) {
   const int64_t width = manifest().decoder.width, size = part.examples * context.rows * width;
-  const int64_t row = context.past * cache_row(), split = manifest().split();
+  const int64_t split = manifest().split();
   x_.resize(static_cast<size_t>(part.lanes * size));
   for (int64_t lane = 0; lane < part.lanes; ++lane)
     std::copy_n(context.hidden + part.example * context.rows * width, size,
@@ -184,13 +203,13 @@ const float* DecoderEngine::adapted(const Context& context, const float* adapter
   Route route = context.route;
   if (route.index) route.index += part.example * active, route.weight += part.example * active;
   for (int64_t at = 0; at < manifest().adapted(); ++at) {
-    const int64_t cached = (at * context.batch + part.example) * row;
     const int64_t shared = (split + at) * context.prefix->length * cache_row();
+    gather(context, part, at);
     x = layers_
             .run(split + at,
                  {part.lanes, part.examples, context.rows, x, context.prefix->keys.data() + shared,
                   context.prefix->values.data() + shared, context.prefix->length,
-                  context.keys + cached, context.values + cached, context.past,
+                  gathered_[0].data(), gathered_[1].data(), context.past,
                   context.lengths + part.example,
                   adapter + part.lane * manifest().adapter_size() + at * manifest().layer_size(),
                   route})
@@ -217,15 +236,17 @@ void DecoderEngine::score(const Context& context, const Part& part, const float*
       if (weights[(part.example + b) * context.rows + row] != 0)
         for (int64_t lane = 0; lane < part.lanes; ++lane) asked_.push_back({lane, b, row});
   const auto most = static_cast<size_t>(layers_.info().head_rows);
-  for (size_t first = 0; first < asked_.size(); first += most) {
-    const size_t count = std::min(most, asked_.size() - first);
-    rows_.resize(count * static_cast<size_t>(width));
-    for (size_t at = 0; at < count; ++at) {
-      const Asked& one = asked_[first + at];
+  // The last row again rather than a shorter run: XNNPACK plans, and allocates, for each new size.
+  const size_t size = std::min(most, asked_.size());
+  rows_.resize(size * static_cast<size_t>(width));
+  for (size_t first = 0; first < asked_.size(); first += size) {
+    const size_t count = std::min(size, asked_.size() - first);
+    for (size_t at = 0; at < size; ++at) {
+      const Asked& one = asked_[std::min(first + at, asked_.size() - 1)];
       const int64_t from = (one.lane * part.examples + one.example) * context.rows + one.row;
       std::copy_n(x + from * width, width, rows_.data() + at * static_cast<size_t>(width));
     }
-    const float* logits = layers_.logits(rows_.data(), static_cast<int64_t>(count));
+    const float* logits = layers_.logits(rows_.data(), static_cast<int64_t>(size));
     for (size_t at = 0; at < count; ++at) {
       const Asked& one = asked_[first + at];
       const float* own = logits + static_cast<int64_t>(at) * vocabulary;

@@ -44,6 +44,7 @@ class DecoderEngine {
                          const int64_t* lengths, int64_t batch, int64_t past, int64_t rows);
   void prompt_layer(int64_t layer, const Prefix& prefix, int64_t batch, int64_t past, Floats& x,
                     Half* keys, Half* values);
+  void gather(const Context& context, const Part& part, int64_t at);
   const float* adapted(const Context& context, const float* adapter, const Part& part);
   template <class Work>
   void parts(const Context& context, int64_t lanes, Work&& work);

@@ -16,14 +16,15 @@ const Programs& programs(const Bundle& bundle) { return *bundle.manifest.program
 Ends::Ends(const Bundle& bundle)
     : bundle_(bundle),
       small_(bundle.file(programs(bundle).ends), Reads::bundle),
-      embedding_(table(programs(bundle).embedding)),
+      embedding_(bundle.file(programs(bundle).embedding.file), Reads::bundle),
       head_(table(programs(bundle).head_table)) {
   const Decoder& decoder = bundle.manifest.decoder;
   const std::vector<int64_t> rows = {decoder.vocab_size}, width = {decoder.width};
   embedding_scales_ = small_.get("embedding_scales", "F32", rows).floats();
   head_scales_ = small_.get("head_scales", "F32", rows).floats();
   final_norm_ = small_.get("final_norm", "F32", width).floats();
-  normal_.resize(static_cast<size_t>(decoder.width));
+  normal_.resize(static_cast<size_t>(decoder.width)), row_.resize(normal_.size());
+  table(programs(bundle).embedding);  // checks where it lies
 }
 
 Ends::Table Ends::table(const TableEntry& entry) const {
@@ -40,14 +41,15 @@ Ends::Table Ends::table(const TableEntry& entry) const {
   return made;
 }
 
-void Ends::embed(const int64_t* ids, size_t count, float* out) const {
+void Ends::embed(const int64_t* ids, size_t count, float* out) {
   const auto width = static_cast<size_t>(bundle_.manifest.decoder.width);
   const auto scale = static_cast<float>(bundle_.manifest.decoder.embedding_scale);
+  const int64_t place = programs(bundle_).embedding.offset;
   for (size_t at = 0; at < count; ++at) {
-    const int8_t* row = embedding_.rows + static_cast<size_t>(ids[at]) * width;
+    embedding_.read(place + ids[at] * static_cast<int64_t>(width), row_.data(), width);
     const float own = embedding_scales_[ids[at]];
     for (size_t i = 0; i < width; ++i)
-      out[at * width + i] = (static_cast<float>(row[i]) * own) * scale;
+      out[at * width + i] = (static_cast<float>(row_[i]) * own) * scale;
   }
 }
 

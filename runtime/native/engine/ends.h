@@ -12,7 +12,7 @@ class Ends {
   explicit Ends(const Bundle& bundle);  // raises Error(bundle)
 
   // Hidden states at the bottom, (count, D).
-  void embed(const int64_t* ids, size_t count, float* out) const;
+  void embed(const int64_t* ids, size_t count, float* out);
 
   int64_t rotated(int64_t frame) const;  // numbers of an angle table's row
 
@@ -33,8 +33,10 @@ class Ends {
 
   const Bundle& bundle_;
   Safetensors small_;
-  Table embedding_, head_;
+  Spots embedding_;
+  Table head_;
   const float *embedding_scales_, *head_scales_, *final_norm_;
+  std::vector<int8_t> row_;
   std::vector<double> normal_;
 };
 

@@ -195,18 +195,17 @@ void PromptCache::reserve(size_t count) {
   if (count <= reserved_) return;
   reserved_ = count;
   const auto rows = count * static_cast<size_t>(most_rows_ * manifest_.decoder.width);
-  const auto cache = count * static_cast<size_t>(manifest_.adapted() * most_past_ * row_);
-  hidden_.reserve(rows), keys_.reserve(cache), values_.reserve(cache);
+  hidden_.reserve(rows), kept_.reserve(count);
   const size_t routes = count * static_cast<size_t>(manifest_.adapter.active);
   lengths_.reserve(count), index_.reserve(routes), weights_.reserve(routes);
 }
 
 const Context& PromptCache::context(const std::vector<size_t>& items) {
   const auto count = static_cast<int64_t>(items.size()), width = manifest_.decoder.width;
-  const int64_t dim = manifest_.decoder.head_dim, kv = manifest_.decoder.n_kv_heads;
+  storage_.drop_pages();
   reserve(items.size());
   int64_t rows = 0, past = 0;
-  lengths_.clear(), index_.clear();
+  lengths_.clear(), index_.clear(), kept_.clear();
   for (const size_t item : items) {
     rows = std::max(rows, static_cast<int64_t>(items_[item]->tail.size()));
     past = std::max(past, own(item));
@@ -217,24 +216,16 @@ const Context& PromptCache::context(const std::vector<size_t>& items) {
   weights_.assign(index_.size(),
                   static_cast<float>(1.0 / static_cast<double>(manifest_.adapter.active)));
   hidden_.assign(static_cast<size_t>(count * rows * width), 0.0f);
-  keys_.assign(static_cast<size_t>(manifest_.adapted() * count * past * row_), 0);
-  values_.assign(keys_.size(), 0);
   for (int64_t at = 0; at < count; ++at) {
     const size_t item = items[static_cast<size_t>(at)];
     const auto* states = reinterpret_cast<const float*>(storage_.data() + offsets_[item]);
     const auto own_rows = static_cast<int64_t>(items_[item]->tail.size()) * width;
     std::copy_n(states, own_rows, hidden_.data() + at * rows * width);
-    const auto* from = reinterpret_cast<const Half*>(states + own_rows);
-    for (Halves* to : {&keys_, &values_})
-      for (int64_t layer = 0; layer < manifest_.adapted(); ++layer)
-        for (int64_t head = 0; head < kv; ++head, from += own(item) * dim)
-          std::copy_n(from, own(item) * dim,
-                      to->data() + (((layer * count + at) * kv) + head) * past * dim);
+    kept_.push_back(reinterpret_cast<const Half*>(states + own_rows));
   }
-  storage_.drop_pages();
   const Route route = index_.empty() ? Route{} : Route{index_.data(), weights_.data()};
-  context_ = {&prefix_,       count,           rows, past, hidden_.data(), keys_.data(),
-              values_.data(), lengths_.data(), route};
+  context_ = {&prefix_,     count,           rows, past, most_past_, hidden_.data(),
+              kept_.data(), lengths_.data(), route};
   return context_;
 }
 

@@ -81,7 +81,7 @@ class PromptCache {
 
   Context context_{};
   Floats hidden_, weights_;
-  Halves keys_, values_;
+  std::vector<const Half*> kept_;
   Ints lengths_, index_;
 };
 

@@ -51,6 +51,7 @@ size_t Scorer::load(std::vector<Encoded> encoded, const std::function<bool(size_
   CacheOptions told{chunks_, options_.folder, options_.sealed,
                     options_.timed ? std::max(kGroup, most) : 0, on_prefill};
   cache_ = std::make_unique<PromptCache>(engine_, items_of(encoded_), std::move(told));
+  if (options_.learns) engine_.layers().release_lower();
   size_t whole = 0;
   while (whole < encoded_.size() && first_[whole + 1] <= cache_->ready()) ++whole;
   return whole;

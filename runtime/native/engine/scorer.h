@@ -15,7 +15,8 @@ struct ScorerOptions {
   double memory_mb = 0;  // peak of the process; 0 for no bound
   std::string folder;    // of the store, for prompts that memory has no room for
   bool sealed = false;
-  bool timed = false;  // look at the clock between groups of prompts
+  bool timed = false;   // look at the clock between groups of prompts
+  bool learns = false;  // probes follow, and nothing that needs the layers below the split
 };
 
 class Scorer : public learn::Engine {

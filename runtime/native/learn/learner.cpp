@@ -170,7 +170,9 @@ Learner::Known Learner::known(const std::vector<Example>& examples, const Wish& 
   for (const auto& [id, content] :
        wish.replay ? store_.remembered() : decltype(store_.remembered()){})
     if (!fresh.count(id))
-      old.emplace_back(id, store_.database().guarded([&] { return Example::read(content); }));
+      old.emplace_back(id, store_.database().guarded([&, &content = content] {
+        return Example::read(content);  // C++17 lets no lambda capture a part of a pair by itself
+      }));
   const Indices chosen = order(wish.seed, kOld, old.size());
   for (size_t i = 0; i < std::min(wish.replay, old.size()); ++i) known.push_back(old[chosen[i]]);
   if (!wish.seconds) return known;

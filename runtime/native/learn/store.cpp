@@ -12,8 +12,8 @@ const char* const kTables[] = {
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID",
     "CREATE TABLE versions (id INTEGER PRIMARY KEY, record BLOB NOT NULL, adapter BLOB NOT NULL)",
     "CREATE TABLE runs (id INTEGER PRIMARY KEY, record BLOB NOT NULL, examples BLOB NOT NULL)",
-    "CREATE TABLE journal (run INTEGER NOT NULL, first INTEGER NOT NULL, steps BLOB NOT NULL, "
-    "PRIMARY KEY (run, first)) WITHOUT ROWID",
+    ("CREATE TABLE journal (run INTEGER NOT NULL, first INTEGER NOT NULL, steps BLOB NOT NULL, "
+     "PRIMARY KEY (run, first)) WITHOUT ROWID"),
     "CREATE TABLE examples (id BLOB PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID",
 };
 

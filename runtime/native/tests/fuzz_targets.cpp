@@ -17,7 +17,7 @@
 
 namespace {
 
-enum Target { manifest, adapter, tokenizer };
+enum Target { manifest, adapter, tokenizer, jsonl };
 
 // The manifest with a checksum that fits, so that its fields are read.
 std::string settled(const std::string& content) {
@@ -64,6 +64,17 @@ void read_tokenizer(const std::string& content) {
   made.plain(text);
 }
 
+const char kTokenizer[] =
+    R"({"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "use_regex": true},
+        "decoder": {"type": "ByteLevel"}, "added_tokens": [],
+        "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"]}})";
+
+void read_jsonl(const std::string& content) {
+  static const dsa::Tokenizer own(kTokenizer, {std::nullopt, {}, 0, false});
+  dsa::read_examples({content, "", "", {}}, own);
+  dsa::read_examples({content, "", "{text} It was", {"bad", "good"}}, own);
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
@@ -72,6 +83,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (DSA_TARGET == manifest) dsa::Manifest::read(settled(content), "manifest.json");
     if (DSA_TARGET == adapter) read_adapter(content);
     if (DSA_TARGET == tokenizer) read_tokenizer(content);
+    if (DSA_TARGET == jsonl) read_jsonl(content);
   } catch (const dsa::Error&) {
   } catch (const dsa::Broken&) {  // of `settled`, which is no reader
   }
