@@ -19,13 +19,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 from _common import parser
 from _engines import ENGINES, opened
 from _people import POPULATIONS, Users, people
 from _population import FIRST_ORDER, ROWS, Cost, first_order, fitted
+from _population_report import summary, text
 from tqdm import tqdm
 
 from dsa_edge.adapter import AdapterSpec
@@ -39,7 +39,6 @@ from dsa_edge.exporters.training.meta import MetaSettings, meta_train, read_user
 from dsa_edge.runtime import SharedBase
 from dsa_edge.tokenizer import Tokenizer
 
-TARGET = 0.8  # of the first-order gain
 PARTS = ("meta", "bundle", "users")
 
 
@@ -59,8 +58,8 @@ def main() -> None:
         )  # fmt: skip
     if "users" in parts:
         _fits(arguments, place, users, unseen)
-    result = _summary(place)
-    print(json.dumps(result) if arguments.json else _text(result))
+    result = summary([place])
+    print(json.dumps(result) if arguments.json else text(result))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -166,72 +165,6 @@ def _one(
     if row == FIRST_ORDER:
         return first_order(base, learn, held, cost, arguments.seed, arguments.device)
     return {**fitted(base, row, learn, held, cost, arguments.seed), "cost": asdict(cost)}
-
-
-def _summary(place: Path) -> dict[str, Any]:
-    """Every row's means over accounts, as shares of the first-order gain of each."""
-    found = [json.loads(file.read_text()) for file in sorted(place.glob("*-*-*.json"))]
-    by_place = {(r["account"], r["examples"], r["row"]): r for r in found}
-    rows = []
-    for row in (FIRST_ORDER, *ROWS):
-        for count in sorted({r["examples"] for r in found}):
-            own = [r for r in found if r["row"] == row and r["examples"] == count]
-            shares = [_share(r, by_place.get((r["account"], count, FIRST_ORDER))) for r in own]
-            if own:
-                rows.append(_row(row, count, own, [s for s in shares if s is not None]))
-    return {"rows": rows, "fits": found}
-
-
-def _share(row: dict[str, Any], best: dict[str, Any] | None) -> tuple[float, int | None] | None:
-    """Of the first-order gain at the end, and the first measured step that has the target."""
-    if best is None:
-        return None
-    zero, gain = best["nats"][0], best["nats"][0] - min(best["nats"])
-    if gain <= 0:  # first order gained nothing there
-        return None
-    shares = [(zero - nats) / gain for nats in row["nats"]]
-    reached = [s for s, share in zip(row["steps"], shares, strict=True) if share >= TARGET]
-    return shares[-1], min(reached, default=None)
-
-
-def _row(
-    row: str, count: int, own: list[dict[str, Any]], shares: list[tuple[float, int | None]]
-) -> dict[str, Any]:
-    steps = [reached for _, reached in shares]
-    return {
-        "row": row,
-        "examples": count,
-        "accounts": len(own),
-        "nats": mean(r["nats"][-1] for r in own),
-        "best_nats": mean(min(r["nats"]) for r in own),
-        "kept_nats": mean(r.get("kept_nats", r["nats"][-1]) for r in own),
-        "accuracy": _mean([r["accuracy"][-1] for r in own if "accuracy" in r]),
-        "best_accuracy": _mean([max(r["accuracy"]) for r in own if "accuracy" in r]),
-        "share": mean(share for share, _ in shares) if shares else None,
-        "steps_to_target": [s for s in steps if s is not None],
-        "reached": len([s for s in steps if s is not None]),
-        "seconds": mean(r["seconds"] for r in own),
-        "bytes": max(r.get("bytes", 0) for r in own),
-        "file_bytes": max(r.get("file_bytes", 0) for r in own),
-    }
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return mean(values) if values else None
-
-
-def _text(result: dict[str, Any]) -> str:
-    names = ("start and method", "examples", "nats a token", "accuracy", "share", "at target", "s")
-    lines = [f"| {' | '.join(names)} | file bytes |", "| --- " * 8 + "|"]
-    for r in result["rows"]:
-        share = "–" if r["share"] is None else f"{r['share']:.0%}"
-        target = f"{r['reached']} of {r['accounts']}, steps {r['steps_to_target'] or '–'}"
-        accuracy = "–" if r["accuracy"] is None else f"{r['accuracy']:.3f}"
-        lines.append(
-            f"| {r['row']} | {r['examples']} | {r['nats']:.3f} | {accuracy} | {share} | {target} | "
-            f"{r['seconds']:.0f} | {r['file_bytes'] or '–'} |"
-        )
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

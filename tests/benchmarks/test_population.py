@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from population import FIRST_ORDER, _summary, _text
+from _population import FIRST_ORDER
+from _population_report import summary, text
 
 
 def keep(folder: Path, account: str, row: str, nats: list[float], **more: object) -> None:
@@ -21,11 +22,11 @@ def test_shares_are_of_each_account_s_own_gain(tmp_path: Path) -> None:
         keep(tmp_path, account, "zero start", [zero])
     keep(tmp_path, "a", "learned start, axes along directions", [4.6, 4.19, 4.1], file_bytes=700)
     keep(tmp_path, "b", "learned start, axes along directions", [5.5, 5.4, 5.3], file_bytes=710)
-    made = _summary(tmp_path)
+    made = summary([tmp_path])
     rows = {row["row"]: row for row in made["rows"]}
     assert rows[FIRST_ORDER]["share"] == pytest.approx(0.9)  # it was better before its end
     assert rows["zero start"]["share"] == pytest.approx(0)
     axes = rows["learned start, axes along directions"]
     assert axes["share"] == pytest.approx((0.9 + 0.7) / 2)
     assert (axes["reached"], axes["steps_to_target"], axes["file_bytes"]) == (1, [10], 710)
-    assert "| 80% | 1 of 2, steps [10] |" in _text(made)
+    assert "| 80% | 1 of 2, steps [10] |" in text(made)
