@@ -26,5 +26,6 @@ def exact_gradient(
     biased = objective.calibrated(raw).astype(np.float64)
     served = objective.served(batch)
     rows = residuals(biased, objective.answers[batch], smoothing, served) / len(batch)
-    losses, pulls = objective.scored(batch, raw).losses[0], rows.astype(np.float32)
-    return objective.pulled(batch, theta, objective.own(batch, pulls)), losses, raw
+    losses = objective.scored(batch, raw).losses[0]
+    own = objective.own(batch, rows.astype(np.float32))
+    return objective.pulled(batch, theta, own), losses, raw
