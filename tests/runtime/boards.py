@@ -137,7 +137,7 @@ def runner(folder: Path, seconds: Any = SECONDS, works: float = 0) -> Path:
     folder.mkdir()
     told = {
         "format": "dsa-edge bench 1", "engine": {"backend": "executorch", "kernels": "neon"},
-        "bundle": {"identity": "0", "layers": 3, "adapter_size": 8}, "settings": {"lanes": 16},
+        "bundle": {"identity": "0", "layers": 3, "adapter_size": 8}, "settings": {"threads": 4},
         "tokens": {"prompt": 64, "generate": 31}, "seconds": seconds, "peak_mb": 99.5,
     }  # fmt: skip
     program = folder / "dsa_runner"
