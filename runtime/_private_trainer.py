@@ -13,6 +13,7 @@ import numpy as np
 
 from dsa_edge.runtime._calibration import softmax
 from dsa_edge.runtime._engine import Floats, Ints
+from dsa_edge.runtime._memory import resident_mb
 from dsa_edge.runtime._objective import Objective, Scores
 from dsa_edge.runtime._optimizer import Hyperparameters, State, Step, lanes, update
 from dsa_edge.runtime._pace import Pace
@@ -63,7 +64,8 @@ class PrivateTrainer:
                 break
             self._step(state, progress)
             times.append(self.pace.elapsed() - began)
-            curve.append(Progress(state.step, NAN, self.pace.elapsed(), self._tokens))
+            elapsed, used = self.pace.elapsed(), resident_mb()
+            curve.append(Progress(state.step, NAN, elapsed, self._tokens, memory_mb=used))
             self.on_step(curve[-1])
         bias = self.objective.bias
         before, after, gained = self._judge(adapter, old_bias, state.theta, bias)

@@ -17,6 +17,7 @@ class Progress:
 
     loss: mean over lanes and batch, nats. held_out_loss, held_out_accuracy: where measured.
     seconds: since the fit began; tokens: response tokens run so far, times lanes.
+    memory_mb: resident memory of the process after it; None where that is not known.
     """
 
     step: int
@@ -25,6 +26,7 @@ class Progress:
     tokens: int
     held_out_loss: float | None = None
     held_out_accuracy: float | None = None
+    memory_mb: float | None = None
 
 
 @dataclass(frozen=True)

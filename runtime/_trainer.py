@@ -12,6 +12,7 @@ from dsa_edge.runtime._calibration import Calibration
 from dsa_edge.runtime._engine import Floats, Ints
 from dsa_edge.runtime._exact import exact_gradient
 from dsa_edge.runtime._explorer import Explorer
+from dsa_edge.runtime._memory import resident_mb
 from dsa_edge.runtime._objective import Objective, Scores
 from dsa_edge.runtime._optimizer import Hyperparameters, State, Step, update
 from dsa_edge.runtime._pace import Pace
@@ -155,7 +156,9 @@ class Trainer:
             if self._is_new(index, len(batch)):
                 looks.see(losses, *reference[:, np.searchsorted(self.train, batch)])
             times.append(self._pace.elapsed() - began)
-            event = Progress(state.step, loss, self._pace.elapsed(), self._tokens)
+            event = Progress(
+                state.step, loss, self._pace.elapsed(), self._tokens, memory_mb=resident_mb()
+            )
             if self._due(index):
                 scores = self._check(state)
                 event = self._with(event, scores)

@@ -1,33 +1,42 @@
-"""One self-contained HTML report of a fit: numbers, learning curve, examples; no network."""
+"""One self-contained HTML report of a fit: numbers, plots, examples; for a phone as well."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
 from dsa_edge.adapter import write_atomic
+from dsa_edge.cli._plot import COLOURS, DARK, HEIGHT, SHAPES, WIDTH, Bars, Lines, Plot
 from dsa_edge.runtime import Report
 
-__all__ = ["BeforeAfter", "write_curve", "write_report"]
+__all__ = ["BeforeAfter", "plots_of", "write_curve", "write_report"]
 
-WIDTH, HEIGHT, MARGIN = 640, 240, 44  # of a plot, in SVG units
+NARROW = "40rem"  # below it, as on a phone, a row of a wide table becomes a card
 
-_STYLE = """
-:root{color-scheme:light dark;--ink:#1b1f24;--soft:#59636e;--line:#d1d9e0;--a:#0969da;--b:#9a6700}
-@media(prefers-color-scheme:dark){:root{--ink:#e6edf3;--soft:#9198a1;--line:#3d444d;--a:#4493f8;
---b:#d29922}}
-body{font:16px/1.5 system-ui,sans-serif;color:var(--ink);max-width:44rem;margin:auto;padding:1rem}
-h1{font-size:1.4rem}h2{font-size:1.1rem;margin-top:2rem}
-table{border-collapse:collapse;width:100%}
-td,th{border-bottom:1px solid var(--line);padding:.35rem .5rem;text-align:left;vertical-align:top}
-th{font-weight:normal;color:var(--soft)}svg{width:100%;height:auto}
-text{fill:var(--soft);font-size:13px}.grid{stroke:var(--line);stroke-width:1}
-.a{stroke:var(--a);fill:none;stroke-width:2.5}.dot{fill:var(--a)}
-.b{stroke:var(--b);fill:none;stroke-width:1;opacity:.7}
-.bar{height:.8rem;background:var(--a)}.wide{width:40%}
-figure{margin:1rem 0}figcaption{color:var(--soft);font-size:.9rem}
+
+def _scheme(colours: Mapping[str, str]) -> str:
+    return ";".join(f"--{name}:{colour}" for name, colour in colours.items())
+
+
+_STYLE = f"""
+:root{{color-scheme:light dark;{_scheme(COLOURS)}}}
+@media(prefers-color-scheme:dark){{:root{{{_scheme(DARK)}}}}}
+body{{font:16px/1.5 system-ui,sans-serif;color:var(--ink);max-width:44rem;margin:auto;padding:1rem;
+overflow-wrap:anywhere}}
+h1{{font-size:1.4rem}}h2{{font-size:1.1rem;margin-top:2rem}}
+table{{border-collapse:collapse;width:100%}}
+td,th{{border-bottom:1px solid var(--line);padding:.35rem .5rem;text-align:left;vertical-align:top}}
+th{{font-weight:normal;color:var(--soft);overflow-wrap:break-word}}
+svg{{width:100%;height:auto}}.text{{white-space:pre-wrap}}
+@media(min-width:{NARROW}){{svg text{{font-size:9px}}}}
+@media(max-width:{NARROW}){{.cards thead{{display:none}}
+.cards tr,.cards td{{display:block;border:0;padding:.1rem 0}}
+.cards tr{{border-bottom:1px solid var(--line);padding:.6rem 0}}
+.cards td::before{{content:attr(data-name) ": ";color:var(--soft)}}}}
+figure{{margin:1rem 0}}figcaption{{color:var(--soft);font-size:.9rem}}
 """
 
 
@@ -50,19 +59,35 @@ def write_report(
 ) -> None:
     """Write the report; `facts` are the rows of its first table."""
     rows = "".join(f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in facts)
-    checked = [p for p in report.curve if p.held_out_loss is not None]
-    figures = _figure(
+    curves, blocks = "".join(map(_figure, _curves(report))), _blocks(report)
+    body = f"<table>{rows}</table><h2>Learning curve</h2>{curves}"
+    _write(path, title, f"{body}{blocks}{_examples(examples)}{_settings(report)}")
+
+
+def plots_of(report: Report) -> list[Plot]:
+    """The plots of a report: loss, accuracy, memory, blocks; those that it has numbers for."""
+    return [*_curves(report), *([_served(report)] if report.routes else [])]
+
+
+def _curves(report: Report) -> list[Plot]:
+    """What is drawn over steps. Under privacy there are no losses to draw."""
+    checked = [p for p in report.curve if math.isfinite(_or_nan(p.held_out_loss))]
+    loss = Lines(
+        "loss",
         "Loss (nats)",
         "Loss against steps: the thick line is the held-out loss, the thin one each step's "
         "training loss over its perturbed lanes.",
-        [(p.step, p.held_out_loss or 0.0) for p in checked],
-        [(p.step, p.loss) for p in report.curve],
+        [(p.step, _or_nan(p.held_out_loss)) for p in checked],
+        [(p.step, p.loss) for p in report.curve if math.isfinite(p.loss)],
     )
-    if any(p.held_out_accuracy is not None for p in checked):
-        points = [(p.step, p.held_out_accuracy or 0.0) for p in checked]
-        figures += _figure("Accuracy", "Held-out accuracy against steps.", points, [])
-    body = f"<table>{rows}</table><h2>Learning curve</h2>{figures}"
-    _write(path, title, f"{body}{_blocks(report)}{_examples(examples)}{_settings(report)}")
+    right = [(p.step, p.held_out_accuracy) for p in checked if p.held_out_accuracy is not None]
+    accuracy = Lines("accuracy", "Accuracy", "Held-out accuracy against steps.", right, [])
+    used = [(p.step, p.memory_mb) for p in report.curve if p.memory_mb is not None]
+    caption = (
+        "Resident memory of the process after each step; the highest within the fit, the prompts "
+        f"before its steps among it, was {report.peak_mb:.0f} MB."
+    )
+    return [loss, accuracy, Lines("memory", "Memory (MB)", caption, used, [], from_zero=True)]
 
 
 def write_curve(
@@ -73,7 +98,7 @@ def write_curve(
     means = [(size, _mean([loss for n, loss in points if n == size])) for size in sizes]
     lines = sorted({(size, value) for (size, _), value in zip(points, law, strict=True)})
     caption = f"Loss against examples: means of the seeds, and the fitted law. {verdict}."
-    figure = _figure("Loss (nats)", caption, means, lines, "examples")
+    figure = _figure(Lines("curve", "Loss (nats)", caption, means, lines, "examples"))
     _write(path, "Learning curve over data", figure)
 
 
@@ -86,42 +111,72 @@ def _write(path: str | Path, title: str, body: str) -> None:
     html = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>"
+        f"<title>{escape(title)}</title><style>{SHAPES}{_STYLE}</style></head><body>"
         f"<h1>{escape(title)}</h1>{body}</body></html>"
     )
     write_atomic(Path(path), html.encode())
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _served(report: Report) -> Bars:
+    caption = (
+        f"Prompts that each block served. Entropy of the mean route: {report.evenness or 0:.2f} of "
+        "1; at 1 all blocks serve alike, at 0 one serves all."
+    )
+    return Bars("blocks", "Prompts served", caption, report.routes, "blocks")
 
 
 def _blocks(report: Report) -> str:
     """Which block serves how many prompts, and which ones; nothing where there is one block."""
     if not report.routes:
         return ""
-    most = max(report.routes)
-    head = "<tr><th>block</th><th>prompts</th><th></th><th>among them examples</th></tr>"
-    rows = "".join(
-        f'<tr><td>{block}</td><td>{count}</td><td class="wide"><div class="bar" style="width:'
-        f'{100 * count / most:.0f}%"></div></td><td>{", ".join(map(str, own)) or "–"}</td></tr>'
+    rows = [
+        (str(block), str(count), ", ".join(map(str, own)) or "–")
         for block, (count, own) in enumerate(
             zip(report.routes, report.served_examples, strict=True)
         )
-    )
-    caption = (
-        f"<p>Examples are named by their places in the file, from 0. Entropy of the mean route: "
-        f"{report.evenness or 0:.2f} of 1; at 1 all blocks serve alike, at 0 one serves all.</p>"
-    )
-    return f"<h2>Blocks</h2><table>{head}{rows}</table>{caption}"
+    ]
+    shown = _table(("block", "prompts", "among them examples"), rows)
+    told = "<p>Examples are named by their places in the file, from 0.</p>"
+    return f"<h2>Blocks</h2>{_figure(_served(report))}{shown}{told}"
 
 
 def _examples(examples: Sequence[BeforeAfter]) -> str:
     if not examples:
         return ""
-    rows = "".join(
-        f"<tr><td>{escape(e.prompt)}</td><td>{escape(e.right)}</td>"
-        f"<td>{escape(e.before)}</td><td>{escape(e.after)}</td></tr>"
-        for e in examples
+    rows = [(e.prompt, e.right, e.before, e.after) for e in examples]
+    shown = _table(("prompt", "right", "before", "after"), rows, "cards")
+    return f"<h2>Before and after</h2>{shown}"
+
+
+def _table(names: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "") -> str:
+    """Rows under names; of kind `cards`, each is a card on a phone."""
+    head = "".join(f"<th>{escape(name)}</th>" for name in names)
+    lines = "".join(
+        "<tr>"
+        + "".join(
+            f'<td class="text" data-name="{escape(name)}">{escape(value)}</td>'
+            for name, value in zip(names, row, strict=True)
+        )
+        + "</tr>"
+        for row in rows
     )
-    head = "<tr><th>prompt</th><th>right</th><th>before</th><th>after</th></tr>"
-    return f"<h2>Before and after</h2><table>{head}{rows}</table>"
+    return f'<table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>'
+
+
+def _figure(plot: Plot) -> str:
+    """A plot with its caption; nothing where it has no points."""
+    shapes = plot.shapes
+    if not shapes:
+        return ""
+    return (
+        f'<figure><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'aria-label="{escape(plot.label)}">{shapes}</svg>'
+        f"<figcaption>{escape(plot.caption)}</figcaption></figure>"
+    )
 
 
 def _settings(report: Report) -> str:
@@ -135,49 +190,3 @@ def _settings(report: Report) -> str:
 
 def _shown(value: float | str) -> str:
     return value if isinstance(value, str) else f"{value:g}"
-
-
-def _figure(
-    label: str,
-    caption: str,
-    thick: Sequence[tuple[float, float]],
-    thin: Sequence[tuple[float, float]],
-    across: str = "steps",
-) -> str:
-    """A line plot as inline SVG."""
-    points = [*thick, *thin]
-    if not points:
-        return ""
-    right = max(x for x, _ in points)
-    low, high = min(y for _, y in points), max(y for _, y in points)
-    high = high if high > low else low + 1
-
-    def place(x: float, y: float) -> tuple[float, float]:
-        left = MARGIN + (WIDTH - 1.5 * MARGIN) * x / right
-        return left, HEIGHT - MARGIN + (1.5 * MARGIN - HEIGHT) * (y - low) / (high - low)
-
-    grid = ""
-    for share in (0.0, 0.5, 1.0):
-        value = low + share * (high - low)
-        _, y = place(0, value)
-        grid += f'<line class="grid" x1="{MARGIN}" x2="{WIDTH}" y1="{y:.1f}" y2="{y:.1f}"/>'
-        grid += f'<text x="0" y="{y + 4:.1f}">{value:.2f}</text>'
-    for step in (0, right / 2, right):
-        x, _ = place(step, low)
-        grid += f'<text x="{x:.1f}" y="{HEIGHT - 18}" text-anchor="middle">{step:.0f}</text>'
-    grid += f'<text x="{WIDTH / 2}" y="{HEIGHT - 2}" text-anchor="middle">{across}</text>'
-    dots = "".join(
-        f'<circle class="dot" r="3.5" cx="{x:.1f}" cy="{y:.1f}"/>'
-        for x, y in (place(*p) for p in thick)
-    )
-    lines = _line("b", [place(*p) for p in thin]) + _line("a", [place(*p) for p in thick])
-    return (
-        f'<figure><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label)}">'
-        f'<text x="0" y="14">{escape(label)}</text>{grid}{lines}{dots}</svg>'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-    )
-
-
-def _line(kind: str, points: Sequence[tuple[float, float]]) -> str:
-    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    return f'<polyline class="{kind}" points="{path}"/>' if points else ""

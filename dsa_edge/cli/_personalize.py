@@ -14,6 +14,7 @@ from dsa_edge.cli._common import (
     emit,
     labels_of,
     load_examples,
+    memory_of,
     open_personalizer,
     parser,
     routes_rows,
@@ -24,6 +25,7 @@ from dsa_edge.errors import UsageError
 from dsa_edge.examples import read_rows
 
 if TYPE_CHECKING:
+    from dsa_edge.cli._html import BeforeAfter
     from dsa_edge.examples import Example
     from dsa_edge.runtime import Personalizer, Report
 
@@ -36,7 +38,7 @@ EXAMPLES = """\
   dsa-edge personalize smol.dsa --store me/ --data reviews.jsonl --labels negative,positive \\
       --template 'Review: {text} Sentiment:' --shots 4 --save-template prompt.txt
   dsa-edge personalize smol.dsa --store me/ --key passphrase --data notes.jsonl --remember
-  dsa-edge personalize smol.dsa --store me/ --data notes.jsonl --report me.html --json"""
+  dsa-edge personalize smol.dsa --store me/ --data notes.jsonl --report me.html --plots plots/"""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -55,16 +57,20 @@ def main(argv: Sequence[str]) -> int:
     add_budget(made)
     add_trust(made)
     made.add_argument(
-        "--report", metavar="FILE", help="write an HTML report with the learning curve"
+        "--report", metavar="FILE", help="write one HTML file: plots, answers before and after"
+    )
+    made.add_argument(
+        "--plots", metavar="DIR", help="write the plots as SVG, and PNG with resvg-py"
     )
     arguments = made.parse_args(argv)
     with open_personalizer(arguments) as me:
-        damaged = me.damaged
+        damaged, version = me.damaged, me.version
         examples, template = _examples(arguments, me)
         report = fit_with_progress(me, examples, arguments)
         if template is not None:
             write_atomic(Path(arguments.save_template), f"{template}\n".encode())
         stored, engine = me.store_bytes, me.engine
+        answers = _answers(arguments, me, examples, report, version)
     data = {**report.to_dict(), "store_bytes": stored, "damaged": damaged, **engine}
     rows = [
         ("verdict", report.verdict),
@@ -84,7 +90,15 @@ def main(argv: Sequence[str]) -> int:
         from dsa_edge.cli._html import write_report
 
         facts = [(name, str(value)) for name, value in rows]
-        write_report(arguments.report, report, f"{arguments.bundle} on {arguments.data}", facts)
+        write_report(
+            arguments.report, report, f"{arguments.bundle} on {arguments.data}", facts, answers
+        )
+    if arguments.plots:
+        from dsa_edge.cli._html import plots_of
+        from dsa_edge.cli._plot import write_plots
+
+        written = write_plots(arguments.plots, plots_of(report))
+        rows.append(("plots", ", ".join(map(str, written)) or "none: no step was made"))
     emit(arguments, data, table(rows))
     return 0
 
@@ -103,6 +117,18 @@ def _examples(arguments: argparse.Namespace, me: Personalizer) -> tuple[list[Exa
     rows = read_rows(arguments.data, labels)
     shown, rest = pick_with_progress(me, labels, rows, arguments.shots, arguments.seed)
     return [shown.example(*row) for row in rest], shown.template
+
+
+def _answers(
+    arguments: argparse.Namespace, me: Personalizer, examples: Sequence[Example], report: Report,
+    version: int,
+) -> list[BeforeAfter]:  # fmt: skip
+    """For the report, if one was asked for."""
+    if not arguments.report:
+        return []
+    from dsa_edge.cli._answers import before_and_after
+
+    return before_and_after(me, examples, report, version, memory_of(arguments))
 
 
 def _privacy(report: Report) -> list[tuple[str, object]]:

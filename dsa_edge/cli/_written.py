@@ -130,7 +130,10 @@ def _keyring() -> str:
 
 def _where_asked() -> list[Place]:
     rows = (
-        ("a report", "FILE of `personalize --report`", "the learning curve and the settings"),
+        (
+            "a report", "FILE of `personalize --report`, DIR of `--plots`",
+            "curves, memory and settings; in FILE also a few examples, with answers",
+        ),
         ("a prompt", "FILE of `personalize --save-template`", "the user's texts that it shows"),
         (
             "an adapter",

@@ -81,7 +81,10 @@ class Reading:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         clocks = {name: {"now": now, "most": most} for name, (now, most) in self.clocks.items()}
-        return {"celsius": self.zones, "mhz": clocks, "milliwatts": self.rails}
+        return {
+            "celsius": self.zones, "mhz": clocks, "milliwatts": self.rails,
+            "celsius_most": self.celsius, "mhz_least": self.mhz,
+        }  # fmt: skip
 
 
 def parse_facts(text: str) -> dict[str, str]:

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from dsa_edge.adapter import Adapter
-from dsa_edge.errors import UsageError
 from dsa_edge.gate import Gate
 from dsa_edge.runtime._engine import Context, Engine, Floats, Ints
 from dsa_edge.runtime._generate import Sampling, generate_ids
@@ -75,15 +74,11 @@ class _Bench:
     def __init__(self, me: Personalizer, settings: Settings) -> None:
         self._me, self._engine, self._settings = me, me._engine, settings
         manifest = me.bundle.manifest
-        room = int(manifest.decoder["max_positions"]) - settings.new_tokens - 1
-        if settings.prompt_tokens > room:
-            raise UsageError(
-                f"prompt_tokens is {settings.prompt_tokens}, this base has room for {room} before "
-                f"{settings.new_tokens} new ones: ask for fewer."
-            )
+        positions = int(manifest.decoder["max_positions"])
+        settings.check_fits(positions)
         self._vocab = int(manifest.decoder["vocab_size"])
         self.prompt = self._tokens(1, settings.prompt_tokens)[0]
-        self._short = min(SHORT, room)
+        self._short = min(SHORT, positions - settings.new_tokens - 1)
 
     def seconds(self) -> dict[str, list[float]]:
         """Seconds of every run that counts, for each kind of work."""

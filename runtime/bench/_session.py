@@ -7,21 +7,16 @@ import math
 import shlex
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dsa_edge.bundle import Bundle
 from dsa_edge.errors import TargetError, UsageError
 from dsa_edge.runtime.bench._copies import copy_bundle, copy_runner
-from dsa_edge.runtime.bench._device import (
-    FACTS,
-    READING,
-    Reading,
-    parse_facts,
-    parse_reading,
-)
+from dsa_edge.runtime.bench._device import FACTS, READING, Reading, parse_facts, parse_reading
 from dsa_edge.runtime.bench._measure import FORMAT
 from dsa_edge.runtime.bench._settings import Settings
 from dsa_edge.runtime.bench._summary import summary
@@ -63,12 +58,12 @@ class Session:
 def bench(
     path: str | Path,
     target: Target,
-    settings: Settings,
+    settings: Sequence[Settings],
     session: Session,
     say: Callable[[str], object] = lambda _: None,
     sleep: Callable[[float], object] = time.sleep,
-) -> dict[str, Any]:
-    """Measure a bundle on a device, and return what `summary` makes of it.
+) -> Iterator[dict[str, Any]]:
+    """Measure a bundle on a device, and yield for each of `settings` what `summary` makes of it.
 
     say: called with what is done next.
     Raises TargetError where the device cannot be reached, has no room or fails, and BundleError and
@@ -77,9 +72,28 @@ def bench(
     if isinstance(target, Adb) and session.runner is None:
         raise UsageError("phones have no Python: give --runner, the folder of dsa_runner for it.")
     bundle = Bundle.open(path, check_hashes=False)
+    for each in settings:
+        each.check_fits(int(bundle.manifest.decoder["max_positions"]))
     say(f"copying to {target.name}")
-    command = _command(session, target), copy_bundle(bundle, target), *settings.arguments()
+    program = _command(session, target), copy_bundle(bundle, target)
     facts = parse_facts(target.run(FACTS, QUICK))
+    for i, each in enumerate(settings):
+        count = f"{i + 1} of {len(settings)}: " if len(settings) > 1 else ""
+        command = *program, *each.arguments()
+        report = _measured(target, facts, command, session, partial(_counted, say, count), sleep)
+        # A program that measures may tell of fewer settings than it was given.
+        yield report | {"settings": asdict(each) | report["settings"]}
+
+
+def _counted(say: Callable[[str], object], count: str, what: str) -> None:
+    say(count + what)
+
+
+def _measured(
+    target: Target, facts: dict[str, str], command: tuple[str, ...], session: Session,
+    say: Callable[[str], object], sleep: Callable[[float], object],
+) -> dict[str, Any]:  # fmt: skip
+    """One report: time and memory in passes of their own, sensors around and during the first."""
     say("waiting for it to cool")
     notes = _cooled(target, session, sleep)
     before = parse_reading(target.run(READING, QUICK))

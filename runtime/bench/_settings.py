@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 
@@ -51,6 +52,15 @@ class Settings:
         if self.lanes % 2:
             raise UsageError(f"lanes is {self.lanes}, expected an even number: lanes are pairs.")
 
+    def check_fits(self, positions: int) -> None:
+        """Raises UsageError where prompt and new tokens are more than a base has positions."""
+        room = positions - self.new_tokens - 1
+        if self.prompt_tokens > room:
+            raise UsageError(
+                f"prompt_tokens is {self.prompt_tokens}, this base has room for {room} before "
+                f"{self.new_tokens} new ones: ask for fewer."
+            )
+
     def arguments(self) -> list[str]:
         """The options that say this on a command line."""
         return [
@@ -60,19 +70,44 @@ class Settings:
         ]
 
     @classmethod
-    def add_to(cls, parser: argparse.ArgumentParser) -> None:
-        """The options of a command line."""
+    def add_to(cls, parser: argparse.ArgumentParser, lists: bool = False) -> None:
+        """The options of a command line; lists: each takes several values, between commas."""
         for field in fields(cls):
             if field.name in HELP:
                 option = f"--{field.name.replace('_', '-')}"
                 said = f"{HELP[field.name]} (default: {field.default})"
-                parser.add_argument(option, type=int, default=field.default, help=said, metavar="N")
-        parser.add_argument("--backend", default="auto", help="auto, onnx or executorch")
+                parser.add_argument(
+                    option, type=_numbers if lists else int, default=str(field.default),
+                    help=said, metavar="N[,N…]" if lists else "N",
+                )  # fmt: skip
+        parser.add_argument(
+            "--backend", type=_words if lists else str, default="auto",
+            help="auto, onnx or executorch" + (", or several" if lists else ""),
+        )  # fmt: skip
 
     @classmethod
     def of(cls, arguments: argparse.Namespace) -> Settings:
         """What a command line said."""
         return cls(**{field.name: getattr(arguments, field.name) for field in fields(cls)})
+
+    @classmethod
+    def grid(cls, arguments: argparse.Namespace) -> list[Settings]:
+        """Every combination of what a command line listed; the last option changes first."""
+        lists = [getattr(arguments, field.name) for field in fields(cls)]
+        return [cls(*values) for values in itertools.product(*lists)]
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(word.strip() for word in text.split(",")))
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(dict.fromkeys(map(int, text.split(","))))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no list of whole numbers: give them between commas, as 64,128."
+        ) from None
 
 
 def parse(argv: Sequence[str]) -> tuple[str, str, Settings]:

@@ -1,4 +1,4 @@
-"""Raw seconds become rates with their deviation, warnings and a table."""
+"""Raw seconds become rates with their deviation, and warnings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from dsa_edge.runtime.bench._device import Reading
 
-__all__ = ["markdown", "summary"]
+__all__ = ["ROWS", "summary"]
 
 UNSTABLE = 0.1  # of the mean: a deviation beyond it is no measurement
 SLOWED = 0.8  # of the highest clock: below it something holds the processor back
@@ -46,23 +46,6 @@ def summary(
         "peak_mb": found["peak_mb"], "sensors": sensors,
         "notes": [*notes, *_unstable(results), *_held_back(before, during)],
     }  # fmt: skip
-
-
-def markdown(report: dict[str, Any]) -> str:
-    """A report as a table, with the device in the header and what to doubt below."""
-    device, engine, sensors = report["device"], report["engine"], report["sensors"]
-    shown = [report["target"], device.get("model") or device.get("processor"), device.get("system"),
-             device.get("power") and f"power mode {device['power']}"]  # fmt: skip
-    lines = [
-        ", ".join(filter(None, shown)),
-        f"{engine['backend']}, adapter on {engine['kernels']}; "
-        + ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in report["settings"].items()),
-        "", "| what | mean ± deviation | runs |", "| --- | --- | --- |",
-        *(_row(name, report["results"][kind]) for kind, (name, _) in ROWS.items()),
-        f"| peak memory | {report['peak_mb']:.0f} MB | 1 |",
-        *_sensor_rows(sensors["during"]),
-    ]  # fmt: skip
-    return "\n".join(lines + [f"\nwarning: {note}" for note in report["notes"]])
 
 
 def _result(kind: str, seconds: Sequence[float], tokens: int | None) -> dict[str, Any]:
@@ -108,24 +91,4 @@ def _held_back(before: Reading, during: Sequence[Reading]) -> list[str]:
     return [
         f"a core ran at {min(working):.0f} of {most:.0f} MHz: the power mode, heat or the governor "
         "holds it back"
-    ]
-
-
-def _row(name: str, result: dict[str, Any]) -> str:
-    mean, spread = result["mean"], result["sd"]
-    digits = 1 if mean >= 10 else 3
-    return (
-        f"| {name} | {mean:.{digits}f} ± {spread:.{digits}f} {result['unit']} | "
-        f"{len(result['runs'])} |"
-    )
-
-
-def _sensor_rows(during: dict[str, Any]) -> list[str]:
-    rows = []
-    if during["celsius_most"] is not None:
-        rows.append(f"| hottest zone | {during['celsius_most']:.0f} °C | |")
-    if during["mhz_least"] is not None:
-        rows.append(f"| slowest clock | {during['mhz_least']:.0f} MHz | |")
-    return rows + [
-        f"| rail {name} | {value:.0f} mW | |" for name, value in during["milliwatts"].items()
     ]

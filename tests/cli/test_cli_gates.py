@@ -42,7 +42,8 @@ def test_blocks_from_export_to_report(
     page = (tmp_path / "me.html").read_text()
     assert f"block 0: {served[0]}, block 1: {served[1]}" in page
     shown = ", ".join(map(str, json.loads(out)["served_examples"][0]))
-    assert f"</div></td><td>{shown}</td></tr>" in page
+    assert f">{shown}</td></tr>" in page
+    assert "Prompts that each block served" in page
     assert "Entropy of the mean route: " in page
     code, out, err = run(*fit, "--json", "--gate", "learned", "--set", "draws=2")
     assert code == 0, err

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ PUT = Callable[[], None]
 SHELL = [page for page in PAGES if page.commands()]
 PYTHON = [page for page in PAGES if page.python()]
 README = Page("README.md")
+PLAIN = [("bench", ["compare"])]  # what no option makes quicker
 CAT = re.compile(r"\$\(cat ([\w.]+)\)")
 
 
@@ -49,7 +51,11 @@ def call(command: list[str], export: EXPORT) -> int:
     words = [CAT.sub(lambda found: Path(found[1]).read_text(), word) for word in words]
     if verb == "export":
         return export(words)
-    return main([verb, *words, *QUICKER.get(verb, [])])
+    quicker = [] if (verb, words[:1]) in PLAIN else QUICKER.get(verb, [])
+    if words[-2:-1] != [">"]:
+        return main([verb, *words, *quicker])
+    with Path(words[-1]).open("w") as file, redirect_stdout(file):
+        return main([verb, *words[:-2], *quicker])
 
 
 @pytest.mark.parametrize("page", SHELL, ids=lambda page: page.name)

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from dsa_edge.runtime.bench import Session, Settings, bench, schema
+
 # What a script says of the system's own places is about the board's; faults come on the way.
 RUN = r"""
 fault=$(cat "$BOARD/fault")
@@ -59,6 +61,7 @@ while [ $# -gt 1 ]; do cp "$1" "$(here "$to")/"; shift; done
 damage
 exit 0
 """
+QUICK = Settings(prompt_tokens=16, new_tokens=3, lanes=4, batch=2, warmup=1, repeats=2, threads=1)
 FAULTS = ("unreachable", "full", "killed", "garbage", "missing", "slow", "damaged")
 SECONDS = {
     "load": [1.0, 1.0], "prompt": [0.5, 0.5], "generate": [2.0, 2.0], "probe": [0.25, 0.25],
@@ -137,7 +140,7 @@ def runner(folder: Path, seconds: Any = SECONDS, works: float = 0) -> Path:
     folder.mkdir()
     told = {
         "format": "dsa-edge bench 1", "engine": {"backend": "executorch", "kernels": "neon"},
-        "bundle": {"identity": "0", "layers": 3, "adapter_size": 8}, "settings": {"lanes": 16},
+        "bundle": {"identity": "0", "layers": 3, "adapter_size": 8}, "settings": {"threads": 4},
         "tokens": {"prompt": 64, "generate": 31}, "seconds": seconds, "peak_mb": 99.5,
     }  # fmt: skip
     program = folder / "dsa_runner"
@@ -146,3 +149,25 @@ def runner(folder: Path, seconds: Any = SECONDS, works: float = 0) -> Path:
     program.chmod(0o755)
     (folder / "libexecutorch.so").write_bytes(b"a library")
     return folder
+
+
+def session(tmp_path: Path, **changes: Any) -> Session:
+    folder = tmp_path / "runner"
+    return Session(folder if folder.exists() else runner(folder), **changes)
+
+
+def one(*given: Any, **more: Any) -> dict[str, Any]:
+    """The report of a bench with the quick settings alone."""
+    path, target, *rest = given
+    (report,) = bench(path, target, [QUICK], *rest, **more)
+    return report
+
+
+def check(report: Any, part: str | None = None) -> None:
+    """Hold JSON against the schema, or against one of its parts."""
+    jsonschema = pytest.importorskip("jsonschema", reason="the package jsonschema is missing")
+    wanted = schema()
+    if part is not None:
+        wanted = {"$ref": f"#/$defs/{part}", "$defs": wanted["$defs"]}
+    jsonschema.Draft202012Validator.check_schema(wanted)
+    jsonschema.validate(report, wanted, cls=jsonschema.Draft202012Validator)

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from boards import FAULTS, SECONDS, Board, runner
+from boards import FAULTS, QUICK, SECONDS, Board, check, one, runner, session
 
 from dsa_edge.bundle import Bundle
 from dsa_edge.cli import main
 from dsa_edge.errors import TargetError, UsageError
-from dsa_edge.runtime.bench import Session, Settings, bench, markdown, target_of
+from dsa_edge.runtime.bench import (
+    Session,
+    Settings,
+    markdown,
+    target_of,
+)
 from dsa_edge.runtime.bench._device import parse_facts, parse_reading
+from dsa_edge.runtime.bench._measure import measured
 
-QUICK = Settings(prompt_tokens=16, new_tokens=3, lanes=4, batch=2, warmup=1, repeats=2, threads=1)
 TARGETS = ("ssh:me@board", "adb", "adb:0123456789")
 MESSAGES = {
     "unreachable": "cannot be reached .*(No route to host|no devices)",
@@ -36,11 +42,6 @@ def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Board:
     return made
 
 
-def session(tmp_path: Path, **changes: Any) -> Session:
-    folder = tmp_path / "runner"
-    return Session(folder if folder.exists() else runner(folder), **changes)
-
-
 def test_this_machine_is_measured(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", str(bundle), *QUICK.arguments(), "-o", "json"]) == 0
     report = json.loads(capsys.readouterr().out)
@@ -53,6 +54,12 @@ def test_this_machine_is_measured(bundle: Path, capsys: pytest.CaptureFixture[st
         assert all(run > 0 for run in found["runs"])
     assert 20 < report["peak_mb"] < 2000
     assert report["bundle"]["identity"] == Bundle.open(bundle).identity
+    check(report)
+
+
+@pytest.mark.parametrize("which", ["time", "memory"])
+def test_what_a_device_prints_is_in_the_schema(bundle: Path, which: str) -> None:
+    check(measured(str(bundle), which, replace(QUICK, repeats=2)), "answer")
 
 
 def test_a_board_is_measured_with_its_own_python(
@@ -63,9 +70,12 @@ def test_a_board_is_measured_with_its_own_python(
     shown = capsys.readouterr().out
     assert "NVIDIA Jetson Orin Nano" in shown
     assert "power mode 15W" in shown
-    for row in ("| prompt |", "| generation |", "| step |", "| adapter switch |", "| peak memory |",
-                "| hottest zone | 40 °C |", "| rail VDD_IN | 6000 mW |"):  # fmt: skip
-        assert row in shown
+    sensors = "| hottest zone | 40 → 40 °C, at most 40 °C | |\n" + (
+        "| slowest clock | 1500 → 1500 MHz, at least 1500 MHz | |\n| rail VDD_IN | 6000 mW | |"
+    )
+    assert sensors in shown
+    for row in ("prompt", "generation", "step", "adapter switch", "peak memory"):
+        assert f"| {row} |" in shown
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -74,7 +84,7 @@ def test_the_native_runner_is_copied_once_and_measured(
 ) -> None:
     reports = []
     for _ in range(2):
-        reports.append(bench(bundle, target_of(name), QUICK, session(tmp_path)))
+        reports.append(one(bundle, target_of(name), session(tmp_path)))
         pushes = board.pushes
     assert pushes == board.pushes > 0
     results = reports[0]["results"]
@@ -89,7 +99,7 @@ def test_the_native_runner_is_copied_once_and_measured(
     (board.folder / "tmp").rename(board.folder / "old-tmp")
     (board.folder / "home").mkdir()
     (board.folder / "tmp").mkdir()
-    bench(bundle, target_of(name), QUICK, session(tmp_path))
+    one(bundle, target_of(name), session(tmp_path))
     assert board.pushes > before
 
 
@@ -101,15 +111,15 @@ def test_what_goes_wrong_on_the_way_is_one_sentence(
     board.fault = fault
     limits = session(tmp_path, timeout=1 if fault == "slow" else 60)
     with pytest.raises(TargetError, match=MESSAGES[fault]) as caught:
-        bench(bundle, target_of(name), QUICK, limits)
+        one(bundle, target_of(name), limits)
     assert "\n" not in str(caught.value)
     board.fault = "none"  # nothing was left that a second try stumbles over
-    assert bench(bundle, target_of(name), QUICK, limits)["peak_mb"] == 99.5
+    assert one(bundle, target_of(name), limits)["peak_mb"] == 99.5
 
 
 def test_what_a_login_says_is_not_the_answer(bundle: Path, board: Board, tmp_path: Path) -> None:
     board.fault = "banner"
-    report = bench(bundle, target_of("ssh:board"), QUICK, session(tmp_path))
+    report = one(bundle, target_of("ssh:board"), session(tmp_path))
     assert report["results"]["probe"]["mean"] == 250
 
 
@@ -122,23 +132,23 @@ def test_it_waits_until_the_device_is_cool(bundle: Path, board: Board, tmp_path:
 
     board.sensors(celsius=70)
     limits = session(tmp_path, celsius=45)
-    report = bench(bundle, target_of("ssh:board"), QUICK, limits, sleep=sleep)
+    report = one(bundle, target_of("ssh:board"), limits, sleep=sleep)
     assert len(waited) == 3
     assert report["notes"] == []
     board.sensors(celsius=70)
     limits = session(tmp_path, celsius=45, cool_seconds=20)
-    report = bench(bundle, target_of("ssh:board"), QUICK, limits, sleep=lambda _: None)
+    report = one(bundle, target_of("ssh:board"), limits, sleep=lambda _: None)
     assert report["notes"] == ["still 70 °C after 20 s, wanted were 45 °C"]
 
 
 def test_unsteady_runs_and_slow_clocks_are_told(bundle: Path, board: Board, tmp_path: Path) -> None:
     board.sensors(mhz=700)
     unsteady = runner(tmp_path / "runner", SECONDS | {"probe": [0.2, 0.4]}, works=1.5)
-    report = bench(bundle, target_of("ssh:board"), QUICK, Session(unsteady))
+    report = one(bundle, target_of("ssh:board"), Session(unsteady))
     unsteady_note, slow_note = report["notes"]
     assert "step varies by 47% between runs" in unsteady_note
     assert "a core ran at 700 of 1510 MHz" in slow_note
-    assert markdown(report).count("warning: ") == 2
+    assert markdown([report]).count("warning: ") == 2
 
 
 @pytest.mark.parametrize(
@@ -153,7 +163,7 @@ def test_seconds_that_cannot_be_are_refused(
 ) -> None:
     limits = Session(runner(tmp_path / "odd", seconds))
     with pytest.raises(TargetError, match="answered with other than seconds of load, prompt"):
-        bench(bundle, target_of("ssh:board"), QUICK, limits)
+        one(bundle, target_of("ssh:board"), limits)
 
 
 @pytest.mark.parametrize(
@@ -168,9 +178,9 @@ def test_wrong_use_is_told_before_anything_is_copied(
     bundle: Path, board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(UsageError, match="phones have no Python: give --runner"):
-        bench(bundle, target_of("adb"), QUICK, Session())
+        one(bundle, target_of("adb"), Session())
     with pytest.raises(UsageError, match="no dsa_runner in"):
-        bench(bundle, target_of("adb"), QUICK, Session(tmp_path))
+        one(bundle, target_of("adb"), Session(tmp_path))
     with pytest.raises(UsageError, match="lanes is 3, expected an even number"):
         Settings(lanes=3)
     with pytest.raises(UsageError, match="timeout is nan"):
@@ -184,7 +194,7 @@ def test_wrong_use_is_told_before_anything_is_copied(
 def test_a_prompt_that_does_not_fit_is_told(
     bundle: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["bench", str(bundle), "--prompt-tokens", "5000"]) == 1
+    assert main(["bench", str(bundle), "--prompt-tokens", "8,5000"]) == 2  # before any is measured
     assert "this base has room for" in capsys.readouterr().err
 
 
