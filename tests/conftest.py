@@ -115,16 +115,18 @@ def optimum_cli(
     """`optimum_cli("export", …)` → exit code, stdout, stderr, in this process."""
     from importlib import import_module
     from importlib.metadata import PackageNotFoundError, version
+    from importlib.util import find_spec
 
     try:
         version("optimum")
     except PackageNotFoundError:
         pytest.skip("needs Optimum: pip install 'dsa-edge[optimum]'")
-    place = tmp_path / "installed" / "optimum" / "commands" / "register"
-    copytree(
-        Path(__file__).parents[1] / "dsa_edge" / "optimum" / "register", place
-    )  # as in the wheel
-    monkeypatch.syspath_prepend(str(tmp_path / "installed"))
+    known = find_spec("optimum.commands.register")
+    folders = [Path(folder) for folder in (known and known.submodule_search_locations) or []]
+    if not any((folder / "register_dsa_edge.py").is_file() for folder in folders):
+        place = tmp_path / "installed" / "optimum" / "commands" / "register"  # as in the wheel
+        copytree(Path(__file__).parents[1] / "dsa_edge" / "optimum" / "register", place)
+        monkeypatch.syspath_prepend(str(tmp_path / "installed"))
     program = import_module("optimum.commands.optimum_cli")
 
     def call(*argv: object) -> tuple[int, str, str]:

@@ -21,7 +21,6 @@ NOT_HERE = {
     "python benchmarks": "minutes to hours; tests/benchmarks runs parts; that it exists is tested",
     "OMP_NUM_THREADS=1 python benchmarks": "as above",
     "build/native/dsa_runner": "`make native`; tests/native runs these verbs",
-    "cmake -S runtime/native": "a build of minutes; tests/native builds what CI has time for",
 }
 
 # Languages of blocks that are no commands and no Python.
