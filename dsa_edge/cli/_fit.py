@@ -165,8 +165,9 @@ def privacy_of(arguments: argparse.Namespace) -> Privacy | None:
     if text is None:
         return None
     try:
+        numbers = [float(part) for part in text.split(",")]
         given: dict[str, Any] = dict(
-            zip(("epsilon", "delta"), map(float, text.split(",")), strict=False)
+            zip(("epsilon", "delta")[: len(numbers)], numbers, strict=True)
         )
     except ValueError as error:
         raise UsageError(f"--privacy is {text!r}, expected as 8 or 8,1e-5.") from error

@@ -38,6 +38,7 @@ def test_a_private_fit_tells_what_it_spent_and_history_keeps_it(
     ("given", "message"),
     [
         (["--privacy", "lots"], "expected as 8 or 8,1e-5"),
+        (["--privacy", "8,1e-5,64"], "expected as 8 or 8,1e-5"),
         (["--privacy", "8,2"], "expected 0 < delta < 1"),
         (["--privacy", "-1"], "epsilon is -1.0, expected a number more than 0"),
         (["--when", "sunny"], "expected charging, battery=50"),

@@ -22,6 +22,7 @@ from dsa_edge.policy import LearnedGate
 from dsa_edge.runtime._hyperparameters import ESTIMATORS, OPTIMIZERS, Hyperparameters
 from dsa_edge.runtime._learned_gate import replayed_gates
 from dsa_edge.runtime._optimizer import Step, replay
+from dsa_edge.runtime._privacy import Spent
 from dsa_edge.runtime._store import Store
 from dsa_edge.runtime._subspace import Subspace
 
@@ -80,6 +81,20 @@ def test_another_fit_begins_anew_and_keeps_the_interrupted_one(
     assert [run.verdict for run in store.runs()] == [None, "improved"]
     assert len(store.journal(store.run(1))) == 5
     store.close()
+
+
+def test_an_interrupted_private_fit_is_never_gone_on_with(native: Native, tmp_path: Path) -> None:
+    """Steps without noise would be counted among those with it."""
+    with pytest.raises(KeyboardInterrupt):
+        native("fit", tmp_path, kill_after=5, **asked())
+    store = Store(tmp_path, IDENTITY)
+    (run,) = store.runs()
+    spent = Spent(noise=1.0, share=0.1, steps=24, verdict=1.0, epsilon=2.0, delta=1e-5)
+    with store._db.transaction():
+        store._keep_run(replace(run, privacy=spent))
+    store.close()
+    report = native("fit", tmp_path, **asked())
+    assert (report["resumed"], report["version"]) == (0, 1)
 
 
 def test_a_stop_gives_a_verdict_on_what_was_learned(native: Native, tmp_path: Path) -> None:

@@ -173,7 +173,7 @@ std::string User::generate(const std::string& prompt, const GenerateOptions& opt
   };
   dsa::generate(engine_, cached, invocation, adapter.numbers.data(),
                 adapter.gate ? &*adapter.gate : nullptr, options.sampling,
-                std::min(options.max_tokens, limit - given), chunks, take);
+                bundle_.manifest.tokenizer.eos, std::min(options.max_tokens, limit - given), chunks, take);
   const std::string rest = stream.end();
   if (!rest.empty()) on_text(rest);
   return stream.text();

@@ -1,12 +1,12 @@
 #include "cli/bench.h"
 
 #include <algorithm>
-#include <chrono>
+#include <cmath>
 #include <cstdio>
 
-#include "api/user.h"
+#include "cli/measure.h"
 #include "cli/verbs.h"
-#include "core/json.h"
+#include "core/errors.h"
 
 namespace dsa_cli {
 
@@ -14,8 +14,16 @@ namespace {
 
 using dsa::Json;
 
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+BenchSettings settings_of(const Options& options) {
+  BenchSettings made;
+  made.prompt_tokens = options.whole("prompt-tokens", made.prompt_tokens);
+  made.new_tokens = options.whole("new-tokens", made.new_tokens);
+  made.lanes = options.whole("lanes", made.lanes), made.batch = options.whole("batch", made.batch);
+  made.warmup = options.whole("warmup", made.warmup);
+  made.repeats = options.whole("repeats", made.repeats);
+  made.threads = options.whole("threads", made.threads);
+  made.backend = options.get("backend", made.backend);
+  return made;
 }
 
 double median(std::vector<double> seconds) {
@@ -23,32 +31,17 @@ double median(std::vector<double> seconds) {
   return seconds[seconds.size() / 2];
 }
 
-Json measured(const Options& options) {
-  const double began = now();
-  dsa::User user(options.plain()[0],
-                 {options.get("store"), static_cast<int>(options.whole("threads", 0)),
-                  !options.has("skip-hashes"), options.whole("layers-kept", 0), nullptr});
-  const double opened = now() - began;
-  const auto examples = dsa::read_examples(
-      {"", options.need("data"), options.get("template"), options.list("labels")},
-      user.tokenizer());
-  dsa::FitOptions told;
-  told.hyper = options.get("settings"), told.memory_mb = options.number("memory-mb", 0);
-  const dsa::Trial tried =
-      user.trial(examples, told, std::max<int64_t>(2, options.whole("steps", 10)));
-  const std::vector<double> steady(tried.step_seconds.begin() + 1, tried.step_seconds.end());
-  const auto batch = static_cast<double>(
-      std::min<size_t>(examples.size(), static_cast<size_t>(tried.hyper.batch)));
-  return {{"open_seconds", opened},
-          {"first_step_seconds", opened + tried.prompt_seconds * batch + tried.step_seconds[0]},
-          {"prompt_seconds", tried.prompt_seconds},
-          {"step_seconds", median(steady)},
-          {"steps", tried.step_seconds.size()},
-          {"tokens_a_step", tried.tokens},
-          {"threads", user.engine().layers().threads()},
-          {"kernels", dsa::kernels()},
-          {"resident_mb", dsa::resident_mb()},
-          {"peak_mb", dsa::peak_mb()}};
+// For people: medians.
+void tell(const Json& made) {
+  if (made.contains("peak_mb"))
+    return static_cast<void>(std::printf("peak memory  %8.1f MB\n", made["peak_mb"].get<double>()));
+  for (const char* kind : {"load", "prompt", "generate", "probe", "switch"}) {
+    const double seconds = median(made["seconds"][kind].get<std::vector<double>>());
+    std::printf("%-12s %8.2f ms", kind, 1e3 * seconds);
+    if (made["tokens"].contains(kind))
+      std::printf("  %8.1f tokens/s", made["tokens"][kind].get<double>() / seconds);
+    std::printf("\n");
+  }
 }
 
 }  // namespace
@@ -56,14 +49,15 @@ Json measured(const Options& options) {
 int bench(const Options& options) {
   if (options.plain().size() != 1)
     throw WrongUse("expected one bundle: `dsa_runner bench BUNDLE`.");
-  options.need("data");
+  const std::string pass = options.get("pass");
+  if (!pass.empty() && pass != "time" && pass != "memory")
+    throw WrongUse("--pass is \"" + pass + "\", expected time or memory: correct it.");
   try {
-    const Json made = measured(options);
-    if (options.has("json"))
+    const Json made = measured(options.plain()[0], pass == "memory", settings_of(options));
+    if (options.has("json") || !pass.empty())
       std::printf("%s\n", dsa::written(made).c_str());
     else
-      for (const auto& [name, value] : made.items())
-        std::printf("%-18s %s\n", name.c_str(), value.dump().c_str());
+      tell(made);
     return 0;
   } catch (const dsa::Error& error) {
     throw Failed(error.what(), error.kind() == dsa::Kind::usage);

@@ -1,4 +1,4 @@
-// `dsa_runner bench`: what a step takes on this machine.
+// `dsa_runner bench`: how fast a bundle runs on this machine, and what memory it takes.
 #pragma once
 
 #include "cli/options.h"

@@ -19,8 +19,8 @@ inline constexpr char kHelp[] =
     "  replay BUNDLE [--fit N] [--steps N] [--out FILE]   rebuild an adapter from its journal\n"
     "  save BUNDLE --out FILE | load BUNDLE --adapter FILE | rekey BUNDLE [--new-key-file FILE]\n"
     "  tokens BUNDLE --prompt P                    token ids of a prompt\n"
-    "  bench BUNDLE --data FILE [--steps N]        seconds of a step, memory, seconds to the "
-    "first\n"
+    "  bench BUNDLE [--pass time|memory] [--prompt-tokens N] [--new-tokens N] [--lanes N]\n"
+    "      [--batch N] [--warmup N] [--repeats N]  seconds of each kind of work, or peak memory\n"
     "  info BUNDLE | doctor [BUNDLE]               what is there, and what this machine can run\n\n"
     "  everywhere: --json, --store DIR, --key-file FILE, --threads N, --layers-kept N,\n"
     "      --skip-hashes, --version N\n"
@@ -31,7 +31,9 @@ inline const std::vector<std::string> kNames = {
     "prompt",   "choices", "max-tokens",   "temperature", "top-p",     "seed",     "data",
     "template", "labels",  "steps",        "seconds",     "memory-mb", "disk-mb",  "settings",
     "replay",   "battery", "celsius",      "idle",        "version",   "examples", "fit",
-    "out",      "adapter", "new-key-file", "store",       "key-file",  "threads",  "layers-kept"};
+    "out",      "adapter", "new-key-file", "store",       "key-file",  "threads",  "layers-kept",
+    "pass",     "prompt-tokens", "new-tokens", "lanes",   "batch",     "warmup",   "repeats",
+    "backend"};
 inline const std::vector<std::string> kFlags = {"json", "help", "remember", "charging",
                                                 "skip-hashes"};
 

@@ -50,8 +50,8 @@ void check(const Sampling& sampling) {
 }  // namespace
 
 void generate(DecoderEngine& engine, const Ints& prompt, const Ints& invocation,
-              const float* adapter, const learn::Gate* gate, const Sampling& sampling, int64_t most,
-              const Chunks& chunks, const std::function<bool(int64_t)>& on_token) {
+              const float* adapter, const learn::Gate* gate, const Sampling& sampling, const Ints& ends,
+              int64_t most, const Chunks& chunks, const std::function<bool(int64_t)>& on_token) {
   check(sampling);
   const Manifest& manifest = engine.bundle().manifest;
   Cache cache = run_prompt(engine, {}, prompt, invocation, chunks, kGrow, nullptr);
@@ -62,7 +62,6 @@ void generate(DecoderEngine& engine, const Ints& prompt, const Ints& invocation,
     weight.assign(index.size(), static_cast<float>(1.0 / static_cast<double>(index.size())));
   }
   const Route route = index.empty() ? Route{} : Route{index.data(), weight.data()};
-  const auto& ends = manifest.tokenizer.eos;
   Ints tokens = invocation;
   for (int64_t made = 0; made < most; ++made) {
     const auto next =

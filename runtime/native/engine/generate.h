@@ -18,9 +18,9 @@ constexpr char kNotNumbers[] =
     "with the adapter in use the model's output is not a number: go back to an earlier version, or "
     "load another adapter.";
 
-// Calls on_token until it returns false, an end token comes, or `most` are made.
+// Calls on_token until it returns false, one of the end tokens comes, or `most` are made.
 void generate(DecoderEngine& engine, const Ints& prompt, const Ints& invocation,
-              const float* adapter, const learn::Gate* gate, const Sampling& sampling, int64_t most,
-              const Chunks& chunks, const std::function<bool(int64_t)>& on_token);
+              const float* adapter, const learn::Gate* gate, const Sampling& sampling, const Ints& ends,
+              int64_t most, const Chunks& chunks, const std::function<bool(int64_t)>& on_token);
 
 }  // namespace dsa

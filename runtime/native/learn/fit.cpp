@@ -128,12 +128,13 @@ class Fit {
     run_ = store_.start_run(begun);
   }
 
-  // Whether the last fit was interrupted and was this one: its radius and rate are then kept.
+  // Whether the last fit was interrupted and was this one: its radius and rate are then kept. One
+  // with a privacy guarantee is never gone on with: steps without noise would be taken for noised.
   bool resume() {
     const std::vector<Run> all = store_.runs();
     if (!wish_.resume || all.empty()) return false;
     const Run& last = all.back();
-    if (last.verdict || last.numbers || last.parent != parent_ || last.seed != wish_.seed ||
+    if (last.verdict || last.numbers || last.privacy != "null" || last.parent != parent_ || last.seed != wish_.seed ||
         last.examples != ids() || last.gate.empty() != (!gate_ || old_.gate))
       return false;
     Hyperparameters theirs = Hyperparameters::read(last.hyper), same = theirs;
