@@ -166,6 +166,17 @@ def test_files_that_are_no_adapters_are_refused(
     assert "another bundle" in error or "was trained on bundle" in error or "numbers" in error
 
 
+def test_exact_gradients_are_refused_in_a_sentence(
+    library: Library, bundles: Bundles, tmp_path: Path
+) -> None:
+    lines = [f'{{"prompt": "a film {i}", "response": " {"al"[i % 2]}"}}' for i in range(8)]
+    (tmp_path / "data.jsonl").write_text("\n".join(lines))
+    words = "--data", tmp_path / "data.jsonl", "--settings", '{"estimator": "exact"}'
+    error = library.run("personalize", bundles("llama"), *words, code=2)["error"]
+    assert "exact" in error
+    assert "gradients" in error
+
+
 def test_wrong_use_has_exit_code_2(library: Library, bundles: Bundles) -> None:
     for words in (
         ("nope",),
