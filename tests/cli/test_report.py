@@ -167,7 +167,7 @@ def test_answers_are_of_examples_that_the_fit_did_not_learn_from(
 
 def test_a_private_fit_shows_no_answers_and_its_memory(bundle: Path, tmp_path: Path) -> None:
     pytest.importorskip("dp_accounting", reason="needs dp-accounting")
-    many = [Example(f"{e.prompt} {i}", e.response, e.choices) for i in range(12) for e in PAIRS]
+    many = [Example(f"{e.prompt} {i}", e.response, e.choices) for i in range(100) for e in PAIRS]
     with Personalizer.open(bundle, tmp_path / "me") as me:
         done = me.fit(many, Budget(steps=2), privacy=Privacy(8, 1e-4))
         assert before_and_after(me, many, done, 0, Budget()) == []
