@@ -21,7 +21,7 @@ from dsa_edge.runtime._learned_gate import gate_width, record_bytes
 from dsa_edge.runtime._measured import Measured
 from dsa_edge.runtime._memory import peak_mb
 from dsa_edge.runtime._notes import late, of_allocation, of_attention, of_circumstances, of_method
-from dsa_edge.runtime._objective import MOST_CHOICES, Objective, items_of
+from dsa_edge.runtime._objective import Objective, items_of, with_biases
 from dsa_edge.runtime._optimizer import Hyperparameters
 from dsa_edge.runtime._pace import Pace
 from dsa_edge.runtime._plan import MB, Budget, Chunks, check_disk, spills, store_growth
@@ -168,8 +168,8 @@ class Learner(Measured):
         """Bytes that a fit that improves adds to the store meanwhile."""
         if self._store.folder is None:
             return 0
-        words = {word for example in encoded for word in example.choices}
-        labels = (*self.adapter.labels, *(words if len(words) <= MOST_CHOICES else ()))
+        choices = with_biases(example.choices for example in encoded)
+        labels = (*self.adapter.labels, *choices)
         numbers, shape = (
             hyper.along or self.bundle.manifest.adapter_size,
             self.bundle.manifest.gate_shape,

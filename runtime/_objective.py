@@ -23,11 +23,19 @@ from dsa_edge.runtime._plan import Chunks
 from dsa_edge.runtime._subspace import Subspace
 from dsa_edge.runtime.estimators import Served, Shapes, slot_shapes
 
-__all__ = ["MOST_CHOICES", "Objective", "Scores", "items_of"]
+__all__ = ["Objective", "Scores", "items_of", "with_biases"]
 
 T = TypeVar("T", bound=np.generic)
 
 MOST_CHOICES = 32  # of all examples together that have biases; a quiz has new ones every time
+
+
+def with_biases(sets: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    """The choices of examples' sets that have label biases, each once; none, if an example has none
+    to choose among, or where several sets have too many."""
+    distinct = dict.fromkeys(sets)
+    words = tuple(dict.fromkeys(word for own in distinct for word in own))
+    return words if all(distinct) and (len(distinct) == 1 or len(words) <= MOST_CHOICES) else ()
 
 
 @dataclass(frozen=True)
@@ -87,12 +95,11 @@ class Objective:
         """Note each example's own choices, and which of them is right."""
         self.sets = tuple(dict.fromkeys(own for own, _ in given))
         self.all_choices = all(self.sets)
-        words = dict.fromkeys(word for own in self.sets for word in own)
-        shared = self.all_choices and (len(self.sets) == 1 or len(words) <= MOST_CHOICES)
-        self.choices = tuple(words) if shared else ()
+        self.choices = with_biases(self.sets)
         places = {word: place for place, word in enumerate(self.choices)}
-        self._columns = {own: [places[word] for word in own] for own in self.sets if shared}
-        right = [self._columns[own][answer] if shared else answer for own, answer in given]
+        sets = self.sets if self.choices else ()
+        self._columns = {own: [places[word] for word in own] for own in sets}
+        right = [self._columns[own][answer] if sets else answer for own, answer in given]
         self.answers: Ints = np.array(right, dtype=np.int64)
 
     @property
