@@ -226,7 +226,7 @@ def _parse(content: dict[str, Any], labels: Labels | None, chat: Chat | None) ->
         return Example(_text(content, "prompt"), _text(content, "response"), tuple(choices))
     raise ExampleError(
         f"it has the keys {', '.join(sorted(content)) or 'of nothing'}, expected "
-        "prompt and response, or messages, or text and label."
+        "prompt and response, or messages, or text and label: correct the line."
     )
 
 

@@ -48,9 +48,14 @@ class Settings:
             ("repeats", 2), ("threads", 0),
         ):  # fmt: skip
             if getattr(self, name) < least:
-                raise UsageError(f"{name} is {getattr(self, name)}, expected at least {least}.")
+                raise UsageError(
+                    f"{name} is {getattr(self, name)}, expected at least {least}: ask for more."
+                )
         if self.lanes % 2:
-            raise UsageError(f"lanes is {self.lanes}, expected an even number: lanes are pairs.")
+            raise UsageError(
+                f"lanes is {self.lanes}, expected an even number: lanes are pairs, so ask for "
+                f"{self.lanes + 1}."
+            )
 
     def check_fits(self, positions: int) -> None:
         """Raises UsageError where prompt and new tokens are more than a base has positions."""

@@ -244,7 +244,7 @@ Seconds loads(const std::string& bundle, const BenchSettings& settings) {
 void at_least(const char* name, int64_t value, int64_t least) {
   if (value < least)
     throw WrongUse(std::string(name) + " is " + std::to_string(value) + ", expected at least " +
-                   std::to_string(least) + ".");
+                   std::to_string(least) + ": ask for more.");
 }
 
 }  // namespace
@@ -255,7 +255,8 @@ void BenchSettings::check() const {
   at_least("repeats", repeats, 2), at_least("threads", threads, 0);
   if (lanes % 2)
     throw WrongUse("lanes is " + std::to_string(lanes) +
-                   ", expected an even number: lanes are pairs.");
+                   ", expected an even number: lanes are pairs, so ask for " +
+                   std::to_string(lanes + 1) + ".");
   if (backend != "auto" && backend != "executorch")
     throw WrongUse("backend is \"" + backend +
                    "\", and dsa_runner runs ExecuTorch alone: leave it out, or measure with Python.");

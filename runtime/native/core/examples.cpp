@@ -92,7 +92,7 @@ learn::Example parsed(const Json& of, const Labels& labels) {
         "prompt, as the Python runtime's `chat` makes it.");
   if (of.contains("text") && of.contains("label")) return labels.example(of);
   if (!of.contains("prompt") || !of.contains("response"))
-    refuse("it has other keys, expected prompt and response, or text and label.");
+    refuse("it has other keys, expected prompt and response, or text and label: correct the line.");
   learn::Example made{text_of(of, "prompt"), text_of(of, "response"), {}, false};
   const Json choices = of.value("choices", Json::array());
   if (!choices.is_array()) refuse("`choices` must be a list of strings.");
