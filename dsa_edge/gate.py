@@ -1,7 +1,9 @@
 """The gate: which blocks of an adapter serve a prompt.
 
 A gate scores every block for a prompt, from the mean hidden state of the prompt's tokens at the
-split layer, and the best few serve it, for the whole response:
+split layer, and the best few serve it, for the whole response. The first token of a text is not in
+the mean: its state is hundreds of times the others whatever the text says (massive activations,
+2402.17762; attention sinks, 2309.17453), so that it would tell of the prompt's length alone.
 
     score_i = weight_i · pooled + bias_i        route = the `active` blocks of highest score
 

@@ -80,11 +80,15 @@ class PrefillSplit(nn.Module):
     def forward(
         self, x: Tensor, prompt: Tensor, lengths: Tensor, prefix: Tensor, *frames: Tensor
     ) -> tuple[Tensor, ...]:
-        """x (1, B, P + R, D) → hidden (B, R, D), pooled (B, D), x (1, B, P, D), frames of P."""
+        """x (1, B, P + R, D) → hidden (B, R, D), pooled (B, D), x (1, B, P, D), frames of P.
+
+        The first token of a text has no part in the mean (`dsa_edge.gate`).
+        """
         past, keys = prompt.shape[1], prefix.shape[3] + prompt.shape[1]
-        valid = (torch.arange(past) < lengths.unsqueeze(1)).float().unsqueeze(-1)  # (B, P, 1)
-        states = x[0, :, :past]
-        pooled = (states * valid).sum(1) / lengths.unsqueeze(1).clamp(min=1).float()
+        position = torch.arange(past)
+        counts = (position < lengths.unsqueeze(1)) & (position + prefix.shape[3] > 0)  # (B, P)
+        valid = counts.float().unsqueeze(-1)
+        pooled = (x[0, :, :past] * valid).sum(1) / valid.sum(1).clamp(min=1)
         cut = [f[:, :past, :keys] if i % 3 == 2 else f[:, :past] for i, f in enumerate(frames)]
         return (x[0, :, past:], pooled, x[:, :, :past], *cut)
 

@@ -107,7 +107,7 @@ class ExecutorchEngine:
         pooled = np.empty((len(prompt), x.shape[-1]), dtype=np.float32)
         for layer in range(self.bundle.manifest.n_layers):
             if layer == self._split:
-                pooled = _mean(x[0], lengths)
+                pooled = _mean(x[0], lengths, int(prefix.length == 0))
             shared = prefix.layer(layer)
             x, k, v = self._prompt(layer, x, shared)
             keys.append(k)
@@ -314,11 +314,12 @@ def _cache(states: Floats) -> Halves:
     return kept
 
 
-def _mean(x: Floats, lengths: Ints) -> Floats:
-    """Mean of x (B, P, D) over the valid tokens of each row."""
-    valid = np.arange(x.shape[1]) < lengths[:, None]
+def _mean(x: Floats, lengths: Ints, first: int) -> Floats:
+    """Mean of x (B, P, D) over the valid tokens of each row, from token `first` on."""
+    position = np.arange(x.shape[1])
+    valid = (position >= first) & (position < lengths[:, None])
     total = np.where(valid[..., None], x, 0).sum(1)
-    mean: Floats = (total / np.maximum(lengths, 1)[:, None]).astype(np.float32)
+    mean: Floats = (total / np.maximum(lengths - first, 1)[:, None]).astype(np.float32)
     return mean
 
 

@@ -57,16 +57,19 @@ class Cache:
 
 
 def mean_of(
-    before: Floats | None, length: int | Ints, after: Floats, new: int | Ints
+    before: Floats | None, length: int, after: Floats, new: int | Ints
 ) -> Floats:  # fmt: skip
     """Mean hidden states (…, D) of tokens, from the means of the first and of the new ones.
 
-    length, new: how many they are, or (…, 1) of them. before: None for none.
+    length, new: how many they are, new also (…, 1) of them. before: None for none. The first token
+    of a text is in no mean (`dsa_edge.gate`).
     """
     if before is None:
         return after
-    total = length * before.astype(np.float64) + new * after.astype(np.float64)
-    return np.asarray(total / (length + new), dtype=np.float32)
+    first = max(length - 1, 0)
+    new = new if length else np.maximum(np.asarray(new) - 1, 0)
+    total = first * before.astype(np.float64) + new * after.astype(np.float64)
+    return np.asarray(total / np.maximum(first + new, 1), dtype=np.float32)
 
 
 def no_prefix(manifest: Manifest) -> Prefix:
@@ -116,7 +119,8 @@ def run_prompt(
         size = min(_part(chunks, at - first), half - at % half)
         part = tokens[len(tokens) - (end - at) :][:size]
         new = engine.prefill_grouped(cache.prefix(first), first, part[None], group)
-        cache.append(new.keys, new.values, new.hidden[0].mean(0))
+        mean = new.hidden[0, int(at == 0) :].sum(0) / max(1, size - int(at == 0))
+        cache.append(new.keys, new.values, mean)
     return cache, engine.prefill_grouped(cache.prefix(), 0, tail[None], FULL).hidden
 
 

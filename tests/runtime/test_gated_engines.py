@@ -20,11 +20,12 @@ from dsa_edge.gate import Gate, Route
 from dsa_edge.kernels.library import library_path
 from dsa_edge.runtime import Budget, Example, Personalizer
 from dsa_edge.runtime._cache import PromptCache
-from dsa_edge.runtime._engine import Context, Floats
+from dsa_edge.runtime._engine import Context, Floats, Prefix
 from dsa_edge.runtime._executorch_engine import ExecutorchEngine
 from dsa_edge.runtime._objective import items_of
 from dsa_edge.runtime._onnx_engine import OnnxEngine
 from dsa_edge.runtime._plan import plan_chunks
+from dsa_edge.runtime._prompts import mean_of, no_prefix
 
 HAS_EXECUTORCH = bool(find_spec("executorch")) and library_path("dsa_executorch") is not None
 EXECUTORCH = pytest.mark.skipif(not HAS_EXECUTORCH, reason="ExecuTorch or its ops are missing")
@@ -101,6 +102,29 @@ def test_a_routed_choice_is_torchs_on_the_whole_sentence(gated: Bundle) -> None:
             logits = model.decoder(ids, bound)[:, 0, -1, torch.from_numpy(CANDIDATES)]
         expected = logits.log_softmax(-1).numpy()
         np.testing.assert_allclose(found[:, at], expected, atol=NATS)
+
+
+@pytest.mark.parametrize("engine_of", ENGINES)
+def test_a_gate_reads_the_mean_of_all_tokens_of_a_text_but_its_first(
+    gated: Bundle, engine_of: Callable[[Bundle], Any]
+) -> None:
+    engine, empty = engine_of(gated), no_prefix(gated.manifest)
+    prompts, lengths = np.array([[7, 30, 41], [7, 30, 0], [7, 0, 0]]), np.array([3, 2, 1])
+    made = engine.prefill(empty, prompts, np.full((3, 1), 5), lengths)
+    model = reload_model(gated)
+    model.decoder.layers = model.decoder.layers[: model.split]
+    with torch.no_grad():
+        states = model.decoder.states(torch.tensor(prompts[:1]))[0, 0].numpy()
+    scale = SHARE * states.std()  # the engines round activations, torch does not
+    np.testing.assert_allclose(made.pooled[0], states[1:].mean(0), atol=scale)
+    np.testing.assert_allclose(made.pooled[1], states[1], atol=scale)
+    assert np.abs(states.mean(0) - states[1:].mean(0)).max() > 2 * scale
+    assert not made.pooled[2].any()
+    begun = Prefix(made.keys[:, 2:, :, :1], made.values[:, 2:, :, :1], made.pooled[2])
+    after = engine.prefill(begun, prompts[:1, 1:], np.full((1, 1), 5), np.array([2]))
+    both = mean_of(begun.pooled, 1, after.pooled[0], 2)
+    np.testing.assert_allclose(both, made.pooled[0], atol=scale / 10)  # the first's keys in half
+    np.testing.assert_allclose(mean_of(both, 3, 0 * both, 2), both / 2, rtol=1e-6)
 
 
 @EXECUTORCH

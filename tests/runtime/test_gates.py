@@ -77,9 +77,10 @@ class Tasks(StubEngine):
 
     def prefill(self, prefix: Prefix, prompt: Ints, response: Ints, lengths: Ints) -> Prefilled:
         made = super().prefill(prefix, prompt, response, lengths)
-        valid = np.arange(prompt.shape[1]) < lengths[:, None]
+        first, position = int(prefix.length == 0), np.arange(prompt.shape[1])
+        valid = (position >= first) & (position < lengths[:, None])
         states = self._meaning[prompt] * valid[..., None]
-        pooled = (states.sum(1) / lengths[:, None]).astype(np.float32)
+        pooled = (states.sum(1) / np.maximum(lengths - first, 1)[:, None]).astype(np.float32)
         return replace(made, pooled=pooled)
 
     def choose(self, context: Context, adapter: Floats, candidates: Ints) -> Floats:

@@ -24,16 +24,16 @@ Halves joined(const std::vector<const Halves*>& parts, int64_t layers) {
   return out;
 }
 
-// Mean of x (B, P, D) over the valid tokens of each row.
-Floats mean_of(const Floats& x, const int64_t* lengths, int64_t batch, int64_t past,
-               int64_t width) {
+// Mean of x (B, P, D) over the valid tokens of each row, from token `first` on.
+Floats mean_of(const Floats& x, const int64_t* lengths, int64_t batch, int64_t past, int64_t width,
+               int64_t first) {
   Floats out(static_cast<size_t>(batch * width));
   for (int64_t b = 0; b < batch; ++b)
     for (int64_t i = 0; i < width; ++i) {
       float total = 0;
-      for (int64_t t = 0; t < lengths[b]; ++t)
+      for (int64_t t = first; t < lengths[b]; ++t)
         total += x[static_cast<size_t>((b * past + t) * width + i)];
-      const double count = static_cast<double>(std::max<int64_t>(lengths[b], 1));
+      const double count = static_cast<double>(std::max<int64_t>(lengths[b] - first, 1));
       out[static_cast<size_t>(b * width + i)] = static_cast<float>(total / count);
     }
   return out;
@@ -92,7 +92,8 @@ Prefilled DecoderEngine::prefill_part(const Prefix& prefix, const int64_t* promp
   layers_.ends().embed(prompt, static_cast<size_t>(batch * past), x.data());
   layers_.ends().embed(response, static_cast<size_t>(batch * rows), made.hidden.data());
   for (int64_t layer = 0; layer < decoder.n_layers; ++layer) {
-    if (layer == manifest().split()) made.pooled = mean_of(x, lengths, batch, past, decoder.width);
+    if (layer == manifest().split())
+      made.pooled = mean_of(x, lengths, batch, past, decoder.width, prefix.length == 0);
     Half *keys = made.keys.data() + layer * cache, *values = made.values.data() + layer * cache;
     prompt_layer(layer, prefix, batch, past, x, keys, values);
     if (layer >= manifest().split()) continue;

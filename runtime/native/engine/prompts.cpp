@@ -68,11 +68,13 @@ void add_mean(Floats& before, int64_t length, const float* after, int64_t more, 
     before.assign(after, after + width);
     return;
   }
+  const auto had = static_cast<double>(std::max<int64_t>(length - 1, 0));
+  const auto now = static_cast<double>(length ? more : std::max<int64_t>(more - 1, 0));
   for (int64_t i = 0; i < width; ++i) {
     float& mean = before[static_cast<size_t>(i)];
-    const double total = static_cast<double>(length) * static_cast<double>(mean) +
-                         static_cast<double>(more) * static_cast<double>(after[i]);
-    mean = static_cast<float>(total / static_cast<double>(length + more));
+    const double total =
+        had * static_cast<double>(mean) + now * static_cast<double>(after[i]);
+    mean = static_cast<float>(total / std::max(had + now, 1.0));
   }
 }
 

@@ -25,7 +25,8 @@ struct Cache {
   int64_t rows_, dim_, width_;
 };
 
-// Mean hidden states (D,) from the means of the first `length` and of the `more` next tokens.
+// Mean hidden states (D,) from the means of the first `length` and of the `more` next tokens; the
+// first token of a text is in no mean.
 void add_mean(Floats& before, int64_t length, const float* after, int64_t more, int64_t width);
 
 // Runs the base over a prompt's tokens behind those that are done, at least one of them.
