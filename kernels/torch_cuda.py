@@ -24,9 +24,9 @@ def gated_lowrank(
     x, y = x.reshape(*rows, -1), base.reshape(*rows, -1)
     for k in range(route_index.shape[1]):
         chosen = route_index[:, k]
-        one = len(u) == 1  # no gather, no copy for every example
+        one = len(u) == 1  # blocks share their factors: no gather, no copy for every example
         down = x @ (v[0] if one else v[chosen]).float()
-        c = core[:, 0, None] if one else core[:, chosen]  # (L, B or 1, r[, r])
+        c = core[:, 0, None] if core.shape[1] == 1 else core[:, chosen]  # (L, B or 1, r[, r])
         mixed = down * c.unsqueeze(2) if core.ndim == 3 else down @ c.transpose(2, 3)
         mixed = mixed * (route_weight[:, k, None] * active).unsqueeze(-1)
         if one:

@@ -161,16 +161,16 @@ def test_the_gradient_is_that_of_the_losses(bundle: Path) -> None:
     assert (above - below) / 2e-3 == pytest.approx(float(np.abs(gradient).sum()), rel=0.03)
 
 
-@pytest.mark.parametrize("blocks", [1, 3])
+@pytest.mark.parametrize(("blocks", "factors"), [(1, 1), (3, 3), (3, 1)])
 @pytest.mark.parametrize("square", [True, False])
-def test_the_operator_for_gpus_is_the_kernel(blocks: int, square: bool) -> None:
+def test_the_operator_for_gpus_is_the_kernel(blocks: int, factors: int, square: bool) -> None:
     lanes, examples, rows, rank = 2, 4, 3, 5
     torch.manual_seed(0)
     core = torch.randn(lanes, blocks, *(rank,) * (1 + square))
     given = (
         torch.randn(lanes, examples, rows, 8), torch.randn(lanes, examples, rows, 6), core,
         torch.randint(blocks, (examples, 2)), torch.rand(examples, 2),
-        torch.randn(blocks, rank, 6).half(), torch.randn(blocks, 8, rank).half(),
+        torch.randn(factors, rank, 6).half(), torch.randn(factors, 8, rank).half(),
         torch.rand(examples, rows) > 0.3,
     )  # fmt: skip
     torch.testing.assert_close(
