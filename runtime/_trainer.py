@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from dsa_edge.gate import Gate
-from dsa_edge.runtime._calibration import Calibration
+from dsa_edge.runtime._calibration import Calibration, left_out
 from dsa_edge.runtime._engine import Floats, Ints
 from dsa_edge.runtime._exact import exact_gradient
 from dsa_edge.runtime._explorer import Explorer
+from dsa_edge.runtime._looks import Look, Looks, mean_loss
 from dsa_edge.runtime._memory import resident_mb
 from dsa_edge.runtime._objective import Objective, Scores
 from dsa_edge.runtime._optimizer import Hyperparameters, State, Step, update
@@ -52,61 +53,6 @@ class Outcome:
     gate: Gate | None = None
 
 
-@dataclass
-class _Look:
-    scores: Scores
-    adapter: Floats
-    kept: int
-    bias: Floats | None
-    gate: Gate | None = None
-
-
-class _Looks:
-    """Which of the looks at the held-out examples to keep, and whether it is an improvement.
-
-    The best one may owe its loss to luck, and the last one has seen most: the latest that is no
-    worse than the best within one standard error is kept (Breiman et al. 1984, section 3.4.3).
-    A few dozen held-out examples are too few to tell a gain from luck. But in the first pass every
-    batch is scored before anything was learned from it, so these losses count as well
-    (prequential, Dawid 1984).
-    """
-
-    def __init__(self, before: Scores, start: _Look) -> None:
-        self._before, self._start = before, start
-        self._best = self._latest = start
-        self._early: list[Floats] = []  # (2, B) gains over what was there before, over the start
-        self.worse = 0  # looks in a row that were clearly worse than the best
-
-    def see(self, losses: Floats, before: Floats, start: Floats) -> None:
-        """Take in losses (B,) of a batch that nothing was learned from yet, now and then."""
-        known = np.isfinite(losses)
-        self._early.append(np.stack([before - losses, start - losses])[:, known])
-
-    def add(self, look: _Look) -> None:
-        if _mean(look.scores) < _mean(self._best.scores):
-            self._best = look
-        clearly = _better(look.scores, self._best.scores)
-        self.worse = self.worse + 1 if clearly else 0
-        if not clearly:
-            self._latest = look
-
-    def verdict(self) -> _Look | None:
-        """The look to keep, if it beats both the calibrated start and what was there before.
-
-        Where none does, the start itself if it beats what was there: label biases alone, which a
-        handful of examples tells before any step can be told from luck.
-        """
-        for look in (self._latest, self._best):
-            held_out = [s.losses - look.scores.losses for s in (self._before, self._start.scores)]
-            gains = np.concatenate([np.concatenate(held_out), *self._early], 1).astype(np.float64)
-            if look is not self._start and (gains.mean(1) > 0).all():
-                return look
-        gained = [early[0] - early[1] for early in self._early]
-        levelled = (self._before.losses - self._start.scores.losses)[0]
-        gain = np.concatenate([levelled, *gained]).astype(np.float64).mean()
-        return self._start if gain > 0 else None
-
-
 class Trainer:
     """Runs zeroth-order steps on an objective.
 
@@ -139,9 +85,9 @@ class Trainer:
         """Learn from `adapter` (n,) for as long as the pace allows."""
         state = State(adapter, shapes=self.objective.shapes, blocks=self.objective.blocks)
         before, old_bias = self._check(state), self.objective.bias
-        reference = self._calibrate(adapter)
+        reference, levelled = self._calibrate(adapter)
         start = self._check(state)
-        looks = _Looks(before, self._look(start, state))
+        looks = Looks(before, self._look(start, state), levelled)
         batches, curve, times = self._batches(), list[Progress](), list[float]()
         self._pace.begin()
         verdict = None
@@ -154,7 +100,7 @@ class Trainer:
             batch = next(batches)
             loss, losses = self._step(state, batch, progress)
             if self._is_new(index, len(batch)):
-                looks.see(losses, *reference[:, np.searchsorted(self.train, batch)])
+                looks.see(losses, reference[np.searchsorted(self.train, batch)])
             times.append(self._pace.elapsed() - began)
             event = Progress(
                 state.step, loss, self._pace.elapsed(), self._tokens, memory_mb=resident_mb()
@@ -164,7 +110,7 @@ class Trainer:
                 event = self._with(event, scores)
                 if self.hyper.keep == 1 or state.step > self.hyper.keep_until:  # within its budget
                     looks.add(self._look(scores, state))
-                if not _mean(scores) < max(DIVERGED * _mean(start), _mean(start) + 1):
+                if not mean_loss(scores) < max(DIVERGED * mean_loss(start), mean_loss(start) + 1):
                     verdict = "diverged"
             curve.append(event)
             self._on_step(event)
@@ -172,31 +118,33 @@ class Trainer:
                 break
         kept = looks.verdict() if state.step else None
         if verdict or kept is None:
-            kept, verdict = _Look(before, adapter, 0, old_bias), verdict or "no improvement"
+            kept, verdict = Look(before, adapter, 0, old_bias), verdict or "no improvement"
         return Outcome(
             verdict or "improved", kept.adapter, kept.bias, kept.kept,
             _summary(before), _summary(start), _summary(kept.scores), state.step, self._tokens,
             float(np.median(times)) if times else 0.0, curve, kept.gate,
         )  # fmt: skip
 
-    def _look(self, scores: Scores, state: State) -> _Look:
+    def _look(self, scores: Scores, state: State) -> Look:
         gate = self._explorer.gate if self._explorer else None
-        return _Look(scores, state.theta, state.step, self.objective.bias, gate)
+        return Look(scores, state.theta, state.step, self.objective.bias, gate)
 
-    def _calibrate(self, adapter: Floats) -> Floats:
+    def _calibrate(self, adapter: Floats) -> tuple[Floats, Floats]:
         """Fit the label biases of the adapter that the run starts from.
 
-        Returns the losses (2, N) of the training examples before and after that.
+        Returns the losses (N,) of the training examples with them, and what each example gains by
+        those that the others tell, none without choices.
         """
         self._tokens += self.objective.tokens(self.train)
         if self._calibration is None:
-            losses = self.objective(self.train, adapter[None]).losses
-            return np.concatenate([losses, losses])
+            return self.objective(self.train, adapter[None]).losses[0], np.empty(0, np.float32)
         raw = self.objective.choice_scores(self.train, adapter[None])
-        before = self.objective.scored(self.train, raw).losses
-        self._calibration.observe(raw[0], self.objective.answers[self.train])
+        answers = self.objective.answers[self.train]
+        before = self.objective.scored(self.train, raw).losses[0]
+        self._calibration.observe(raw[0], answers)
         self.objective.bias = self._calibration.bias
-        return np.concatenate([before, self.objective.scored(self.train, raw).losses])
+        gains = before - left_out(raw[0], answers, self._calibration.bias)
+        return self.objective.scored(self.train, raw).losses[0], gains[np.isfinite(gains)]
 
     def _is_new(self, index: int, size: int) -> bool:
         """Whether a step's batch belongs to the second half of the first pass."""
@@ -327,13 +275,3 @@ def evaluation(losses: Floats, right: Floats) -> Evaluation:
 
 def _summary(scores: Scores) -> Evaluation:
     return evaluation(scores.losses[0], scores.right[0])
-
-
-def _mean(scores: Scores) -> float:
-    return float(scores.losses[0].astype(np.float64).mean())
-
-
-def _better(old: Scores, new: Scores) -> bool:
-    """Whether the loss fell by more than the standard error of the examples' gains."""
-    gain = old.losses[0].astype(np.float64) - new.losses[0]
-    return bool(gain.mean() > gain.std() / np.sqrt(len(gain)) and gain.mean() > 0)
