@@ -76,6 +76,17 @@ std::vector<dsa::Example> examples_of(const dsa_examples* from, dsa::User& user)
 
 using dsa::Listener;
 
+std::optional<dsa::learn::Privacy> privacy_of(const dsa_privacy* from) {
+  if (!from) return std::nullopt;
+  const dsa_privacy told = filled<dsa_privacy>(from, DSA_PRIVACY_OPTIONS);
+  dsa::learn::Privacy made;
+  made.epsilon = told.epsilon;
+  if (told.delta != 0) made.delta = told.delta;
+  if (told.batch != 0) made.batch = told.batch;
+  made.check();
+  return made;
+}
+
 dsa::FitOptions fit_options(const dsa_fit_options& told) {
   dsa::FitOptions made;
   for (const double bound : {told.seconds, told.memory_mb, told.disk_mb})
@@ -86,11 +97,12 @@ dsa::FitOptions fit_options(const dsa_fit_options& told) {
     throw Error(Kind::usage, text("steps are ", told.steps, ", expected 1 or more."));
   if (told.steps > 0) made.wish.steps = told.steps;
   made.memory_mb = told.memory_mb, made.disk_mb = told.disk_mb,
-  made.hyper = or_empty(told.hyperparameters);
+  made.wish.changes = or_empty(told.hyperparameters);
   made.wish.seed = told.seed, made.wish.remember = told.remember != 0;
   if (told.replay < 0)
     throw Error(Kind::usage, text("replay is ", told.replay, ", expected 0 or more."));
   made.wish.replay = static_cast<size_t>(told.replay);
+  made.wish.privacy = privacy_of(told.privacy);
   return made;
 }
 

@@ -33,7 +33,8 @@ Json told(const learn::Run& run) {
           {"verdict", run.verdict ? Json(*run.verdict) : Json()},
           {"seed", run.seed ? Json(*run.seed) : Json()},
           {"hyper", parsed(run.hyper)},
-          {"examples", run.examples}};
+          {"examples", run.examples},
+          {"privacy", parsed(run.privacy)}};
 }
 
 double clock_now() {
@@ -79,7 +80,7 @@ std::string User::info() {
 // A trial on a batch of the examples: nothing is learned, and the store stays as it is.
 Trial User::trial(const std::vector<Example>& examples, const FitOptions& options, int64_t times) {
   learn::check_learnable(examples);
-  const learn::Hyperparameters hyper = settings(examples, options);
+  const learn::Hyperparameters hyper = learner_.settled(options.wish, learn::all_choose(examples));
   const auto batch = std::min(examples.size(), static_cast<size_t>(hyper.batch));
   engine_.layers().keep_within(room_for_base(options.memory_mb));
   check_disk(examples, options);
@@ -109,7 +110,7 @@ Trial User::trial(const std::vector<Example>& examples, const FitOptions& option
 
 std::string User::plan(const std::vector<Example>& examples, const FitOptions& options) {
   const Trial tried = trial(examples, options, 2);
-  const int64_t steps = options.wish.steps.value_or(tried.hyper.usual_steps());
+  const int64_t steps = learner_.usual_steps(options.wish, learn::all_choose(examples));
   const double prefill = tried.prompt_seconds * static_cast<double>(examples.size());
   const double step = tried.step_seconds.back();
   return written(Json{{"steps", steps},

@@ -14,6 +14,7 @@ inline constexpr char kHelp[] =
     "  personalize BUNDLE --data FILE [--steps N] [--seconds S] [--memory-mb M] [--disk-mb M]\n"
     "      [--seed N] [--settings JSON] [--remember] [--replay N]\n"
     "      [--charging] [--battery PERCENT] [--celsius C] [--idle SHARE]\n"
+    "      [--privacy E[,D] [--batch N]]           differential privacy: epsilon, delta\n"
     "  plan BUNDLE --data FILE [--steps N]         what personalize would take\n"
     "  history BUNDLE | rollback BUNDLE --version N | forget BUNDLE [--examples ID,ID]\n"
     "  replay BUNDLE [--fit N] [--steps N] [--out FILE]   rebuild an adapter from its journal\n"
@@ -33,7 +34,7 @@ inline const std::vector<std::string> kNames = {
     "replay",   "battery", "celsius",      "idle",        "version",   "examples", "fit",
     "out",      "adapter", "new-key-file", "store",       "key-file",  "threads",  "layers-kept",
     "pass",     "prompt-tokens", "new-tokens", "lanes",   "batch",     "warmup",   "repeats",
-    "backend"};
+    "backend",  "privacy"};
 inline const std::vector<std::string> kFlags = {"json", "help", "remember", "charging",
                                                 "skip-hashes"};
 

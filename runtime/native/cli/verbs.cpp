@@ -1,7 +1,9 @@
 #include "cli/verbs.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <functional>
 #include <map>
 
@@ -80,9 +82,11 @@ int32_t follow(void*, const dsa_progress* progress) {
   if (progress->phase == DSA_PROMPTS)
     std::fprintf(stderr, "\rprompts %lld/%lld", static_cast<long long>(progress->done),
                  static_cast<long long>(progress->total));
-  if (progress->phase == DSA_STEPS)
-    std::fprintf(stderr, "\rstep %lld  loss %.4f  %.0f s ", static_cast<long long>(progress->done),
-                 progress->loss, progress->seconds);
+  if (progress->phase == DSA_STEPS) {
+    std::fprintf(stderr, "\rstep %lld  ", static_cast<long long>(progress->done));
+    if (!std::isnan(progress->loss)) std::fprintf(stderr, "loss %.4f  ", progress->loss);
+    std::fprintf(stderr, "%.0f s ", progress->seconds);
+  }
   return 0;
 }
 
@@ -100,7 +104,29 @@ int evaluate(const Options& options) {
   return 0;
 }
 
-dsa_fit_options fit_options(const Options& options, const std::string& settings) {
+// What --privacy E[,D] asks for; --batch is then how many examples a step has.
+dsa_privacy privacy_of(const Options& options) {
+  dsa_privacy told = DSA_PRIVACY_OPTIONS;
+  const std::vector<std::string> parts = options.list("privacy");
+  if (parts.empty()) return told;
+  const auto number = [&](size_t at) {
+    char* end = nullptr;
+    const double value = std::strtod(parts[at].c_str(), &end);
+    // The library takes a zero for the usual delta.
+    if (parts.size() > 2 || parts[at].empty() || *end || value == 0)
+      throw WrongUse("--privacy is \"" + options.get("privacy") +
+                     "\", expected as 8 or 8,1e-5: correct it.");
+    return value;
+  };
+  told.epsilon = number(0);
+  if (parts.size() > 1) told.delta = number(1);
+  told.batch = options.whole("batch", 0);
+  if (options.has("batch") && told.batch < 1) throw WrongUse("--batch is below 1: raise it.");
+  return told;
+}
+
+dsa_fit_options fit_options(const Options& options, const std::string& settings,
+                            const dsa_privacy& privacy) {
   dsa_fit_options told = DSA_FIT_OPTIONS;
   told.seconds = options.number("seconds", 0), told.steps = options.whole("steps", 0);
   told.memory_mb = options.number("memory-mb", 0), told.disk_mb = options.number("disk-mb", 0);
@@ -108,6 +134,7 @@ dsa_fit_options fit_options(const Options& options, const std::string& settings)
   told.hyperparameters = settings.empty() ? nullptr : settings.c_str();
   told.remember = options.has("remember"),
   told.replay = static_cast<int32_t>(options.whole("replay", 0));
+  if (options.has("privacy")) told.privacy = &privacy;
   told.charging = options.has("charging"), told.battery = options.number("battery", 0);
   told.celsius = options.number("celsius", 0), told.idle = options.number("idle", 0);
   return told;
@@ -116,7 +143,8 @@ dsa_fit_options fit_options(const Options& options, const std::string& settings)
 int personalize(const Options& options) {
   const Data data(options);
   const std::string settings = options.get("settings");
-  const dsa_fit_options told = fit_options(options, settings);
+  const dsa_privacy privacy = privacy_of(options);
+  const dsa_fit_options told = fit_options(options, settings, privacy);
   const Session runner(options);
   char* json = nullptr;
   check(dsa_fit(runner, &data.told, &told, teller(options), nullptr, &json));
@@ -128,7 +156,8 @@ int personalize(const Options& options) {
 int plan(const Options& options) {
   const Data data(options);
   const std::string settings = options.get("settings");
-  const dsa_fit_options told = fit_options(options, settings);
+  const dsa_privacy privacy = privacy_of(options);
+  const dsa_fit_options told = fit_options(options, settings, privacy);
   const Session runner(options);
   char* json = nullptr;
   check(dsa_plan(runner, &data.told, &told, &json));

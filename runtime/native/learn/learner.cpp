@@ -12,7 +12,19 @@ namespace {
 
 constexpr uint64_t kOld = uint64_t{1} << 34, kPrompts = uint64_t{1} << 33;  // no run's epochs
 
+constexpr int64_t kPrivateQueries = 16;  // what the figures of docs/results were measured with
+
 [[noreturn]] void refuse(const std::string& what) { throw Error(Kind::usage, what); }
+
+// Each example the first time that it comes: one that comes twice would be hidden half as well.
+template <class Known>
+void once(Known& known) {
+  std::set<std::string> seen;
+  Known kept;
+  for (auto& each : known)
+    if (seen.insert(each.first).second) kept.push_back(std::move(each));
+  known = std::move(kept);
+}
 
 }  // namespace
 
@@ -126,19 +138,29 @@ void Learner::check_start(const Run& run, int64_t along) const {
 
 Hyperparameters Learner::settled(const Wish& wish, bool choices) const {
   if (wish.hyper) return *wish.hyper;
+  Hyperparameters hyper = proposed(choices, wish.privacy.has_value());
+  return wish.changes.empty() ? hyper
+                              : hyper.changed(wish.changes, choices, wish.steps.value_or(0));
+}
+
+// What the bundle proposes; its settings were not searched for fits under a guarantee.
+Hyperparameters Learner::proposed(bool choices, bool with_privacy) const {
   Hyperparameters hyper = Hyperparameters::suited(choices);
+  if (with_privacy) {
+    hyper.queries = kPrivateQueries;
+    return hyper;
+  }
   const Proposed& own = choices ? ground_.choices : ground_.responses;
   hyper.rate = own.rate.value_or(hyper.rate), hyper.epsilon = own.epsilon.value_or(hyper.epsilon);
   hyper.queries = own.queries.value_or(hyper.queries),
   hyper.batch = own.batch.value_or(hyper.batch);
-  if (wish.changes.empty()) return hyper;
-  return hyper.changed(wish.changes, choices, wish.steps.value_or(0));
+  return hyper;
 }
 
 int64_t Learner::usual_steps(const Wish& wish, bool choices) const {
   if (wish.steps) return *wish.steps;
   const Proposed& own = choices ? ground_.choices : ground_.responses;
-  if (!wish.hyper && wish.changes.empty() && own.steps) return *own.steps;
+  if (!wish.hyper && wish.changes.empty() && !wish.privacy && own.steps) return *own.steps;
   return settled(wish, choices).usual_steps();
 }
 
@@ -154,6 +176,7 @@ void Learner::check(const Wish& wish, const Hyperparameters& hyper, const Space&
     refuse(text("gate ", hyper.gate, " chooses among blocks, and all ", ground_.blocks,
                 " here serve every prompt: export with more --blocks than --active, or use gate "
                 "clusters."));
+  if (wish.privacy) wish.privacy->check(), check_covered(hyper);
   check_budget(hyper, space.size(), steps);
   Estimator::make(hyper, wish.seed, space);
 }
@@ -175,6 +198,7 @@ Learner::Known Learner::known(const std::vector<Example>& examples, const Wish& 
       }));
   const Indices chosen = order(wish.seed, kOld, old.size());
   for (size_t i = 0; i < std::min(wish.replay, old.size()); ++i) known.push_back(old[chosen[i]]);
+  if (wish.privacy) once(known);
   if (!wish.seconds) return known;
   Known shuffled;  // not all may be cached in time, so any part must be a fair one
   for (const uint32_t i : order(wish.seed, kPrompts, known.size())) shuffled.push_back(known[i]);
