@@ -222,7 +222,11 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"privacy": [4, 1.5, 16]}, "usage", "delta is 1.5"),
     ({"privacy": [4, 1e-4, 0]}, "usage", "the batch of privacy is 0"),
     ({"privacy": [4, 0.01, 16]}, "privacy", "delta is 0.01 for 160 examples.*take 6e-04 or less"),
-    ({"examples": distinct(3)}, "privacy", "3 examples are too few"),  # chance could hold 4 of 8 out
+    (
+        {"examples": distinct(3)},
+        "privacy",
+        "3 examples are too few",
+    ),  # chance could hold 4 of 8 out
     ({"privacy": [1e-4, 1e-9, 16], "steps": 10**7}, "privacy", "too little for 10000000 steps"),
     ({"changes": {"estimator": "mezo"}}, "privacy", "covers the scalars of estimator antithetic"),
 ]

@@ -31,7 +31,7 @@ double log_add(double a, double b) {
   return most + std::log1p(std::exp(least - most));
 }
 
-// Of one step, at an order; equation 3 of 1908.10530: the logarithm of
+// Of one step, at an order: the logarithm of
 // sum_k C(order, k) (1 - share)^(order - k) share^k e^((k^2 - k) / (2 noise^2)), over order - 1.
 double divergence(int order, double noise, double share) {
   const double exponent = 1 / (2 * noise * noise);

@@ -107,9 +107,8 @@ class Fit {
   void promise() {
     std::vector<std::string> some = ids();
     some.resize(objective_->size());
-    store_.database().guarded([&] {
-      private_.emplace(some, hyper_, *wish_.privacy, pace_.steps, store_.runs());
-    });
+    store_.database().guarded(
+        [&] { private_.emplace(some, hyper_, *wish_.privacy, pace_.steps, store_.runs()); });
     split_ = private_->split(), hyper_ = private_->hyper();
   }
 
@@ -157,7 +156,8 @@ class Fit {
     if (!wish_.resume || private_ || all.empty()) return false;
     const Run& last = all.back();
     if (last.verdict || last.numbers || last.privacy != "null" || last.parent != parent_ ||
-        last.seed != wish_.seed || last.examples != ids() || last.gate.empty() != (!gate_ || old_.gate))
+        last.seed != wish_.seed || last.examples != ids() ||
+        last.gate.empty() != (!gate_ || old_.gate))
       return false;
     Hyperparameters theirs = Hyperparameters::read(last.hyper), same = theirs;
     same.epsilon = hyper_.epsilon, same.rate = hyper_.rate;

@@ -151,8 +151,7 @@ void check_refusals() {
     Estimator::make(hyper, 0, space);
   });
   for (const double epsilon : {0.0, -1.0, double(NAN), double(INFINITY)})
-    check_refused(Kind::usage, "expected a number more than 0",
-                  [&] { Privacy{epsilon}.check(); });
+    check_refused(Kind::usage, "expected a number more than 0", [&] { Privacy{epsilon}.check(); });
   for (const double delta : {0.0, 1.0, double(NAN)})
     check_refused(Kind::usage, "expected 0 < delta < 1", [&] { Privacy{8, delta}.check(); });
   Store store("", "i");
