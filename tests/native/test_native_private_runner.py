@@ -82,7 +82,7 @@ def test_the_batch_of_a_private_fit_is_at_least_one(
     library: Library, bundles: Bundles, data: Path
 ) -> None:
     ask = "--data", data, "--privacy", "8,1e-4", "--batch", "0"
-    assert "--batch" in library.run("personalize", bundles("llama"), *ask, code=2)["error"]
+    assert "batch is 0" in library.run("personalize", bundles("llama"), *ask, code=2)["error"]
 
 
 def test_a_bundle_of_several_blocks_needs_a_gate_first(
