@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from native_runner import Library
-from test_native_runner import learned, lines, python, written
+from test_native_runner import examples, learned, lines, python, written
 
 from dsa_edge.kernels.library import library_path
-from dsa_edge.runtime import Hyperparameters
+from dsa_edge.runtime import Budget, Hyperparameters, PassphraseKey
 from dsa_edge.runtime._defaults import settled
 
 pytest.importorskip("executorch", reason="ExecuTorch is not installed")
@@ -97,3 +97,67 @@ def test_options_of_other_verbs_are_refused(
     verb, option = words
     error = library.run(verb, bundles("llama"), option, "1", code=2)["error"]
     assert f"{option} is unknown here" in error
+
+
+def test_what_a_fit_takes_of_the_disk_is_bounded_whatever_the_data(
+    library: Library, bundles: Bundles, tmp_path: Path
+) -> None:
+    """As Python counts it: the journal, the version and the log, by the steps that there may be."""
+    ask = "--data", written(tmp_path, lines()), "--steps", "30", "--remember"
+    words = bundles("gated"), "--store", tmp_path / "me"
+    plan = library.run("plan", *words, *ask)
+    assert (plan["spill_mb"], plan["disk_bound_mb"] > 0.05) == (0, True)
+    error = library.run("personalize", *words, *ask, "--disk-mb", "0.05", code=1)["error"]
+    assert "adds up to" in error
+    assert library.run("history", *words)["fits"] == []
+    before = library.run("info", *words)["store_bytes"]
+    library.run("personalize", *words, *ask, "--disk-mb", str(plan["disk_bound_mb"] + 0.01))
+    assert library.run("info", *words)["store_bytes"] - before <= plan["disk_bound_mb"] * 2**20
+    with python(bundles("gated"), tmp_path / "other") as me:
+        theirs = me.plan(examples(lines()), Budget(steps=30))
+    bare = library.run("plan", bundles("gated"), "--store", tmp_path / "other", *ask[:-1])
+    assert bare["disk_bound_mb"] == pytest.approx(theirs.disk_bound_mb, rel=1e-6)
+
+
+def test_layers_that_come_from_storage_are_told(
+    library: Library, bundles: Bundles, tmp_path: Path
+) -> None:
+    ask = "--data", written(tmp_path, lines()), "--steps", "1", "--layers-kept", "1"
+    notes = library.run("personalize", bundles("llama"), *ask)["notes"]
+    assert any("layers, which came from storage" in note for note in notes)
+
+
+def test_a_template_may_be_a_file(library: Library, bundles: Bundles, tmp_path: Path) -> None:
+    data, template = tmp_path / "texts.jsonl", tmp_path / "prompt.txt"
+    data.write_text("\n".join(f'{{"text": "film {i}", "label": {i % 2}}}' for i in range(8)))
+    template.write_text("Rated:\n{text} It was\n")
+    words = "evaluate", bundles("llama"), "--data", data, "--labels", " a, l"
+    told = "Rated:\n{text} It was"
+    assert library.run(*words, "--template", f"@{template}") == library.run(
+        *words, "--template", told
+    )
+    missing = library.run(*words, "--template", f"@{tmp_path}/none", code=2)["error"]
+    assert "cannot be read" in missing
+
+
+def test_keys_are_named_as_in_python_and_unsealing_is_asked_for(
+    library: Library, bundles: Bundles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("cryptography", reason="cryptography is not installed")
+    words = bundles("llama"), "--store", tmp_path / "me"
+    key = f"file:{tmp_path / 'me.key'}"
+    library.run("load", *words, "--adapter", learned(bundles("llama"), tmp_path / "a"))
+    for wrong in ((), ("--to", "secret"), ("--to", key, "--unseal"), ("--to", "passphrase")):
+        error = library.run("rekey", *words, *wrong, code=2)["error"]
+        assert "secret" not in error
+    assert not library.run("info", *words)["sealed"]
+    library.run("rekey", *words, "--to", key)
+    library.run("rekey", *words, "--key", key, code=2)
+    assert library.run("info", *words, "--key", key)["sealed"]
+    monkeypatch.setenv("DSA_EDGE_NEW_PASSPHRASE", "one")
+    library.run("rekey", *words, "--key", key, "--to", "passphrase")
+    monkeypatch.setenv("DSA_EDGE_PASSPHRASE", "one")
+    with python(bundles("llama"), tmp_path / "me", key=PassphraseKey("one")) as me:
+        assert me.version == 1
+    library.run("rekey", *words, "--key", "passphrase", "--unseal")
+    assert library.run("info", *words)["version"] == 1

@@ -37,6 +37,13 @@ Json told(const learn::Run& run) {
           {"privacy", parsed(run.privacy)}};
 }
 
+int64_t longest(const std::vector<Encoded>& encoded) {
+  size_t most = 0;
+  for (const Encoded& example : encoded)
+    for (const Item& item : example.items) most = std::max(most, item.prompt.size());
+  return static_cast<int64_t>(most);
+}
+
 double clock_now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
@@ -83,7 +90,7 @@ Trial User::trial(const std::vector<Example>& examples, const FitOptions& option
   const learn::Hyperparameters hyper = learner_.settled(options.wish, learn::all_choose(examples));
   const auto batch = std::min(examples.size(), static_cast<size_t>(hyper.batch));
   engine_.layers().keep_within(room_for_base(options.memory_mb));
-  check_disk(examples, options);
+  if (options.disk_mb > 0) check_disk(disk_use(examples, options), options);
   const std::vector<Example> some(examples.begin(),
                                   examples.begin() + static_cast<std::ptrdiff_t>(batch));
   Scorer scorer(engine_, encoder_, scoring(options.memory_mb, false));
@@ -108,17 +115,38 @@ Trial User::trial(const std::vector<Example>& examples, const FitOptions& option
   return made;
 }
 
+// What the engine had to do without (runtime/_notes.py).
+void User::add_notes(learn::Report& report, const std::vector<Example>& examples) {
+  const int64_t group = bundle_.manifest.decoder.attention_group;
+  if (group > 0 && longest(encoder_.encode_all(examples)) > group)
+    report.notes.push_back(learn::text(
+        "prompts are longer than the attention group of ", group,
+        " tokens, and the native runner has full attention alone: learning from them on onnx is "
+        "faster"));
+  if (const int64_t anew = engine_.layers().from_storage(); anew > 0)
+    report.notes.push_back(learn::text("memory_mb holds the base but for ", anew,
+                                       " layers, which came from storage"));
+}
+
 std::string User::plan(const std::vector<Example>& examples, const FitOptions& options) {
   const Trial tried = trial(examples, options, 2);
   const int64_t steps = learner_.usual_steps(options.wish, learn::all_choose(examples));
   const double prefill = tried.prompt_seconds * static_cast<double>(examples.size());
   const double step = tried.step_seconds.back();
+  const DiskUse disk = disk_use(examples, options);
+  const auto mb = [](int64_t bytes) { return static_cast<double>(bytes) / kMb; };
+  // The trial cached a batch of the prompts.
+  const double others = 1 - std::min(1.0, static_cast<double>(tried.hyper.batch) /
+                                              static_cast<double>(examples.size()));
+  const double held = disk.spilled ? 0 : mb(disk.cache) * others;
   return written(Json{{"steps", steps},
                       {"examples", examples.size()},
                       {"prefill_seconds", prefill},
                       {"step_seconds", step},
                       {"seconds", prefill + step * static_cast<double>(steps)},
-                      {"peak_mb", peak_mb()},
+                      {"peak_mb", peak_mb() + held},
+                      {"disk_bound_mb", mb(disk.spilled + disk.growth)},
+                      {"spill_mb", mb(disk.spilled)},
                       {"tokens", tried.tokens * steps}});
 }
 

@@ -191,23 +191,13 @@ learn::Evaluation User::evaluate(const std::vector<Example>& examples, int64_t i
 
 learn::Report User::fit(const std::vector<Example>& examples, const FitOptions& options) {
   engine_.layers().keep_within(room_for_base(options.memory_mb));
-  check_disk(examples, options);
+  if (options.disk_mb > 0) check_disk(disk_use(examples, options), options);
   ScorerOptions told = scoring(options.memory_mb, options.wish.seconds.has_value());
   told.learns = true;
   Scorer scorer(engine_, encoder_, told);
-  return learner_.fit(examples, scorer, options.wish);
-}
-
-// Only prompt caches are counted: what a fit adds to the store is a few kB a step.
-void User::check_disk(const std::vector<Example>& examples, const FitOptions& options) {
-  if (options.disk_mb <= 0) return;
-  const int64_t needed = Scorer::cache_bytes(bundle_.manifest, encoder_.encode_all(examples));
-  const Chunks chunks =
-      Chunks::plan(bundle_.manifest, options.memory_mb, false, engine_.layers().loaded_mb(), 0);
-  if (needed <= chunks.cache || static_cast<double>(needed) <= options.disk_mb * kMb) return;
-  throw Error(Kind::budget,
-              text("the prompt cache needs ", std::lround(static_cast<double>(needed) / kMb),
-                   " MB and disk_mb is ", options.disk_mb, ": raise it, or give fewer examples."));
+  learn::Report report = learner_.fit(examples, scorer, options.wish);
+  add_notes(report, examples);
+  return report;
 }
 
 void User::save_adapter(const std::string& path) {

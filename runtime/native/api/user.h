@@ -56,6 +56,11 @@ struct Trial {
   learn::Hyperparameters hyper;
 };
 
+// Bytes that a fit takes: of prompt caches, of those on the disk meanwhile, and of the store.
+struct DiskUse {
+  int64_t cache, spilled, growth;
+};
+
 class User {
  public:
   // Raises Error of kind bundle, adapter, engine, store.
@@ -92,7 +97,11 @@ class User {
  private:
   learn::Adapter version(int64_t id);  // with all its numbers; negative for the one in use
   ScorerOptions scoring(double memory_mb, bool timed) const;
-  void check_disk(const std::vector<Example>& examples, const FitOptions& options);
+  // Of the store at most, whatever the data turn out to be; none in memory.
+  int64_t growth(const std::vector<Example>& examples, const FitOptions& options);
+  DiskUse disk_use(const std::vector<Example>& examples, const FitOptions& options);
+  void check_disk(const DiskUse& use, const FitOptions& options) const;
+  void add_notes(learn::Report& report, const std::vector<Example>& examples);
 
   const Bundle bundle_;
   const Tokenizer tokenizer_;

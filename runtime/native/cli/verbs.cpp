@@ -10,11 +10,11 @@
 
 #include "cli/bench.h"
 #include "cli/help.h"
+#include "cli/keys.h"
 #include "cli/request.h"
 #include "cli/session.h"
 #include "core/json.h"
 #include "dsa/runner.h"
-#include "learn/keys.h"
 
 namespace dsa_cli {
 
@@ -206,15 +206,16 @@ int load(const Options& options) {
   return 0;
 }
 
+// --unseal is asked for by name: a key that was forgotten on the command line must not unseal.
 int rekey(const Options& options) {
+  auto key = key_named(options.get("to"), "DSA_EDGE_NEW_PASSPHRASE");
+  if (options.has("new-key-file"))
+    key = std::make_unique<dsa::learn::FileKey>(options.get("new-key-file"));
+  if ((key != nullptr) == options.has("unseal"))
+    throw WrongUse("expected --to passphrase, --to file:PATH or --unseal: give one of them.");
   const Session runner(options);
-  if (options.has("new-key-file")) {
-    dsa::learn::FileKey key(options.get("new-key-file"));
-    check(dsa_rekey(runner, key_of_file, &key));
-  } else {
-    check(dsa_rekey(runner, nullptr, nullptr));
-  }
-  emit(options, dsa::written(Json{{"sealed", options.has("new-key-file")}}));
+  check(dsa_rekey(runner, key ? provided : nullptr, key.get()));
+  emit(options, dsa::written(Json{{"sealed", key != nullptr}}));
   return 0;
 }
 
@@ -247,7 +248,7 @@ const std::map<std::string, Verb> kVerbs = {
     {"replay", {replay, "fit steps out"}},
     {"save", {save, "out"}},
     {"load", {load, "adapter"}},
-    {"rekey", {rekey, "new-key-file"}},
+    {"rekey", {rekey, "to new-key-file"}},
     {"tokens", {tokens, "prompt"}},
     {"info", {info, ""}},
     {"doctor", {doctor, ""}},

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "batches.h"
+#include "clusters.h"
 #include "learned_gate.h"
 #include "random.h"
 
@@ -162,6 +163,17 @@ int64_t Learner::usual_steps(const Wish& wish, bool choices) const {
   const Proposed& own = choices ? ground_.choices : ground_.responses;
   if (!wish.hyper && wish.changes.empty() && !wish.privacy && own.steps) return *own.steps;
   return settled(wish, choices).usual_steps();
+}
+
+int64_t Learner::width(const Hyperparameters& hyper) {
+  const int64_t from = version();
+  const Space space = this->space(adapter(from), hyper.along, from);
+  const size_t gate = hyper.learns_gate() ? ground_.blocks * kFeatures : 0;
+  return static_cast<int64_t>(Estimator::make(hyper, 0, space)->width() + gate);
+}
+
+int64_t Learner::direction_bytes(int64_t gate_width) {  // in base64
+  return 4 * static_cast<int64_t>(kFeatures) * (gate_width + 1) * 4 / 3 + 4;
 }
 
 // Refuses what cannot be learned here, before prompts are cached for nothing.

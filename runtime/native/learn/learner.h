@@ -74,6 +74,10 @@ class Learner {
   Hyperparameters settled(const Wish& wish, bool choices) const;
   int64_t usual_steps(const Wish& wish, bool choices) const;
 
+  // Scalars of a step from the version in use; bytes of what a gate learns in, as a fit keeps it.
+  int64_t width(const Hyperparameters& hyper);
+  static int64_t direction_bytes(int64_t gate_width);
+
   void rollback(int64_t version);
   std::vector<int64_t> forget();  // returns the versions that are gone
   std::vector<int64_t> forget(const std::vector<std::string>& examples);
