@@ -49,6 +49,9 @@ def test_a_plan_has_the_steps_of_pythons(
     told = library.run("plan", bundles("llama"), "--data", data, "--queries", "4")
     with python(bundles("llama")) as me:
         assert told["steps"] == settled(me.bundle.manifest, True, None).usual_steps * 2
+    soon = library.run("plan", bundles("llama"), "--data", data, "--seconds", "0.02")
+    assert soon["seconds"] <= 0.02 + soon["prefill_seconds"]
+    assert soon["steps"] < told["steps"]
 
 
 @pytest.mark.parametrize(
@@ -75,7 +78,8 @@ def test_what_was_learned_from_a_file_is_forgotten_alone(
     mine.write_text("\n".join(json.dumps({**e, "prompt": f"Mine {e['prompt']}"}) for e in lines()))
     for data in (written(tmp_path, lines()), mine):
         library.run("personalize", *words, "--data", data, "--steps", "2")
-    library.run("forget", *words, "--data", mine)
+    gone = library.run("forget", *words, "--data", mine, "--examples", "0" * 16)
+    assert (gone["known"], gone["unknown"]) == (len(lines()), 1)
     told = library.run("history", *words)
     assert [fit["id"] for fit in told["fits"]] == [1]
     assert told["versions"][0]["verdict"] == "loaded"

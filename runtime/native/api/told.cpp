@@ -1,5 +1,6 @@
 // What a user's model tells of itself: JSON with the names that Python has.
 #include <chrono>
+#include <cmath>
 
 #include "api/user.h"
 #include "core/errors.h"
@@ -130,21 +131,25 @@ void User::add_notes(learn::Report& report, const std::vector<Example>& examples
 
 std::string User::plan(const std::vector<Example>& examples, const FitOptions& options) {
   const Trial tried = trial(examples, options, 2);
-  const int64_t steps = learner_.usual_steps(options.wish, learn::all_choose(examples));
-  const double prefill = tried.prompt_seconds * static_cast<double>(examples.size());
-  const double step = tried.step_seconds.back();
+  int64_t steps = learner_.usual_steps(options.wish, learn::all_choose(examples));
+  const double all = static_cast<double>(examples.size()), step = tried.step_seconds.back();
+  double count = all;
+  if (const auto seconds = options.wish.seconds) {  // half of it for prompts, as the fit has it
+    count = std::max(1.0, std::floor(std::min(all, 0.5 * *seconds / tried.prompt_seconds)));
+    const double left = std::max(0.0, *seconds - count * tried.prompt_seconds);
+    steps = static_cast<int64_t>(std::min(static_cast<double>(steps), left / step));
+  }
+  const double prefill = tried.prompt_seconds * count;
   const DiskUse disk = disk_use(examples, options);
   const auto mb = [](int64_t bytes) { return static_cast<double>(bytes) / kMb; };
   // The trial cached a batch of the prompts.
-  const double others = 1 - std::min(1.0, static_cast<double>(tried.hyper.batch) /
-                                              static_cast<double>(examples.size()));
-  const double held = disk.spilled ? 0 : mb(disk.cache) * others;
+  const double others = std::max(0.0, count - static_cast<double>(tried.hyper.batch)) / all;
   return written(Json{{"steps", steps},
-                      {"examples", examples.size()},
+                      {"examples", static_cast<int64_t>(count)},
                       {"prefill_seconds", prefill},
                       {"step_seconds", step},
                       {"seconds", prefill + step * static_cast<double>(steps)},
-                      {"peak_mb", peak_mb() + held},
+                      {"peak_mb", peak_mb() + (disk.spilled ? 0 : mb(disk.cache) * others)},
                       {"disk_bound_mb", mb(disk.spilled + disk.growth)},
                       {"spill_mb", mb(disk.spilled)},
                       {"tokens", tried.tokens * steps}});
