@@ -13,6 +13,7 @@ from test_native_runner import examples, learned, lines, python, written
 from dsa_edge.kernels.library import library_path
 from dsa_edge.runtime import Budget, Hyperparameters, PassphraseKey
 from dsa_edge.runtime._defaults import settled
+from dsa_edge.runtime._notes import of_allocation
 
 pytest.importorskip("executorch", reason="ExecuTorch is not installed")
 pytestmark = pytest.mark.skipif(
@@ -40,6 +41,18 @@ def test_settings_have_options_of_their_own(
     assert (hyper.estimator, hyper.rank, hyper.queries, hyper.batch) == ("lowrank", 2, 3, 5)
     assert hyper.rate <= 0.001  # or what a trial makes of it
     assert (hyper.keep_from, hyper.keep_until) == (0, 1)  # of two steps
+
+
+def test_where_a_budget_of_numbers_went_is_told_as_in_python(
+    library: Library, bundles: Bundles, tmp_path: Path
+) -> None:
+    """Of the start, which is what is in use where nothing was improved."""
+    words = "--data", written(tmp_path, lines()), "--steps", "9", "--keep", "0.3", "--rate", "0.05"
+    report = library.run("personalize", bundles("llama"), "--store", tmp_path / "me", *words)
+    with python(bundles("llama"), tmp_path / "me") as me:
+        hyper = Hyperparameters.from_dict(report["hyperparameters"])
+        (wanted,) = of_allocation(hyper, me.adapter.vector, me.bundle.manifest.slots)
+    assert wanted in report["notes"]
 
 
 def test_a_plan_has_the_steps_of_pythons(

@@ -130,6 +130,25 @@ def test_pythons_accountant_confirms_the_noise(
         assert counted > 0.98 * epsilon
 
 
+@pytest.mark.parametrize(("epsilon", "delta", "share", "steps"), GRID)
+def test_the_accountant_counts_as_the_librarys_of_its_kind(
+    native: Native, epsilon: float, delta: float, share: float, steps: int
+) -> None:
+    """`dp-accounting` has one by Renyi divergences too; of two fits, at the same orders."""
+    rdp = pytest.importorskip("dp_accounting.rdp", reason="dp-accounting is not installed")
+    accounting = pytest.importorskip("dp_accounting")
+    orders = [*range(2, 65)]
+    while orders[-1] + orders[-1] // 10 <= 1024:
+        orders.append(orders[-1] + orders[-1] // 10)
+    accountant, fits = rdp.RdpAccountant(orders), []
+    for noise in (1.1, 4.0 / epsilon + 0.4):
+        event = accounting.PoissonSampledDpEvent(share, accounting.GaussianDpEvent(noise))
+        accountant.compose(accounting.SelfComposedDpEvent(event, steps))
+        fits.append(asdict(Spent(noise, share, steps, 0.0, 0.0, delta)))
+    found = native("spent", before=fits, epsilon=epsilon, delta=delta)["epsilon"]
+    assert found == pytest.approx(accountant.get_epsilon(delta), rel=1e-6)
+
+
 def test_a_fit_behind_pythons_gets_what_that_left(native: Native) -> None:
     pytest.importorskip("dp_accounting", reason="the package dp-accounting is not installed")
     first = Spent(noise_for(Privacy(2.0), 0.05, 50, []), 0.05, 50, 1.0, 2.0, 1e-5)
@@ -269,4 +288,23 @@ def test_a_damaged_fit_may_have_spent_anything(native: Native, tmp_path: Path) -
     store._db.rows("UPDATE runs SET record = substr(record, 1, 20) WHERE id = 1")
     store.close()
     with pytest.raises(NativeError, match="fit 1 of this store is damaged, so what it spent"):
+        native("fit", tmp_path, privacy=[9.0, 1e-4, 16], steps=2, **asked(distinct()))
+
+
+@pytest.mark.parametrize(
+    ("took", "words"),
+    [({"noise": 1e-200}, "already spent inf"), ({"noise": -1.0}, "damaged"),
+     ({"share": 2.0}, "damaged"), ({"steps": -3}, "damaged"), ({"verdict": -9.0}, "damaged")],
+)  # fmt: skip
+def test_what_an_earlier_fit_cannot_have_spent_is_refused(
+    native: Native, tmp_path: Path, took: dict[str, Any], words: str
+) -> None:
+    native("fit", tmp_path, privacy=PRIVACY, steps=2, **asked(distinct()))
+    store = Store(tmp_path, IDENTITY)
+    (run,) = store.runs()
+    assert run.privacy is not None
+    with store._db.transaction():
+        store._keep_run(replace(run, privacy=replace(run.privacy, **took)))
+    store.close()
+    with pytest.raises(NativeError, match=words):
         native("fit", tmp_path, privacy=[9.0, 1e-4, 16], steps=2, **asked(distinct()))

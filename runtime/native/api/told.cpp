@@ -1,6 +1,8 @@
 // What a user's model tells of itself: JSON with the names that Python has.
+#include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <map>
 
 #include "api/user.h"
 #include "core/errors.h"
@@ -116,8 +118,30 @@ Trial User::trial(const std::vector<Example>& examples, const FitOptions& option
   return made;
 }
 
-// What the engine had to do without (runtime/_notes.py).
+// Where a budget of numbers went: the layers that have most of an adapter.
+std::string note_of_allocation(const learn::Floats& numbers, const std::vector<Slot>& slots) {
+  std::map<int64_t, int64_t> left;  // by layer
+  int64_t total = 0;
+  for (const Slot& slot : slots) {
+    const auto first = numbers.begin() + slot.offset;
+    const auto size = static_cast<std::ptrdiff_t>(learn::size_of(slot.shape));
+    const int64_t here = size - std::count(first, first + size, 0.0f);
+    left[std::stoll(slot.name.substr(slot.name.find('.') + 1))] += here, total += here;
+  }
+  std::vector<std::pair<int64_t, int64_t>> layers(left.begin(), left.end());
+  std::stable_sort(layers.begin(), layers.end(),
+                   [](const auto& a, const auto& b) { return a.second > b.second; });
+  std::string most;
+  for (size_t i = 0; i < std::min<size_t>(3, layers.size()); ++i)
+    most += learn::text(i ? ", " : "", layers[i].first, " (", layers[i].second, ")");
+  return learn::text(total, " of ", numbers.size(), " numbers are left, most of them in layers ",
+                     most);
+}
+
+// What the engine had to do without, and where numbers were taken away (runtime/_notes.py).
 void User::add_notes(learn::Report& report, const std::vector<Example>& examples) {
+  if (report.hyper.keep < 1)
+    report.notes.push_back(note_of_allocation(version(-1).numbers, bundle_.manifest.slots));
   const int64_t group = bundle_.manifest.decoder.attention_group;
   if (group > 0 && longest(encoder_.encode_all(examples)) > group)
     report.notes.push_back(learn::text(

@@ -28,6 +28,7 @@ const std::vector<int>& orders() {
 
 double log_add(double a, double b) {
   const double most = std::max(a, b), least = std::min(a, b);
+  if (std::isinf(most)) return most;  // next to no noise
   return most + std::log1p(std::exp(least - most));
 }
 
