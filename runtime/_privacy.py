@@ -10,6 +10,7 @@ Noise and the choice of examples come from the system's randomness, never from t
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import dataclass, field
 
@@ -74,7 +75,8 @@ class Spent:
     """What one fit took: `steps` releases with `noise`, of a random `share` of the examples.
 
     noise: standard deviation over sensitivity. verdict: ε of the verdict, on held-out examples.
-    epsilon: spent by all fits of the store up to this one, at `delta`.
+    epsilon: spent by all fits of the store up to this one, at `delta`, as `accountant` counts:
+        "pld" here; "rdp", of the native runner, which counts some more.
     """
 
     noise: float
@@ -83,6 +85,7 @@ class Spent:
     verdict: float
     epsilon: float
     delta: float
+    accountant: str = "pld"
 
 
 @dataclass
@@ -122,7 +125,7 @@ class Mechanism:
         *sums, fraction = each.sum(0) + self._normal(each.shape[1], spread)
         mean = self.bound * np.array(sums) / self.expected
         above = fraction / FRACTION_WEIGHT / self.expected + 0.5 - CLIP_QUANTILE
-        self.bound *= float(np.exp(-CLIP_RATE * np.clip(above, -1, 1)))
+        self.bound *= math.exp(-CLIP_RATE * min(1.0, max(-1.0, float(above))))
         return mean.astype(np.float32)
 
     def _normal(self, count: int, spread: float) -> Doubles:

@@ -46,6 +46,23 @@ class Fit(ctypes.Structure):  # its beginning: what an app built against an olde
     )  # fmt: skip
 
 
+class Privacy(ctypes.Structure):
+    _fields_ = (
+        ("size", ctypes.c_size_t), ("epsilon", ctypes.c_double), ("delta", ctypes.c_double),
+        ("batch", ctypes.c_int64),
+    )  # fmt: skip
+
+
+class PrivateFit(ctypes.Structure):  # all of it
+    _fields_ = (
+        *Fit._fields_,
+        ("remember", ctypes.c_int32), ("replay", ctypes.c_int32), ("condition", ctypes.c_void_p),
+        ("condition_context", ctypes.c_void_p), ("charging", ctypes.c_int32),
+        ("battery", ctypes.c_double), ("celsius", ctypes.c_double), ("idle", ctypes.c_double),
+        ("check_seconds", ctypes.c_double), ("privacy", ctypes.POINTER(Privacy)),
+    )  # fmt: skip
+
+
 Listener = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.POINTER(Progress))
 STEPS = 1  # the phase of a step that is done
 
@@ -92,7 +109,12 @@ class Child:
         lines = asked["lines"].encode()
         examples = Examples(ctypes.sizeof(Examples), lines, None, None, None, 0)
         hyper = json.dumps(asked["hyper"]).encode()
-        options = Fit(ctypes.sizeof(Fit), 0, asked["steps"], 0, 0, hyper, 0)
+        shape = Fit if asked["privacy"] is None else PrivateFit
+        options = shape(ctypes.sizeof(shape), 0, asked["steps"], 0, 0, hyper, 0)
+        if asked["privacy"] is not None:
+            epsilon, delta, batch = asked["privacy"]
+            privacy = Privacy(ctypes.sizeof(Privacy), epsilon, delta, batch)
+            options.privacy = ctypes.pointer(privacy)
         return ctypes.byref(examples), ctypes.byref(options), Listener(listen), None
 
     def nothing(self) -> list[int]:

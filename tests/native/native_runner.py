@@ -120,9 +120,14 @@ class Runner:
         return self.text("dsa_plain", text.encode())
 
     def fit(
-        self, lines: Sequence[dict[str, Any]], steps: int, stop_after: int = 0, **hyper: Any
-    ) -> dict[str, Any]:
-        """The report of a fit, and as `told` the steps that its listener heard of."""
+        self, lines: Sequence[dict[str, Any]], steps: int, stop_after: int = 0,
+        privacy: Sequence[float] | None = None, **hyper: Any,
+    ) -> dict[str, Any]:  # fmt: skip
+        """The report of a fit, and as `told` the steps that its listener heard of.
+
+        privacy: epsilon, delta and batch; without it the options are those of an older header.
+        """
         told = "\n".join(map(json.dumps, lines))
-        made = self.ask("dsa_fit", lines=told, steps=steps, stop_after=stop_after, hyper=hyper)
+        asked = {"lines": told, "steps": steps, "stop_after": stop_after, "privacy": privacy}
+        made = self.ask("dsa_fit", **asked, hyper=hyper)
         return {**json.loads(made["text"]), "told": made["steps"]}

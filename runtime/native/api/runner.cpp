@@ -1,7 +1,9 @@
 // The C interface over `User`: no exception leaves it.
 #include "dsa/runner.h"
 
+#include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "api/border.h"
 #include "api/conditions.h"
@@ -76,6 +78,17 @@ std::vector<dsa::Example> examples_of(const dsa_examples* from, dsa::User& user)
 
 using dsa::Listener;
 
+std::optional<dsa::learn::Privacy> privacy_of(const dsa_privacy* from) {
+  if (!from) return std::nullopt;
+  const dsa_privacy told = filled<dsa_privacy>(from, DSA_PRIVACY_OPTIONS);
+  dsa::learn::Privacy made;
+  made.epsilon = told.epsilon;
+  if (told.delta != 0) made.delta = told.delta;
+  if (told.batch != 0) made.batch = told.batch;
+  made.check();
+  return made;
+}
+
 dsa::FitOptions fit_options(const dsa_fit_options& told) {
   dsa::FitOptions made;
   for (const double bound : {told.seconds, told.memory_mb, told.disk_mb})
@@ -86,12 +99,22 @@ dsa::FitOptions fit_options(const dsa_fit_options& told) {
     throw Error(Kind::usage, text("steps are ", told.steps, ", expected 1 or more."));
   if (told.steps > 0) made.wish.steps = told.steps;
   made.memory_mb = told.memory_mb, made.disk_mb = told.disk_mb,
-  made.hyper = or_empty(told.hyperparameters);
+  made.wish.changes = or_empty(told.hyperparameters);
   made.wish.seed = told.seed, made.wish.remember = told.remember != 0;
   if (told.replay < 0)
     throw Error(Kind::usage, text("replay is ", told.replay, ", expected 0 or more."));
   made.wish.replay = static_cast<size_t>(told.replay);
+  made.wish.privacy = privacy_of(told.privacy);
   return made;
+}
+
+// How many of some ids the store knows, and how many not; null for none.
+dsa::Json known_of(const std::set<std::string>& ids, dsa::learn::Store& store) {
+  if (ids.empty()) return {{"known", nullptr}, {"unknown", nullptr}};
+  const std::set<std::string> all = store.known_examples();
+  const auto known = std::count_if(ids.begin(), ids.end(),
+                                   [&](const std::string& id) { return all.count(id) != 0; });
+  return {{"known", known}, {"unknown", static_cast<std::ptrdiff_t>(ids.size()) - known}};
 }
 
 dsa::Conditions conditions_of(const dsa_fit_options& told) {
@@ -250,9 +273,11 @@ dsa_status dsa_rollback(dsa_runner* runner, int32_t version) {
 
 dsa_status dsa_forget(dsa_runner* runner, const char* const* ids, size_t count, char** json) {
   return on(runner, [&](dsa::User& user) {
-    const auto gone =
-        count ? user.learner().forget(texts(ids, count, "an id")) : user.learner().forget();
-    put(dsa::written(dsa::Json{{"versions", gone}, {"active", user.learner().version()}}), json);
+    const std::vector<std::string> some = texts(ids, count, "an id");
+    dsa::Json told = known_of({some.begin(), some.end()}, user.store());
+    told["versions"] = count ? user.learner().forget(some) : user.learner().forget();
+    told["active"] = user.learner().version();
+    put(dsa::written(told), json);
   });
 }
 

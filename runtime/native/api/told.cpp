@@ -1,5 +1,8 @@
 // What a user's model tells of itself: JSON with the names that Python has.
+#include <algorithm>
 #include <chrono>
+#include <cmath>
+#include <map>
 
 #include "api/user.h"
 #include "core/errors.h"
@@ -33,7 +36,15 @@ Json told(const learn::Run& run) {
           {"verdict", run.verdict ? Json(*run.verdict) : Json()},
           {"seed", run.seed ? Json(*run.seed) : Json()},
           {"hyper", parsed(run.hyper)},
-          {"examples", run.examples}};
+          {"examples", run.examples},
+          {"privacy", parsed(run.privacy)}};
+}
+
+int64_t longest(const std::vector<Encoded>& encoded) {
+  size_t most = 0;
+  for (const Encoded& example : encoded)
+    for (const Item& item : example.items) most = std::max(most, item.prompt.size());
+  return static_cast<int64_t>(most);
 }
 
 double clock_now() {
@@ -79,10 +90,10 @@ std::string User::info() {
 // A trial on a batch of the examples: nothing is learned, and the store stays as it is.
 Trial User::trial(const std::vector<Example>& examples, const FitOptions& options, int64_t times) {
   learn::check_learnable(examples);
-  const learn::Hyperparameters hyper = settings(examples, options);
+  const learn::Hyperparameters hyper = learner_.settled(options.wish, learn::all_choose(examples));
   const auto batch = std::min(examples.size(), static_cast<size_t>(hyper.batch));
   engine_.layers().keep_within(room_for_base(options.memory_mb));
-  check_disk(examples, options);
+  if (options.disk_mb > 0) check_disk(disk_use(examples, options), options);
   const std::vector<Example> some(examples.begin(),
                                   examples.begin() + static_cast<std::ptrdiff_t>(batch));
   Scorer scorer(engine_, encoder_, scoring(options.memory_mb, false));
@@ -107,17 +118,64 @@ Trial User::trial(const std::vector<Example>& examples, const FitOptions& option
   return made;
 }
 
+// Where a budget of numbers went: the layers that have most of an adapter.
+std::string note_of_allocation(const learn::Floats& numbers, const std::vector<Slot>& slots) {
+  std::map<int64_t, int64_t> left;  // by layer
+  int64_t total = 0;
+  for (const Slot& slot : slots) {
+    const auto first = numbers.begin() + slot.offset;
+    const auto size = static_cast<std::ptrdiff_t>(learn::size_of(slot.shape));
+    const int64_t here = size - std::count(first, first + size, 0.0f);
+    left[std::stoll(slot.name.substr(slot.name.find('.') + 1))] += here, total += here;
+  }
+  std::vector<std::pair<int64_t, int64_t>> layers(left.begin(), left.end());
+  std::stable_sort(layers.begin(), layers.end(),
+                   [](const auto& a, const auto& b) { return a.second > b.second; });
+  std::string most;
+  for (size_t i = 0; i < std::min<size_t>(3, layers.size()); ++i)
+    most += learn::text(i ? ", " : "", layers[i].first, " (", layers[i].second, ")");
+  return learn::text(total, " of ", numbers.size(), " numbers are left, most of them in layers ",
+                     most);
+}
+
+// What the engine had to do without, and where numbers were taken away (runtime/_notes.py).
+void User::add_notes(learn::Report& report, const std::vector<Example>& examples) {
+  if (report.hyper.keep < 1)
+    report.notes.push_back(note_of_allocation(version(-1).numbers, bundle_.manifest.slots));
+  const int64_t group = bundle_.manifest.decoder.attention_group;
+  if (group > 0 && longest(encoder_.encode_all(examples)) > group)
+    report.notes.push_back(learn::text(
+        "prompts are longer than the attention group of ", group,
+        " tokens, and the native runner has full attention alone: learning from them on onnx is "
+        "faster"));
+  if (const int64_t anew = engine_.layers().from_storage(); anew > 0)
+    report.notes.push_back(learn::text("memory_mb holds the base but for ", anew,
+                                       " layers, which came from storage"));
+}
+
 std::string User::plan(const std::vector<Example>& examples, const FitOptions& options) {
   const Trial tried = trial(examples, options, 2);
-  const int64_t steps = options.wish.steps.value_or(tried.hyper.usual_steps());
-  const double prefill = tried.prompt_seconds * static_cast<double>(examples.size());
-  const double step = tried.step_seconds.back();
+  int64_t steps = learner_.usual_steps(options.wish, learn::all_choose(examples));
+  const double all = static_cast<double>(examples.size()), step = tried.step_seconds.back();
+  double count = all;
+  if (const auto seconds = options.wish.seconds) {  // half of it for prompts, as the fit has it
+    count = std::max(1.0, std::floor(std::min(all, 0.5 * *seconds / tried.prompt_seconds)));
+    const double left = std::max(0.0, *seconds - count * tried.prompt_seconds);
+    steps = static_cast<int64_t>(std::min(static_cast<double>(steps), left / step));
+  }
+  const double prefill = tried.prompt_seconds * count;
+  const DiskUse disk = disk_use(examples, options);
+  const auto mb = [](int64_t bytes) { return static_cast<double>(bytes) / kMb; };
+  // The trial cached a batch of the prompts.
+  const double others = std::max(0.0, count - static_cast<double>(tried.hyper.batch)) / all;
   return written(Json{{"steps", steps},
-                      {"examples", examples.size()},
+                      {"examples", static_cast<int64_t>(count)},
                       {"prefill_seconds", prefill},
                       {"step_seconds", step},
                       {"seconds", prefill + step * static_cast<double>(steps)},
-                      {"peak_mb", peak_mb()},
+                      {"peak_mb", peak_mb() + (disk.spilled ? 0 : mb(disk.cache) * others)},
+                      {"disk_bound_mb", mb(disk.spilled + disk.growth)},
+                      {"spill_mb", mb(disk.spilled)},
                       {"tokens", tried.tokens * steps}});
 }
 

@@ -56,35 +56,6 @@ learn::Ground ground_of(const Bundle& bundle) {
   return made;
 }
 
-bool all_choose(const std::vector<Example>& examples) {
-  return std::all_of(examples.begin(), examples.end(),
-                     [](const Example& example) { return !example.choices.empty(); });
-}
-
-// What a fit is told, over what suits it, over what the bundle proposes.
-learn::Hyperparameters settled(const Manifest& manifest, const std::string& told, bool choices) {
-  try {
-    const Json given = object_of(told);
-    const auto suited = learn::Hyperparameters::suited(
-        choices, given.value("estimator", "antithetic"), given.value("optimizer", "adam"),
-        given.value("along", int64_t{0}));
-    Json all = object_of(suited.json());
-    const Json own =
-        object_of(manifest.defaults).value(choices ? "choices" : "responses", Json::object());
-    if (!given.contains("estimator") && !given.contains("optimizer") && !given.contains("along"))
-      for (const auto& [name, value] : own.items())
-        if (all.contains(name) && !value.is_null()) all[name] = value;
-    for (const auto& [name, value] : given.items()) all[name] = value;
-    return learn::Hyperparameters::read(written(all));
-  } catch (const Broken& error) {
-    throw Error(Kind::usage,
-                text("the hyper-parameters cannot be used (", error.what(), "): correct them."));
-  } catch (const Json::exception& error) {
-    throw Error(Kind::usage,
-                text("the hyper-parameters cannot be read (", error.what(), "): correct them."));
-  }
-}
-
 void check_choices(const std::vector<std::string>& choices) {
   if (choices.size() >= 2 &&
       std::set<std::string>(choices.begin(), choices.end()).size() == choices.size())
@@ -218,33 +189,15 @@ learn::Evaluation User::evaluate(const std::vector<Example>& examples, int64_t i
   return learn::Evaluation::of(losses, right);
 }
 
-learn::Hyperparameters User::settings(const std::vector<Example>& examples,
-                                      const FitOptions& options) const {
-  if (options.wish.hyper) return *options.wish.hyper;
-  return settled(bundle_.manifest, options.hyper.empty() ? "{}" : options.hyper,
-                 all_choose(examples));
-}
-
-learn::Report User::fit(const std::vector<Example>& examples, FitOptions options) {
-  if (!options.hyper.empty()) options.wish.hyper = settings(examples, options);
+learn::Report User::fit(const std::vector<Example>& examples, const FitOptions& options) {
   engine_.layers().keep_within(room_for_base(options.memory_mb));
-  check_disk(examples, options);
+  if (options.disk_mb > 0) check_disk(disk_use(examples, options), options);
   ScorerOptions told = scoring(options.memory_mb, options.wish.seconds.has_value());
   told.learns = true;
   Scorer scorer(engine_, encoder_, told);
-  return learner_.fit(examples, scorer, options.wish);
-}
-
-// Only prompt caches are counted: what a fit adds to the store is a few kB a step.
-void User::check_disk(const std::vector<Example>& examples, const FitOptions& options) {
-  if (options.disk_mb <= 0) return;
-  const int64_t needed = Scorer::cache_bytes(bundle_.manifest, encoder_.encode_all(examples));
-  const Chunks chunks =
-      Chunks::plan(bundle_.manifest, options.memory_mb, false, engine_.layers().loaded_mb(), 0);
-  if (needed <= chunks.cache || static_cast<double>(needed) <= options.disk_mb * kMb) return;
-  throw Error(Kind::budget,
-              text("the prompt cache needs ", std::lround(static_cast<double>(needed) / kMb),
-                   " MB and disk_mb is ", options.disk_mb, ": raise it, or give fewer examples."));
+  learn::Report report = learner_.fit(examples, scorer, options.wish);
+  add_notes(report, examples);
+  return report;
 }
 
 void User::save_adapter(const std::string& path) {

@@ -30,7 +30,6 @@ struct GenerateOptions {
 struct FitOptions {
   learn::Wish wish;
   double memory_mb = 0, disk_mb = 0;
-  std::string hyper;  // JSON of those settings that differ, or empty
 };
 
 // Whether a call shall end, and whether a fit shall wait; set from any thread.
@@ -57,6 +56,11 @@ struct Trial {
   learn::Hyperparameters hyper;
 };
 
+// Bytes that a fit takes: of prompt caches, of those on the disk meanwhile, and of the store.
+struct DiskUse {
+  int64_t cache, spilled, growth;
+};
+
 class User {
  public:
   // Raises Error of kind bundle, adapter, engine, store.
@@ -69,7 +73,7 @@ class User {
                        const std::function<bool(const std::string&)>& on_text);
   learn::Evaluation evaluate(const std::vector<Example>& examples, int64_t version,
                              const std::function<bool(size_t)>& on_examples);
-  learn::Report fit(const std::vector<Example>& examples, FitOptions options);
+  learn::Report fit(const std::vector<Example>& examples, const FitOptions& options);
 
   void save_adapter(const std::string& path);
   int64_t load_adapter(const std::string& path);
@@ -91,11 +95,13 @@ class User {
   Control control;
 
  private:
-  learn::Hyperparameters settings(const std::vector<Example>& examples,
-                                  const FitOptions& options) const;
   learn::Adapter version(int64_t id);  // with all its numbers; negative for the one in use
   ScorerOptions scoring(double memory_mb, bool timed) const;
-  void check_disk(const std::vector<Example>& examples, const FitOptions& options);
+  // Of the store at most, whatever the data turn out to be; none in memory.
+  int64_t growth(const std::vector<Example>& examples, const FitOptions& options);
+  DiskUse disk_use(const std::vector<Example>& examples, const FitOptions& options);
+  void check_disk(const DiskUse& use, const FitOptions& options) const;
+  void add_notes(learn::Report& report, const std::vector<Example>& examples);
 
   const Bundle bundle_;
   const Tokenizer tokenizer_;

@@ -12,29 +12,32 @@ inline constexpr char kHelp[] =
     "  generate BUNDLE --prompt P [--max-tokens N] [--temperature T --top-p P --seed N]\n"
     "  evaluate BUNDLE --data FILE                 loss and accuracy on examples\n"
     "  personalize BUNDLE --data FILE [--steps N] [--seconds S] [--memory-mb M] [--disk-mb M]\n"
-    "      [--seed N] [--settings JSON] [--remember] [--replay N]\n"
-    "      [--charging] [--battery PERCENT] [--celsius C] [--idle SHARE]\n"
+    "      [--seed N] [--remember] [--replay N]\n"
+    "      [--estimator NAME] [--optimizer NAME] [--rate R] [--epsilon E] [--queries N] [--batch N]\n"
+    "      [--subspace M] [--gate NAME] [--keep SHARE] [--settings JSON]\n"
+    "      [--when charging,battery=PERCENT,celsius=MOST,idle=SHARE]\n"
+    "      [--privacy E[,D]]                       differential privacy: epsilon, delta\n"
     "  plan BUNDLE --data FILE [--steps N]         what personalize would take\n"
-    "  history BUNDLE | rollback BUNDLE --version N | forget BUNDLE [--examples ID,ID]\n"
+    "  history BUNDLE | rollback BUNDLE --version N | forget BUNDLE [--examples ID,ID | --data FILE]\n"
     "  replay BUNDLE [--fit N] [--steps N] [--out FILE]   rebuild an adapter from its journal\n"
-    "  save BUNDLE --out FILE | load BUNDLE --adapter FILE | rekey BUNDLE [--new-key-file FILE]\n"
+    "  save BUNDLE --out FILE | load BUNDLE --adapter FILE | rekey BUNDLE (--to KEY | --unseal)\n"
     "  tokens BUNDLE --prompt P                    token ids of a prompt\n"
     "  bench BUNDLE [--pass time|memory] [--prompt-tokens N] [--new-tokens N] [--lanes N]\n"
     "      [--batch N] [--warmup N] [--repeats N]  seconds of each kind of work, or peak memory\n"
     "  info BUNDLE | doctor [BUNDLE]               what is there, and what this machine can run\n\n"
-    "  everywhere: --json, --store DIR, --key-file FILE, --threads N, --layers-kept N,\n"
-    "      --skip-hashes, --version N\n"
-    "  with --data: --template '{text} It was' --labels a,b for lines with text and label\n\n"
+    "  everywhere: --json, --store DIR, --key KEY, --threads N, --layers-kept N,\n"
+    "      --skip-hashes; choose, generate and evaluate: --version N\n"
+    "  with --data: --template '{text} It was' --labels a,b for lines with text and label;\n"
+    "      @FILE has the template\n"
+    "  KEY: file:PATH, or passphrase with DSA_EDGE_PASSPHRASE (--to: DSA_EDGE_NEW_PASSPHRASE)\n\n"
     "exit codes: 0 done, 1 the work failed, 2 wrong use\n";
 
-inline const std::vector<std::string> kNames = {
-    "prompt",   "choices", "max-tokens",   "temperature", "top-p",     "seed",     "data",
-    "template", "labels",  "steps",        "seconds",     "memory-mb", "disk-mb",  "settings",
-    "replay",   "battery", "celsius",      "idle",        "version",   "examples", "fit",
-    "out",      "adapter", "new-key-file", "store",       "key-file",  "threads",  "layers-kept",
-    "pass",     "prompt-tokens", "new-tokens", "lanes",   "batch",     "warmup",   "repeats",
-    "backend"};
+// Options that take a value: of every verb, and of those that learn.
+inline constexpr char kEverywhere[] = "store key key-file threads layers-kept ";
+inline constexpr char kLearning[] =
+    "data template labels steps seconds memory-mb disk-mb seed settings rate epsilon queries batch "
+    "estimator optimizer subspace gate keep replay privacy when battery celsius idle";
 inline const std::vector<std::string> kFlags = {"json", "help", "remember", "charging",
-                                                "skip-hashes"};
+                                                "skip-hashes", "unseal"};
 
 }  // namespace dsa_cli

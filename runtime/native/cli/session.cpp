@@ -1,10 +1,10 @@
 #include "cli/session.h"
 
-#include <algorithm>
 #include <atomic>
-#include <cstdio>
-#include <exception>
+#include <fstream>
+#include <iterator>
 
+#include "cli/keys.h"
 #include "cli/verbs.h"
 
 namespace dsa_cli {
@@ -25,18 +25,19 @@ std::string taken(char* text) {
   return made;
 }
 
-int32_t key_of_file(void* context, const char* store, const uint8_t* salt, int32_t fresh,
-                    uint8_t* key) {
-  auto& file = *static_cast<dsa::learn::FileKey*>(context);
-  try {
-    const auto made = file.key(store, dsa::learn::Bytes(salt, salt + 16), fresh != 0);
-    std::copy(made.begin(), made.end(), key);
-    return 0;
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "dsa_runner: %s\n", error.what());
-    return 1;
-  }
+namespace {
+
+// A template, or what a file of one has.
+std::string template_of(const std::string& told) {
+  if (told.empty() || told[0] != '@') return told;
+  std::ifstream file(told.substr(1), std::ios::binary);
+  std::string content(std::istreambuf_iterator<char>(file), {});
+  if (!file) throw WrongUse("--template names a file that cannot be read: correct it.");
+  if (!content.empty() && content.back() == '\n') content.pop_back();
+  return content;
 }
+
+}  // namespace
 
 Session::Session(const Options& options) : store_(options.get("store")) {
   if (options.plain().size() != 1)
@@ -46,10 +47,10 @@ Session::Session(const Options& options) : store_(options.get("store")) {
   told.threads = static_cast<int32_t>(options.whole("threads", 0));
   told.layers_kept = static_cast<int32_t>(options.whole("layers-kept", 0));
   told.skip_hashes = options.has("skip-hashes");
-  if (options.has("key-file")) {
+  key_ = key_named(options.get("key"), "DSA_EDGE_PASSPHRASE");
+  if (options.has("key-file"))
     key_ = std::make_unique<dsa::learn::FileKey>(options.get("key-file"));
-    told.key = key_of_file, told.key_context = key_.get();
-  }
+  if (key_) told.key = provided, told.key_context = key_.get();
   check(dsa_open(options.plain()[0].c_str(), &told, &runner_));
   running = runner_;
 }
@@ -61,7 +62,7 @@ Session::~Session() {
 
 Data::Data(const Options& options)
     : path_(options.need("data")),
-      template_(options.get("template")),
+      template_(template_of(options.get("template"))),
       labels_(options.list("labels")) {
   for (const std::string& label : labels_) pointers_.push_back(label.c_str());
   told.path = path_.c_str();

@@ -13,8 +13,6 @@ namespace dsa_cli {
 
 void check(dsa_status status);  // raises Failed with the library's sentence
 std::string taken(char* text);  // a text of the library's
-int32_t key_of_file(void* context, const char* store, const uint8_t* salt, int32_t fresh,
-                    uint8_t* key);  // a dsa_key_callback; context: a learn::FileKey
 
 class Session {
  public:
@@ -26,7 +24,7 @@ class Session {
 
  private:
   const std::string store_;
-  std::unique_ptr<dsa::learn::FileKey> key_;
+  std::unique_ptr<dsa::learn::KeyProvider> key_;
   dsa_runner* runner_ = nullptr;
 };
 

@@ -1,16 +1,20 @@
 #include "cli/verbs.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <functional>
+#include <iterator>
 #include <map>
+#include <sstream>
 
 #include "cli/bench.h"
 #include "cli/help.h"
+#include "cli/keys.h"
+#include "cli/request.h"
 #include "cli/session.h"
 #include "core/json.h"
 #include "dsa/runner.h"
-#include "learn/keys.h"
 
 namespace dsa_cli {
 
@@ -80,9 +84,11 @@ int32_t follow(void*, const dsa_progress* progress) {
   if (progress->phase == DSA_PROMPTS)
     std::fprintf(stderr, "\rprompts %lld/%lld", static_cast<long long>(progress->done),
                  static_cast<long long>(progress->total));
-  if (progress->phase == DSA_STEPS)
-    std::fprintf(stderr, "\rstep %lld  loss %.4f  %.0f s ", static_cast<long long>(progress->done),
-                 progress->loss, progress->seconds);
+  if (progress->phase == DSA_STEPS) {
+    std::fprintf(stderr, "\rstep %lld  ", static_cast<long long>(progress->done));
+    if (!std::isnan(progress->loss)) std::fprintf(stderr, "loss %.4f  ", progress->loss);
+    std::fprintf(stderr, "%.0f s ", progress->seconds);
+  }
   return 0;
 }
 
@@ -100,26 +106,12 @@ int evaluate(const Options& options) {
   return 0;
 }
 
-dsa_fit_options fit_options(const Options& options, const std::string& settings) {
-  dsa_fit_options told = DSA_FIT_OPTIONS;
-  told.seconds = options.number("seconds", 0), told.steps = options.whole("steps", 0);
-  told.memory_mb = options.number("memory-mb", 0), told.disk_mb = options.number("disk-mb", 0);
-  told.seed = static_cast<uint64_t>(options.whole("seed", 0));
-  told.hyperparameters = settings.empty() ? nullptr : settings.c_str();
-  told.remember = options.has("remember"),
-  told.replay = static_cast<int32_t>(options.whole("replay", 0));
-  told.charging = options.has("charging"), told.battery = options.number("battery", 0);
-  told.celsius = options.number("celsius", 0), told.idle = options.number("idle", 0);
-  return told;
-}
-
 int personalize(const Options& options) {
   const Data data(options);
-  const std::string settings = options.get("settings");
-  const dsa_fit_options told = fit_options(options, settings);
+  const Request request(options);
   const Session runner(options);
   char* json = nullptr;
-  check(dsa_fit(runner, &data.told, &told, teller(options), nullptr, &json));
+  check(dsa_fit(runner, &data.told, &request.told, teller(options), nullptr, &json));
   if (!options.has("json")) std::fputc('\n', stderr);
   emit(options, taken(json));
   return 0;
@@ -127,11 +119,10 @@ int personalize(const Options& options) {
 
 int plan(const Options& options) {
   const Data data(options);
-  const std::string settings = options.get("settings");
-  const dsa_fit_options told = fit_options(options, settings);
+  const Request request(options);
   const Session runner(options);
   char* json = nullptr;
-  check(dsa_plan(runner, &data.told, &told, &json));
+  check(dsa_plan(runner, &data.told, &request.told, &json));
   emit(options, taken(json));
   return 0;
 }
@@ -167,11 +158,25 @@ int rollback(const Options& options) {
   return 0;
 }
 
+// Ids of --examples and of the examples in --data; none to forget all that was learned.
+std::vector<std::string> to_forget(const Options& options, dsa_runner* runner) {
+  std::vector<std::string> ids = options.list("examples");
+  if (!options.has("data") && (options.has("template") || options.has("labels")))
+    throw WrongUse("--template and --labels say how to read --data: give that file as well.");
+  if (!options.has("data")) return ids;
+  const Data data(options);
+  char* json = nullptr;
+  check(dsa_example_ids(runner, &data.told, &json));
+  for (const Json& id : Json::parse(taken(json))) ids.push_back(id);
+  if (ids.empty()) throw WrongUse("--data has no examples: leave it out to forget all.");
+  return ids;
+}
+
 int forget(const Options& options) {
-  const auto ids = options.list("examples");
   std::vector<const char*> pointers;
-  for (const std::string& id : ids) pointers.push_back(id.c_str());
   return asked(options, [&](dsa_runner* runner, char** json) {
+    const auto ids = to_forget(options, runner);
+    for (const std::string& id : ids) pointers.push_back(id.c_str());
     return dsa_forget(runner, pointers.data(), pointers.size(), json);
   });
 }
@@ -201,15 +206,16 @@ int load(const Options& options) {
   return 0;
 }
 
+// --unseal is asked for by name: a key that was forgotten on the command line must not unseal.
 int rekey(const Options& options) {
+  auto key = key_named(options.get("to"), "DSA_EDGE_NEW_PASSPHRASE");
+  if (options.has("new-key-file"))
+    key = std::make_unique<dsa::learn::FileKey>(options.get("new-key-file"));
+  if ((key != nullptr) == options.has("unseal"))
+    throw WrongUse("expected --to passphrase, --to file:PATH or --unseal: give one of them.");
   const Session runner(options);
-  if (options.has("new-key-file")) {
-    dsa::learn::FileKey key(options.get("new-key-file"));
-    check(dsa_rekey(runner, key_of_file, &key));
-  } else {
-    check(dsa_rekey(runner, nullptr, nullptr));
-  }
-  emit(options, dsa::written(Json{{"sealed", options.has("new-key-file")}}));
+  check(dsa_rekey(runner, key ? provided : nullptr, key.get()));
+  emit(options, dsa::written(Json{{"sealed", key != nullptr}}));
   return 0;
 }
 
@@ -225,15 +231,33 @@ int doctor(const Options& options) {
   return whole ? 0 : 1;
 }
 
-const std::map<std::string, int (*)(const Options&)> kVerbs = {
-    {"choose", choose},     {"generate", generate},
-    {"evaluate", evaluate}, {"personalize", personalize},
-    {"plan", plan},         {"history", history},
-    {"rollback", rollback}, {"forget", forget},
-    {"replay", replay},     {"save", save},
-    {"load", load},         {"rekey", rekey},
-    {"tokens", tokens},     {"info", info},
-    {"doctor", doctor},     {"bench", bench}};
+struct Verb {
+  int (*run)(const Options&);
+  const char* options;  // those that take a value, besides the ones that all verbs have
+};
+
+const std::map<std::string, Verb> kVerbs = {
+    {"choose", {choose, "prompt choices version"}},
+    {"generate", {generate, "prompt max-tokens temperature top-p seed memory-mb version"}},
+    {"evaluate", {evaluate, "data template labels version"}},
+    {"personalize", {personalize, kLearning}},
+    {"plan", {plan, kLearning}},
+    {"history", {history, ""}},
+    {"rollback", {rollback, "version"}},
+    {"forget", {forget, "examples data template labels"}},
+    {"replay", {replay, "fit steps out"}},
+    {"save", {save, "out"}},
+    {"load", {load, "adapter"}},
+    {"rekey", {rekey, "to new-key-file"}},
+    {"tokens", {tokens, "prompt"}},
+    {"info", {info, ""}},
+    {"doctor", {doctor, ""}},
+    {"bench", {bench, "pass prompt-tokens new-tokens lanes batch warmup repeats backend"}}};
+
+std::vector<std::string> words_of(const std::string& text) {
+  std::istringstream in(text);
+  return {std::istream_iterator<std::string>(in), {}};
+}
 
 }  // namespace
 
@@ -249,12 +273,13 @@ int run(const std::vector<std::string>& words) {
   const auto verb = kVerbs.find(words[0]);
   if (verb == kVerbs.end())
     throw WrongUse(words[0] + " is no verb: `dsa_runner --help` lists them.");
-  const Options options({words.begin() + 1, words.end()}, kNames, kFlags);
+  const Options options({words.begin() + 1, words.end()},
+                        words_of(kEverywhere + std::string(verb->second.options)), kFlags);
   if (options.has("help")) {
     std::fputs(kHelp, stdout);
     return 0;
   }
-  return verb->second(options);
+  return verb->second.run(options);
 }
 
 }  // namespace dsa_cli

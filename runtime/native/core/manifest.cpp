@@ -102,6 +102,8 @@ Decoder decoder(const Json& of) {
   made.embedding_scale = number(of, "embedding_scale");
   made.logit_scale = number(of, "logit_scale");
   if (!field(of, "logit_softcap").is_null()) made.logit_softcap = number(of, "logit_softcap");
+  if (of.contains("attention_group") && !of["attention_group"].is_null())
+    made.attention_group = whole(of, "attention_group", 2, kMost);
   return made;
 }
 

@@ -21,6 +21,7 @@ struct Decoder {
   int64_t n_layers, width, n_heads, n_kv_heads, head_dim, ffn_width, vocab_size, max_positions;
   double norm_eps, embedding_scale, logit_scale;
   std::optional<double> logit_softcap;
+  int64_t attention_group = 0;  // tokens that shifted sparse attention takes together; 0 for none
 };
 
 struct TokenizerInfo {

@@ -38,6 +38,11 @@ Example Example::read(const std::string& content) {
   }
 }
 
+bool all_choose(const std::vector<Example>& examples) {
+  return std::none_of(examples.begin(), examples.end(),
+                      [](const Example& example) { return example.choices.empty(); });
+}
+
 void check_learnable(const std::vector<Example>& examples) {
   if (examples.empty()) refuse("there are no examples to learn from: give at least one.");
   for (const Example& example : examples) example.check();

@@ -18,6 +18,9 @@ struct Example {
   static Example read(const std::string& content);  // raises Broken
 };
 
+// Whether each has some choices.
+bool all_choose(const std::vector<Example>& examples);
+
 // Raises Error(example) when there are none, or when all of several have the same label.
 void check_learnable(const std::vector<Example>& examples);
 

@@ -6,6 +6,8 @@
 #include "clusters.h"
 #include "explorer.h"
 #include "learner.h"
+#include "private_course.h"
+#include "private_trainer.h"
 #include "random.h"
 #include "routes.h"
 #include "trainer.h"
@@ -15,11 +17,6 @@ namespace {
 
 constexpr uint64_t kTried = uint64_t{1} << 35;  // an epoch number that no run reaches
 constexpr double kPromptShare = 0.5;  // of the seconds, for caching prompts; the rest is for steps
-
-bool all_have_choices(const std::vector<Example>& examples) {
-  return std::none_of(examples.begin(), examples.end(),
-                      [](const Example& example) { return example.choices.empty(); });
-}
 
 Labels merged(const Labels& old, const std::vector<std::string>& choices, const Floats& bias) {
   Labels labels = old;
@@ -44,7 +41,7 @@ class Fit {
         store_(learner.store_),
         engine_(engine),
         wish_(wish),
-        choices_(all_have_choices(examples)),
+        choices_(all_choose(examples)),
         pace_(learner.usual_steps(wish, choices_), wish.seconds, wish.wait),
         parent_(learner.version()),
         old_(learner.adapter(parent_)),
@@ -59,11 +56,12 @@ class Fit {
   Report run() {
     cache_prompts();
     const double prefill_seconds = pace_.elapsed();
-    split_ = hold_out(objective_->size(), wish_.seed);
+    if (!wish_.privacy) split_ = hold_out(objective_->size(), wish_.seed);
     settle_gate();
+    if (wish_.privacy) promise();
     begin();
     Outcome outcome = train();
-    if (gate_) count(outcome);
+    if (gate_ && !private_) count(outcome);
     Report report = told(outcome);
     report.prefill_seconds = prefill_seconds;
     report.version = keep(outcome);
@@ -90,14 +88,32 @@ class Fit {
   }
 
   // Routes examples by the gate in use, or by one that is made of their prompts. Those that are
-  // held out have no say in it.
+  // held out have no say in it. Of private ones nothing may be read that leaves the fit.
   void settle_gate() {
     const size_t blocks = learner_.ground_.blocks, width = objective_->pooled_width();
     if (blocks == 1) return engine_.route_by(nullptr);
+    if (wish_.privacy && !old_.gate)
+      throw Error(Kind::privacy,
+                  "a gate would be made of the private prompts themselves, expected one that is "
+                  "there: fit without privacy on prompts that are not private first, or load an "
+                  "adapter.");
     const auto make = hyper_.gate == "scratch" ? scattered : clustered;
     gate_ =
         old_.gate ? *old_.gate : make(objective_->pooled(split_.train), width, blocks, wish_.seed);
     engine_.route_by(&*gate_);
+  }
+
+  // Settles how a private fit keeps its guarantee, or refuses it.
+  void promise() {
+    std::vector<std::string> some = ids();
+    some.resize(objective_->size());
+    store_.database().guarded(
+        [&] { private_.emplace(some, hyper_, *wish_.privacy, pace_.steps, store_.runs()); });
+    split_ = private_->split(), hyper_ = private_->hyper();
+  }
+
+  std::string spent(int64_t steps) const {
+    return private_ ? private_->spent(steps).json() : "null";
   }
 
   void explore() {
@@ -111,15 +127,10 @@ class Fit {
   void begin() {
     if (wish_.remember) remember();
     if (resume()) return;
-    Indices tried;
-    for (const uint32_t i : order(wish_.seed, kTried, split_.train.size()))
-      if (tried.size() < static_cast<size_t>(hyper_.batch)) tried.push_back(split_.train[i]);
-    Checked found = checked(*objective_, {tried.data(), tried.size()}, space_, hyper_, wish_.seed);
-    hyper_ = found.hyper, notes_ = std::move(found.notes);
-    explore();
+    if (!private_) try_out();
     Run begun;
     begun.parent = parent_, begun.seed = wish_.seed, begun.hyper = hyper_.json();
-    begun.examples = ids();
+    begun.examples = ids(), begun.privacy = spent(pace_.steps);
     const size_t own = Estimator::make(hyper_, wish_.seed, space_)->width();
     begun.width = static_cast<int64_t>(own + (explorer_ ? explorer_->width() : 0));
     if (gate_ && !old_.gate) begun.gate = rows_of(*gate_);
@@ -128,14 +139,25 @@ class Fit {
     run_ = store_.start_run(begun);
   }
 
+  // Tries the radius and the rate on some of the examples.
+  void try_out() {
+    Indices tried;
+    for (const uint32_t i : order(wish_.seed, kTried, split_.train.size()))
+      if (tried.size() < static_cast<size_t>(hyper_.batch)) tried.push_back(split_.train[i]);
+    Checked found = checked(*objective_, {tried.data(), tried.size()}, space_, hyper_, wish_.seed);
+    hyper_ = found.hyper, notes_ = std::move(found.notes);
+    explore();
+  }
+
   // Whether the last fit was interrupted and was this one: its radius and rate are then kept. One
   // with a privacy guarantee is never gone on with: steps without noise would be taken for noised.
   bool resume() {
     const std::vector<Run> all = store_.runs();
-    if (!wish_.resume || all.empty()) return false;
+    if (!wish_.resume || private_ || all.empty()) return false;
     const Run& last = all.back();
-    if (last.verdict || last.numbers || last.privacy != "null" || last.parent != parent_ || last.seed != wish_.seed ||
-        last.examples != ids() || last.gate.empty() != (!gate_ || old_.gate))
+    if (last.verdict || last.numbers || last.privacy != "null" || last.parent != parent_ ||
+        last.seed != wish_.seed || last.examples != ids() ||
+        last.gate.empty() != (!gate_ || old_.gate))
       return false;
     Hyperparameters theirs = Hyperparameters::read(last.hyper), same = theirs;
     same.epsilon = hyper_.epsilon, same.rate = hyper_.rate;
@@ -163,15 +185,24 @@ class Fit {
       store_.append(run_, rate, scalars, count);
     };
     hooks.on_step = wish_.on_step, hooks.stop = wish_.stop;
+    if (private_) return train_privately(hooks);
     return Trainer(*objective_, split_, space_, hyper_, wish_.seed, hooks, pace_,
                    explorer_ ? &*explorer_ : nullptr)
         .run(done_);
   }
 
+  Outcome train_privately(const Hooks& hooks) {
+    SystemSource source;
+    Mechanism mechanism(private_->noise(), hyper_.batch, source);
+    return PrivateTrainer(*objective_, split_, space_, hyper_, wish_.seed, hooks, pace_, mechanism,
+                          private_->verdict())
+        .run();
+  }
+
   // Saves the outcome as a version if it improved; returns the version in use.
   int64_t keep(const Outcome& outcome) {
     if (outcome.verdict != "improved") {
-      store_.end_run(run_, outcome.verdict, nullptr);
+      store_.end_run(run_, outcome.verdict, nullptr, spent(outcome.steps));
       return parent_;
     }
     Made made;
@@ -182,7 +213,7 @@ class Fit {
     made.kept = outcome.kept.kept;
     made.summary =
         "{\"before\": " + outcome.before.json() + ", \"after\": " + outcome.after.json() + "}";
-    return store_.end_run(run_, outcome.verdict, &made).value_or(parent_);
+    return store_.end_run(run_, outcome.verdict, &made, spent(outcome.steps)).value_or(parent_);
   }
 
   // The gate that came of the fit, with how many of the prompts each block serves.
@@ -205,6 +236,7 @@ class Fit {
     report.adapter_size = static_cast<int64_t>(learner_.ground_.initial.numbers.size());
     report.adapter_bytes = 4 * static_cast<int64_t>(space_.size());
     report.seed = wish_.seed, report.hyper = hyper_, report.curve = outcome.curve;
+    if (private_) report.privacy = private_->spent(outcome.steps);
     report.notes = notes(alone);
     if (!routes_) return report;
     report.routes = gate_->served, report.evenness = evenness(gate_->served);
@@ -254,6 +286,7 @@ class Fit {
   const Space space_;
   Learner::Known known_;
   std::optional<Objective> objective_;
+  std::optional<PrivateCourse> private_;
   Split split_;
   std::vector<std::string> notes_;
   std::vector<Step> done_;

@@ -87,10 +87,11 @@ void Store::append(int64_t run, float rate, const float* scalars, size_t count) 
 
 void Store::go_on(size_t steps) { next_ = steps; }
 
-std::optional<int64_t> Store::end_run(int64_t id, const std::string& verdict, const Made* made) {
+std::optional<int64_t> Store::end_run(int64_t id, const std::string& verdict, const Made* made,
+                                      const std::string& privacy) {
   return db_.transaction([&] {
     Run ended = run(id);
-    ended.verdict = verdict;
+    ended.verdict = verdict, ended.privacy = privacy;
     if (made) {
       ended.version =
           add(ended.parent.value_or(0), made->adapter, verdict, made->kept, made->summary);

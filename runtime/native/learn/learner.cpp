@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "batches.h"
+#include "clusters.h"
 #include "learned_gate.h"
 #include "random.h"
 
@@ -12,7 +13,19 @@ namespace {
 
 constexpr uint64_t kOld = uint64_t{1} << 34, kPrompts = uint64_t{1} << 33;  // no run's epochs
 
+constexpr int64_t kPrivateQueries = 16;  // what the figures of docs/results were measured with
+
 [[noreturn]] void refuse(const std::string& what) { throw Error(Kind::usage, what); }
+
+// Each example the first time that it comes: one that comes twice would be hidden half as well.
+template <class Known>
+void once(Known& known) {
+  std::set<std::string> seen;
+  Known kept;
+  for (auto& each : known)
+    if (seen.insert(each.first).second) kept.push_back(std::move(each));
+  known = std::move(kept);
+}
 
 }  // namespace
 
@@ -126,20 +139,41 @@ void Learner::check_start(const Run& run, int64_t along) const {
 
 Hyperparameters Learner::settled(const Wish& wish, bool choices) const {
   if (wish.hyper) return *wish.hyper;
+  Hyperparameters hyper = proposed(choices, wish.privacy.has_value());
+  return wish.changes.empty() ? hyper
+                              : hyper.changed(wish.changes, choices, wish.steps.value_or(0));
+}
+
+// What the bundle proposes; its settings were not searched for fits under a guarantee.
+Hyperparameters Learner::proposed(bool choices, bool with_privacy) const {
   Hyperparameters hyper = Hyperparameters::suited(choices);
+  if (with_privacy) {
+    hyper.queries = kPrivateQueries;
+    return hyper;
+  }
   const Proposed& own = choices ? ground_.choices : ground_.responses;
   hyper.rate = own.rate.value_or(hyper.rate), hyper.epsilon = own.epsilon.value_or(hyper.epsilon);
   hyper.queries = own.queries.value_or(hyper.queries),
   hyper.batch = own.batch.value_or(hyper.batch);
-  if (wish.changes.empty()) return hyper;
-  return hyper.changed(wish.changes, choices, wish.steps.value_or(0));
+  return hyper;
 }
 
 int64_t Learner::usual_steps(const Wish& wish, bool choices) const {
   if (wish.steps) return *wish.steps;
   const Proposed& own = choices ? ground_.choices : ground_.responses;
-  if (!wish.hyper && wish.changes.empty() && own.steps) return *own.steps;
+  if (!wish.hyper && wish.changes.empty() && !wish.privacy && own.steps) return *own.steps;
   return settled(wish, choices).usual_steps();
+}
+
+int64_t Learner::width(const Hyperparameters& hyper) {
+  const int64_t from = version();
+  const Space space = this->space(adapter(from), hyper.along, from);
+  const size_t gate = hyper.learns_gate() ? ground_.blocks * kFeatures : 0;
+  return static_cast<int64_t>(Estimator::make(hyper, 0, space)->width() + gate);
+}
+
+int64_t Learner::direction_bytes(int64_t gate_width) {  // in base64
+  return 4 * static_cast<int64_t>(kFeatures) * (gate_width + 1) * 4 / 3 + 4;
 }
 
 // Refuses what cannot be learned here, before prompts are cached for nothing.
@@ -154,6 +188,7 @@ void Learner::check(const Wish& wish, const Hyperparameters& hyper, const Space&
     refuse(text("gate ", hyper.gate, " chooses among blocks, and all ", ground_.blocks,
                 " here serve every prompt: export with more --blocks than --active, or use gate "
                 "clusters."));
+  if (wish.privacy) wish.privacy->check(), check_covered(hyper);
   check_budget(hyper, space.size(), steps);
   Estimator::make(hyper, wish.seed, space);
 }
@@ -175,6 +210,7 @@ Learner::Known Learner::known(const std::vector<Example>& examples, const Wish& 
       }));
   const Indices chosen = order(wish.seed, kOld, old.size());
   for (size_t i = 0; i < std::min(wish.replay, old.size()); ++i) known.push_back(old[chosen[i]]);
+  if (wish.privacy) once(known);
   if (!wish.seconds) return known;
   Known shuffled;  // not all may be cached in time, so any part must be a fair one
   for (const uint32_t i : order(wish.seed, kPrompts, known.size())) shuffled.push_back(known[i]);

@@ -33,7 +33,8 @@ struct Ground {
 // that differ from the bundle's own, or from what suits the method that it names. seed: below 2^63.
 // remember: keep the examples in the store. replay: remembered examples of earlier fits to learn
 // from beside the new ones, at most. resume: go on with the last fit where it was interrupted and
-// was the same as this one. wait: called between steps and prompts; returns the seconds that it
+// was the same as this one; a private fit is always a new one. privacy: bounds what one example may
+// reveal, over all fits of the store. wait: called between steps and prompts; returns the seconds that it
 // held the fit back.
 struct Wish {
   std::optional<double> seconds;
@@ -44,6 +45,7 @@ struct Wish {
   bool remember = false;
   size_t replay = 0;
   bool resume = true;
+  std::optional<Privacy> privacy;
   std::function<bool(const Progress&)> on_step;
   std::function<void(size_t)> on_prefill;
   std::function<bool()> stop;
@@ -56,7 +58,8 @@ class Learner {
 
   // Learns from examples, starting from the adapter in use. A part of them is held out; unless the
   // loss on them improves, the adapter stays as it was. Raises Error of kind example, usage,
-  // engine, or store where another program is changing it.
+  // engine, privacy where the guarantee cannot be kept, or store where another program is changing
+  // it.
   Report fit(const std::vector<Example>& examples, Engine& engine, const Wish& wish = {});
 
   // The version in use, or the nearest whole one it came from; its adapter (n,), coordinates and
@@ -65,6 +68,15 @@ class Learner {
   Adapter adapter() { return adapter(version()); }
   Adapter adapter(int64_t version);
   Floats whole(const Adapter& adapter) const;
+
+  // The hyper-parameters that a fit begins with, and how many steps it has at most. choices: whether
+  // all examples have some.
+  Hyperparameters settled(const Wish& wish, bool choices) const;
+  int64_t usual_steps(const Wish& wish, bool choices) const;
+
+  // Scalars of a step from the version in use; bytes of what a gate learns in, as a fit keeps it.
+  int64_t width(const Hyperparameters& hyper);
+  static int64_t direction_bytes(int64_t gate_width);
 
   void rollback(int64_t version);
   std::vector<int64_t> forget();  // returns the versions that are gone
@@ -80,8 +92,7 @@ class Learner {
   friend class Fit;
   using Known = std::vector<std::pair<std::string, Example>>;
 
-  Hyperparameters settled(const Wish& wish, bool choices) const;
-  int64_t usual_steps(const Wish& wish, bool choices) const;
+  Hyperparameters proposed(bool choices, bool with_privacy) const;
   void check(const Wish& wish, const Hyperparameters& hyper, const Space& space,
              int64_t steps) const;
   Known known(const std::vector<Example>& examples, const Wish& wish);

@@ -37,6 +37,7 @@ class Objective {
   int64_t tokens(Some batch) const { return engine_.tokens(batch); }
   const uint8_t* served(Some batch) { return engine_.served(batch); }
   size_t active() const { return active_; }
+  size_t sets() const { return sets_.size(); }  // of choices; 0 where there are no biases
 
   // What a gate reads of prompts, and how it routes them.
   const float* pooled(uint32_t example) const { return engine_.pooled(example); }

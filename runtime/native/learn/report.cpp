@@ -64,6 +64,7 @@ std::string Report::json() const {
                {"routes", routes},
                {"served_examples", served_examples},
                {"evenness", optional(evenness)},
+               {"privacy", privacy ? object_of(privacy->json()) : Json(nullptr)},
                {"curve", Json::array()}};
   for (const Progress& step : curve) told["curve"].push_back(json_of(step));
   return written(told);

@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "hyper.h"
+#include "privacy.h"
 #include "space.h"
 
 namespace dsa::learn {
@@ -32,7 +33,8 @@ struct Evaluation {
 // verdict: `improved` (a new version is active), `no improvement` or `diverged` (the old one is).
 // resumed: steps that an interrupted fit had done before. routes: how many prompts each block
 // serves; served_examples: the first of them, by their places among those given; evenness: of the
-// routes.
+// routes. privacy: what a private fit took; before and after are then noised, the curve has no losses,
+// and nothing is told of the routes.
 struct Report {
   std::string verdict;
   int64_t version = 0, steps = 0, resumed = 0;
@@ -47,6 +49,7 @@ struct Report {
   std::vector<int64_t> routes;
   std::vector<std::vector<size_t>> served_examples;
   std::optional<double> evenness;
+  std::optional<Spent> privacy;
   std::vector<Progress> curve;
 
   std::string json() const;  // with Python's names

@@ -58,7 +58,9 @@ class Store {
   int64_t start_run(Run begun);  // id and created are filled in; returns the id
   void append(int64_t run, float rate, const float* scalars, size_t count);
   void go_on(size_t steps);  // appends behind so many steps of an interrupted fit
-  std::optional<int64_t> end_run(int64_t run, const std::string& verdict, const Made* made);
+  // privacy: JSON of what the run took of it, "null" for one without.
+  std::optional<int64_t> end_run(int64_t run, const std::string& verdict, const Made* made,
+                                 const std::string& privacy = "null");
   std::vector<Run> runs();
   Run run(std::optional<int64_t> id = std::nullopt);  // by default the last one
   std::vector<Step> journal(const Run& run);          // raises Error(damaged)

@@ -1,5 +1,6 @@
 #include "sums.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace dsa::learn {
@@ -59,6 +60,13 @@ double deviation(double* numbers, size_t count, size_t less) {
     numbers[i] = apart * apart;
   }
   return std::sqrt(sum(numbers, count) / static_cast<double>(count - less));
+}
+
+double median(std::vector<double> of) {
+  if (of.empty()) return 0;
+  std::sort(of.begin(), of.end());
+  const size_t half = of.size() / 2;
+  return of.size() % 2 ? of[half] : (of[half - 1] + of[half]) / 2;
 }
 
 }  // namespace dsa::learn

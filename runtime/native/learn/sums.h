@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <vector>
 
 namespace dsa::learn {
 
@@ -17,5 +18,7 @@ double exact_mean(const float* numbers, size_t count, double* scratch);
 
 // Standard deviation of `count` numbers with so many degrees of freedom less; they are overwritten.
 double deviation(double* numbers, size_t count, size_t less);
+
+double median(std::vector<double> of);  // 0 of none
 
 }  // namespace dsa::learn

@@ -12,13 +12,6 @@ constexpr int64_t kChecks = 12;  // times a run looks at the held-out examples
 constexpr int kPatience = 6;     // looks clearly worse than the best, after which a run ends early
 constexpr double kDiverged = 2.0;  // held-out loss over the one at the start that stops a run
 
-double median(std::vector<double> of) {
-  if (of.empty()) return 0;
-  std::sort(of.begin(), of.end());
-  const size_t half = of.size() / 2;
-  return of.size() % 2 ? of[half] : (of[half - 1] + of[half]) / 2;
-}
-
 }  // namespace
 
 Trainer::Trainer(Objective& objective, const Split& split, const Space& space,

@@ -177,6 +177,16 @@ DSA_API dsa_status dsa_evaluate(dsa_runner* runner, const dsa_examples* examples
  * until the next call of it. */
 typedef const char* (*dsa_condition_callback)(void* context);
 
+/* Differential privacy: what one example may reveal at most, over all fits of a store. Such a fit
+ * is always a new one: an interrupted one counts in full, and is not gone on with. */
+typedef struct dsa_privacy {
+  size_t size;
+  double epsilon; /* more than 0; 8 is weak, 1 strong */
+  double delta;   /* chance that the bound fails, below 1 / examples; 0: 1e-5 */
+  int64_t batch;  /* examples a step, on average; 0: 32 */
+} dsa_privacy;
+#define DSA_PRIVACY_OPTIONS {sizeof(dsa_privacy), 0, 0, 0}
+
 typedef struct dsa_fit_options {
   size_t size;
   /* the budget; 0 leaves a bound to the defaults */
@@ -197,9 +207,10 @@ typedef struct dsa_fit_options {
   double celsius;             /* hottest zone at most; 0 for none */
   double idle;                /* share of the cores that others may use; 0 for none */
   double check_seconds;       /* 0: 5 */
+  const dsa_privacy* privacy; /* a guarantee, which needs some hundreds of examples; or null */
 } dsa_fit_options;
 #define DSA_FIT_OPTIONS \
-  {sizeof(dsa_fit_options), 0, 0, 0, 0, NULL, 0, 0, 0, NULL, NULL, 0, 0, 0, 0, 0}
+  {sizeof(dsa_fit_options), 0, 0, 0, 0, NULL, 0, 0, 0, NULL, NULL, 0, 0, 0, 0, 0, NULL}
 
 /* Learns from examples, starting from the version in use. Part of them is held out; unless the loss
  * on those improves, the version in use stays. Each step is durable before the next begins: a

@@ -6,6 +6,7 @@
 #include <iterator>
 
 #include "known_engine.h"
+#include "known_private.h"
 #include "learn/clusters.h"
 #include "learn/json.h"
 #include "learn/learner.h"
@@ -51,7 +52,7 @@ Ground ground_of(const Json& asked) {
     for (const Json& direction : asked["directions"])
       for (const Json& number : direction) ground.subspace.directions.push_back(number);
   }
-  if (ground.blocks > 1)
+  if (ground.blocks > 1 && !asked.value("ungated", false))
     ground.initial.gate = Gate{ground.blocks, 1, Floats(2 * ground.blocks), {}};
   return ground;
 }
@@ -67,6 +68,8 @@ Json fit(const Json& asked, Learner& learner, const Ground& ground) {
   if (asked.contains("changes")) wish.changes = asked["changes"].dump();
   if (asked.contains("steps")) wish.steps = asked["steps"].get<int64_t>();
   wish.seed = asked.value("seed", uint64_t{0});
+  if (asked.contains("privacy"))
+    wish.privacy = {asked["privacy"][0], asked["privacy"][1], asked["privacy"][2]};
   wish.remember = asked.value("remember", false), wish.replay = asked.value("replay", size_t{0});
   wish.resume = asked.value("resume", true);
   const int64_t killed = asked.value("kill_after", int64_t{-1});
@@ -89,6 +92,34 @@ Json gates(const Json& asked) {
           {"differences", differences(pooled, width)}};
 }
 
+std::vector<Spent> spent_of(const Json& asked) {
+  std::vector<Spent> fits;
+  for (const Json& one : asked.value("before", Json::array()))
+    fits.push_back(Spent::read(one.dump()));
+  return fits;
+}
+
+// The noise that a fit needs, or what fits have spent.
+Json counted(const Json& asked) {
+  const std::vector<Spent> before = spent_of(asked);
+  const Privacy privacy{asked["epsilon"], asked["delta"], 1};
+  if (asked["do"] == "spent") return {{"epsilon", spent(before, privacy.delta)}};
+  return {{"noise", noise_for(privacy, asked["share"], asked["steps"], before)}};
+}
+
+// A private fit with noise that can be foretold.
+Json known_private(const Json& asked, Store& store, const Ground& ground) {
+  const Outcome outcome = private_fit(
+      store, examples_of(asked), Space(ground.initial.numbers, ground.shapes, ground.blocks),
+      Hyperparameters::read(asked["hyper"].dump()), asked["steps"], asked["seed"], asked["noise"]);
+  return {{"verdict", outcome.verdict},
+          {"tokens", outcome.tokens},
+          {"before", Json::parse(outcome.before.json())},
+          {"after", Json::parse(outcome.after.json())},
+          {"bias", outcome.kept.bias},
+          {"theta", hex_of(outcome.kept.adapter)}};
+}
+
 Json history(Store& store) {
   Json told = {{"versions", Json::array()}, {"fits", Json::array()}};
   for (const Version& v : store.versions())
@@ -102,12 +133,14 @@ Json history(Store& store) {
 
 Json answered(const Json& asked) {
   if (asked["do"] == "gates") return gates(asked);
+  if (asked["do"] == "noise" || asked["do"] == "spent") return counted(asked);
   const auto key = key_of(asked, "key"), fresh = key_of(asked, "new_key");
   const Ground ground = ground_of(asked);
   Store store(asked.value("folder", ""), ground.identity, key.get());
   Learner learner(ground, store);
   const std::string what = asked["do"];
   if (what == "fit") return fit(asked, learner, ground);
+  if (what == "private_fit") return known_private(asked, store, ground);
   if (what == "history") return history(store);
   if (what == "bytes") return {{"bytes", store.bytes()}};
   if (what == "suited")

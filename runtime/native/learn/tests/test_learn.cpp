@@ -9,6 +9,7 @@
 #include "learn/batches.h"
 #include "learn/blake2b.h"
 #include "learn/learner.h"
+#include "learn/mechanism.h"
 #include "learn/sums.h"
 
 namespace {
@@ -117,6 +118,18 @@ void check_every_step_is_free_of_allocations() {
   check_allocations(hyper, 2, &key);
 }
 
+// Gaussian and Laplace numbers of the system's bytes have the spread that they should.
+void check_noise() {
+  SystemSource source;
+  std::vector<double> normal(20000), laplace(20000);
+  for (double& number : normal) number = source.gaussian(3);
+  for (double& number : laplace) number = source.laplace(3);
+  // Of so many their spread is known to 0.5 and 0.8 %: eight times that is never reached.
+  check(std::fabs(deviation(normal.data(), 20000, 1) / 3 - 1) < 0.04, "Gaussian noise");
+  check(std::fabs(deviation(laplace.data(), 20000, 1) / (3 * std::sqrt(2.0)) - 1) < 0.065,
+        "Laplace noise");
+}
+
 void check_refusals() {
   Hyperparameters wrong;
   wrong.optimizer = "lion";
@@ -137,6 +150,10 @@ void check_refusals() {
     hyper.estimator = "sparse", hyper.mask = "0f";
     Estimator::make(hyper, 0, space);
   });
+  for (const double epsilon : {0.0, -1.0, double(NAN), double(INFINITY)})
+    check_refused(Kind::usage, "expected a number more than 0", [&] { Privacy{epsilon}.check(); });
+  for (const double delta : {0.0, 1.0, double(NAN)})
+    check_refused(Kind::usage, "expected 0 < delta < 1", [&] { Privacy{8, delta}.check(); });
   Store store("", "i");
   check_refused(Kind::store, "no such fit", [&] { store.run(); });
   check_refused(Kind::store, "no version 4", [&] { store.activate(4); });
@@ -152,6 +169,7 @@ int main() {
   check_sums();
   check_splits();
   check_every_step_is_free_of_allocations();
+  check_noise();
   check_refusals();
   return verdict();
 }
