@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from dsa_edge.runtime._engine import Floats, Ints
 
 __all__ = [
-    "ABSENT", "Calibration", "central", "centred_slopes", "changes", "fit_bias", "forward",
-    "left_out", "residuals",
+    "ABSENT", "REMEMBERED", "Calibration", "central", "centred_slopes", "changes", "fit_bias",
+    "forward", "left_out", "residuals",
 ]  # fmt: skip
 
 Doubles = NDArray[np.float64]

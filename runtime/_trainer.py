@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from dsa_edge.gate import Gate
-from dsa_edge.runtime._calibration import Calibration, left_out
+from dsa_edge.runtime._calibration import REMEMBERED, Calibration, left_out
 from dsa_edge.runtime._engine import Floats, Ints
 from dsa_edge.runtime._exact import exact_gradient
 from dsa_edge.runtime._explorer import Explorer
@@ -143,7 +143,9 @@ class Trainer:
         before = self.objective.scored(self.train, raw).losses[0]
         self._calibration.observe(raw[0], answers)
         self.objective.bias = self._calibration.bias
-        gains = before - left_out(raw[0], answers, self._calibration.bias)
+        recent = slice(-REMEMBERED, None)
+        left = left_out(raw[0][recent], answers[recent], self._calibration.bias)
+        gains = before[recent] - left
         return self.objective.scored(self.train, raw).losses[0], gains[np.isfinite(gains)]
 
     def _is_new(self, index: int, size: int) -> bool:

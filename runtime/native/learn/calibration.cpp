@@ -10,7 +10,6 @@ namespace {
 
 constexpr double kRidge = 1.0;  // prior weight, in examples
 constexpr int kNewtonSteps = 30;
-constexpr size_t kRemembered = 512;
 
 }  // namespace
 
@@ -78,6 +77,30 @@ void Calibration::fit() {
   }
   const double centre = mean(fitted_.data(), choices_);
   for (size_t k = 0; k < choices_; ++k) bias_[k] = static_cast<float>(fitted_[k] - centre);
+}
+
+std::vector<double> Calibration::left_out(const float* scores, const uint32_t* answers,
+                                          size_t count) {
+  const size_t n = choices_;
+  const std::vector<double> fitted(bias_.begin(), bias_.end());
+  std::vector<double> losses(count, std::nan("")), own(n), p(n), pull(n), others;
+  gather(fitted);
+  const std::vector<double> all = hessian_;
+  for (size_t i = 0; i < count; ++i) {
+    std::copy_n(scores + i * n, n, own.begin());
+    if (!std::all_of(own.begin(), own.end(), [](double s) { return std::isfinite(s); })) continue;
+    softmax(own.data(), fitted.data(), n, p.data());
+    pull = p, pull[answers[i]] -= 1, others = all;
+    for (size_t k = 0; k < n; ++k) {
+      others[k * n + k] -= p[k];
+      for (size_t l = 0; l < n; ++l) others[k * n + l] += p[k] * p[l];
+    }
+    solve(others.data(), pull.data(), n);
+    for (size_t k = 0; k < n; ++k) pull[k] += fitted[k];
+    softmax(own.data(), pull.data(), n, p.data());
+    losses[i] = -std::log(p[answers[i]]);
+  }
+  return losses;
 }
 
 // Gradient and Hessian at a bias.

@@ -12,6 +12,8 @@ namespace dsa::learn {
 // The log-score of a choice that an example does not offer: finite, and e to it is 0.
 constexpr float kAbsent = -1e4f;
 
+constexpr size_t kRemembered = 512;  // most recent examples that a bias is fitted on
+
 // The bias (K,) of K choices, fitted on the 512 most recent scores.
 class Calibration {
  public:
@@ -20,6 +22,11 @@ class Calibration {
   // Takes in raw scores (B, K) of examples whose right choices are answers (B,).
   void observe(const float* scores, const uint32_t* answers, size_t count);
   const Floats& bias() const { return bias_; }
+
+  // Losses (B,) in nats of what was taken in, each with the bias that the other examples would have
+  // been given: one step of Newton's method takes an example out (approximate leave-one-out,
+  // 1801.10243). NaN where a score is not finite.
+  std::vector<double> left_out(const float* scores, const uint32_t* answers, size_t count);
 
  private:
   void keep(const float* scores, uint32_t answer);

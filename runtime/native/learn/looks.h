@@ -3,7 +3,8 @@
 // The best one may owe its loss to luck, and the last one has seen most: the latest that is no
 // worse than the best within one standard error is kept (Breiman et al. 1984, section 3.4.3). In
 // the first pass every batch is scored before anything was learned from it, so these losses count
-// as well (prequential, Dawid 1984).
+// as well (prequential, Dawid 1984); and so does what each other example gains by label biases that
+// were fitted without it.
 #pragma once
 
 #include "records.h"
@@ -21,12 +22,12 @@ struct Look {
 
 class Looks {
  public:
-  // before: with what was active; start: with label biases fitted. early: losses to make room for.
-  Looks(const Look& before, const Look& start, size_t early);
+  // before: with what was active; start: with label biases fitted. levelled: nats that training
+  // examples gain by biases of the others. early: losses to make room for.
+  Looks(const Look& before, const Look& start, const std::vector<double>& levelled, size_t early);
 
-  // Takes in losses (B,) of a batch that nothing was learned from yet, now, with what was there
-  // before, and at the start.
-  void see(const float* losses, const float* before, const float* start, size_t count);
+  // Takes in losses (B,) of a batch that nothing was learned from yet, now and at the start.
+  void see(const float* losses, const float* start, size_t count);
 
   void add(const Look& look);
   int worse() const { return worse_; }  // looks in a row that were clearly worse than the best
@@ -36,12 +37,9 @@ class Looks {
   const Look* verdict() const;
 
  private:
-  double gain(const Floats& from, const Look& look, const Floats& early) const;
-
-  Floats before_, start_;
-  Look first_, best_, latest_;
-  Floats early_before_, early_start_;
-  std::vector<double> scratch_;
+  Look start_, best_, latest_;
+  double biases_gain_;
+  std::vector<double> early_, scratch_;
   int worse_ = 0;
 };
 

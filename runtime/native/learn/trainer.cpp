@@ -37,20 +37,20 @@ Trainer::Trainer(Objective& objective, const Split& split, const Space& space,
   raw_.resize(lanes * batch * choices), calibrated_.resize(raw_.size());
   centre_.resize(batch * choices), answers_.resize(batch),
       scalars_.resize(own_ + (explorer ? explorer->width() : 0));
-  seen_before_.resize(batch), seen_start_.resize(batch);
+  seen_start_.resize(batch);
   scratch_.resize(std::max(split.held_out.size(), batch));
   times_.reserve(static_cast<size_t>(pace.steps)), curve_.reserve(times_.capacity());
 }
 
 Outcome Trainer::run(const std::vector<Step>& done) {
   const Look before = look();
-  calibrate(state_.theta().data(), &reference_before_, &reference_);
+  const std::vector<double> levelled = calibrate(state_.theta().data(), reference_);
   now_ = look();
   Outcome outcome;
   outcome.before = Evaluation::of(before.losses, before.right);
   outcome.calibrated = Evaluation::of(now_.losses, now_.right);
   start_loss_ = mean_of(now_.losses);
-  Looks looks(before, now_, split_.train.size());
+  Looks looks(before, now_, levelled, split_.train.size());
   repeat(done, looks);
   pace_.begin();
   Ended ended = looks.worse() >= kPatience ? Ended::yes : Ended::no;
@@ -80,7 +80,8 @@ void Trainer::repeat(const std::vector<Step>& done, Looks& looks) {
     Progress event{};
     watch(event, looks);
   }
-  if (!done.empty() && calibration_) calibrate(state_.theta().data(), nullptr, nullptr);
+  Floats losses;  // not those of the start
+  if (!done.empty() && calibration_) calibrate(state_.theta().data(), losses);
 }
 
 // One step, and what is told and decided after it.
@@ -140,25 +141,39 @@ void Trainer::look_into(Look& look) {
   if (explorer_) look.gate = explorer_->gate();
 }
 
-// Fits the label biases of an adapter, and tells the losses (N,) of the training examples before
-// and after that, where somebody wants to know.
-void Trainer::calibrate(const float* adapter, Floats* before, Floats* after) {
+// Fits the label biases of an adapter. Returns what each training example gains by those that the
+// others tell, none without choices; losses (N,) are theirs with the biases.
+std::vector<double> Trainer::calibrate(const float* adapter, Floats& losses) {
   const Some all{split_.train.data(), split_.train.size()};
   tokens_ += objective_.tokens(all);
-  if (before) before->resize(all.count), after->resize(all.count);
+  losses.resize(all.count);
   if (!calibration_) {
-    objective_.losses(all, {adapter, 1}, before->data());
-    *after = *before;
-    return;
+    objective_.losses(all, {adapter, 1}, losses.data());
+    return {};
   }
   Floats raw(all.count * objective_.choices.size());
   objective_.scores(all, {adapter, 1}, raw.data());
-  if (before) objective_.scored(all, raw.data(), 1, before->data(), nullptr);
+  objective_.scored(all, raw.data(), 1, losses.data(), nullptr);
+  const Floats before = losses;
   std::vector<uint32_t> answers;
   for (const uint32_t i : split_.train) answers.push_back(objective_.answers[i]);
   calibration_->observe(raw.data(), answers.data(), all.count);
   objective_.bias = calibration_->bias();
-  if (after) objective_.scored(all, raw.data(), 1, after->data(), nullptr);
+  objective_.scored(all, raw.data(), 1, losses.data(), nullptr);
+  return gains_of_biases(before, raw, answers);
+}
+
+// Of the examples that are remembered: nats by which biases of all others beat those before.
+std::vector<double> Trainer::gains_of_biases(const Floats& before, const Floats& raw,
+                                             const std::vector<uint32_t>& answers) {
+  const size_t count = std::min(answers.size(), kRemembered), skip = answers.size() - count;
+  std::vector<double> gains = calibration_->left_out(raw.data() + skip * objective_.choices.size(),
+                                                     answers.data() + skip, count);
+  for (size_t i = 0; i < count; ++i) gains[i] = before[skip + i] - gains[i];
+  gains.erase(
+      std::remove_if(gains.begin(), gains.end(), [](double gain) { return !std::isfinite(gain); }),
+      gains.end());
+  return gains;
 }
 
 void Trainer::step(const uint32_t* at, double progress) {
@@ -263,11 +278,11 @@ void Trainer::see_new(const uint32_t* batch, Looks& looks) {
   for (size_t b = 0; b < batches_.size(); ++b) {
     const auto found = std::lower_bound(split_.train.begin(), split_.train.end(), batch[b]);
     const size_t at = static_cast<size_t>(found - split_.train.begin());
-    seen_before_[b] = reference_before_[at], seen_start_[b] = reference_[at];
+    seen_start_[b] = reference_[at];
     // What chance sent elsewhere says nothing of how the example is answered.
     if (explorer_ && !explorer_->usual(b)) before_batch_[b] = std::nanf("");
   }
-  looks.see(before_batch_.data(), seen_before_.data(), seen_start_.data(), batches_.size());
+  looks.see(before_batch_.data(), seen_start_.data(), batches_.size());
 }
 
 }  // namespace dsa::learn

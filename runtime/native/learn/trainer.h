@@ -46,7 +46,9 @@ class Trainer {
  private:
   enum class Ended { no, yes, diverged };
 
-  void calibrate(const float* adapter, Floats* before, Floats* after);
+  std::vector<double> calibrate(const float* adapter, Floats& losses);
+  std::vector<double> gains_of_biases(const Floats& before, const Floats& raw,
+                                      const std::vector<uint32_t>& answers);
   Look look();
   void look_into(Look& look);
   void step(const uint32_t* batch, double progress);
@@ -79,9 +81,8 @@ class Trainer {
   std::optional<Calibration> calibration_;
 
   Floats lanes_, losses_, right_, raw_, calibrated_, scalars_, centre_, before_batch_;
-  std::vector<uint32_t> answers_;        // of the step's batch
-  Floats reference_before_, reference_;  // losses (N,) of the training examples, at the start
-  Floats seen_before_, seen_start_;      // of a batch
+  std::vector<uint32_t> answers_;  // of the step's batch
+  Floats reference_, seen_start_;  // losses at the start, of the training examples and of a batch
   std::vector<double> scratch_, times_;
   Look now_;
   double loss_ = 0, start_loss_ = 0;
