@@ -109,6 +109,7 @@ class ChatParts:
         texts = [text for t in turns for text in (t.after, t.role, t.before)]
         texts += [*made.ends, *made.ends.values(), *made.without]
         right = all(t.trim in TRIMS and type(t.filled) is bool for t in turns)
+        right = right and isinstance(entry["turns"], list) and isinstance(entry["without"], list)
         if not right or not all(isinstance(text, str) for text in texts) or "" in made.without:
             raise ValueError("the parts of its chat template are none")
         return made

@@ -71,7 +71,19 @@ std::vector<dsa::Example> examples_of(const dsa_examples* from, dsa::User& user)
   return dsa::read_examples(
       {or_empty(told.lines), or_empty(told.path), or_empty(told.template_text),
        texts(told.labels, told.label_count, "a label")},
-      user.tokenizer());
+      user.tokenizer(), user.chat());
+}
+
+// A chat as a prompt, which must be a C text.
+std::string prompt_of(const dsa::User& user, const std::string& messages) {
+  const dsa::Json of = dsa::learn::parsed(messages);
+  if (of.is_discarded())
+    throw Error(Kind::example,
+                "the messages are no JSON, expected a list of {role, content}: correct them.");
+  std::string made = user.chat().prompt(of);
+  if (made.find('\0') != std::string::npos)
+    throw Error(Kind::example, "a message holds a zero byte, which no prompt can: leave it out.");
+  return made;
 }
 
 using dsa::Listener;
@@ -169,12 +181,9 @@ dsa_status dsa_generate(dsa_runner* runner, const char* prompt, const dsa_genera
   });
 }
 
-dsa_status dsa_chat(dsa_runner* runner, const char*, char**) {
-  return on(runner, [](dsa::User&) {
-    throw Error(Kind::example,
-                "dsa_runner renders no chat templates: write the rendered prompt, as "
-                "the Python runtime's `chat` makes it.");
-  });
+dsa_status dsa_chat(dsa_runner* runner, const char* messages, char** prompt) {
+  return on(runner,
+            [&](dsa::User& user) { put(prompt_of(user, given(messages, "the chat")), prompt); });
 }
 
 dsa_status dsa_plain(dsa_runner* runner, const char* text, char** plain) {

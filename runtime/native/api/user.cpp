@@ -114,6 +114,7 @@ std::string Control::paused() const {
 User::User(const std::string& bundle, const OpenOptions& options)
     : bundle_(Bundle::open(bundle, options.check_hashes)),
       tokenizer_(tokenizer_of(bundle_)),
+      chat_(bundle_.manifest, tokenizer_),
       encoder_(tokenizer_, bundle_.manifest),
       engine_(bundle_, options.threads, options.layers_kept),
       store_(options.store, bundle_.manifest.identity, options.key),
@@ -173,7 +174,8 @@ std::string User::generate(const std::string& prompt, const GenerateOptions& opt
   };
   dsa::generate(engine_, cached, invocation, adapter.numbers.data(),
                 adapter.gate ? &*adapter.gate : nullptr, options.sampling,
-                bundle_.manifest.tokenizer.eos, std::min(options.max_tokens, limit - given), chunks, take);
+                bundle_.manifest.tokenizer.eos, std::min(options.max_tokens, limit - given), chunks,
+                take);
   const std::string rest = stream.end();
   if (!rest.empty()) on_text(rest);
   return stream.text();

@@ -84,6 +84,7 @@ class User {
 
   const Bundle& bundle() const { return bundle_; }
   const Tokenizer& tokenizer() const { return tokenizer_; }
+  const Chat& chat() const { return chat_; }
   learn::Store& store() { return store_; }
   learn::Learner& learner() { return learner_; }
   DecoderEngine& engine() { return engine_; }
@@ -99,6 +100,7 @@ class User {
 
   const Bundle bundle_;
   const Tokenizer tokenizer_;
+  const Chat chat_;
   const Encoder encoder_;
   DecoderEngine engine_;
   learn::Store store_;

@@ -9,7 +9,7 @@ namespace dsa_cli {
 inline constexpr char kHelp[] =
     "usage: dsa_runner VERB BUNDLE [options]\n\n"
     "  choose BUNDLE --prompt P --choices A,B      the likeliest of several continuations\n"
-    "  generate BUNDLE --prompt P [--max-tokens N] [--temperature T --top-p P --seed N]\n"
+    "  generate BUNDLE --prompt P [--chat] [--max-tokens N] [--temperature T --top-p P --seed N]\n"
     "  evaluate BUNDLE --data FILE                 loss and accuracy on examples\n"
     "  personalize BUNDLE --data FILE [--steps N] [--seconds S] [--memory-mb M] [--disk-mb M]\n"
     "      [--seed N] [--settings JSON] [--remember] [--replay N]\n"
@@ -34,7 +34,7 @@ inline const std::vector<std::string> kNames = {
     "out",      "adapter", "new-key-file", "store",       "key-file",  "threads",  "layers-kept",
     "pass",     "prompt-tokens", "new-tokens", "lanes",   "batch",     "warmup",   "repeats",
     "backend"};
-inline const std::vector<std::string> kFlags = {"json", "help", "remember", "charging",
+inline const std::vector<std::string> kFlags = {"json", "help", "remember", "charging", "chat",
                                                 "skip-hashes"};
 
 }  // namespace dsa_cli

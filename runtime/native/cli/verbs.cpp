@@ -58,8 +58,18 @@ int32_t print(void*, const char* piece) {
   return 0;
 }
 
-int generate(const Options& options) {
+// The prompt as it is, or with --chat as a user's message.
+std::string prompt_of(const Options& options, dsa_runner* runner) {
   const std::string prompt = options.need("prompt");
+  if (!options.has("chat")) return prompt;
+  const Json messages = Json::array({Json{{"role", "user"}, {"content", prompt}}});
+  char* made = nullptr;
+  check(dsa_chat(runner, dsa::written(messages).c_str(), &made));
+  return taken(made);
+}
+
+int generate(const Options& options) {
+  options.need("prompt");
   dsa_generate_options told = DSA_GENERATE_OPTIONS;
   told.max_tokens = static_cast<int32_t>(options.whole("max-tokens", 40));
   if (told.max_tokens < 1) throw WrongUse("--max-tokens is below 1: raise it.");
@@ -67,6 +77,7 @@ int generate(const Options& options) {
   told.seed = static_cast<uint64_t>(options.whole("seed", 0)), told.version = version_of(options);
   told.memory_mb = options.number("memory-mb", 0);
   const Session runner(options);
+  const std::string prompt = prompt_of(options, runner);
   char* text = nullptr;
   const bool json = options.has("json");
   check(dsa_generate(runner, prompt.c_str(), &told, json ? nullptr : print, nullptr, &text));

@@ -120,8 +120,9 @@ DSA_API dsa_status dsa_generate(dsa_runner* runner, const char* prompt,
                                 const dsa_generate_options* options, dsa_text_callback on_text,
                                 void* context, char** text);
 
-/* Renders a chat as a prompt with the base's own template: `messages` is a JSON list of
- * {role, content}. DSA_EXAMPLE where the base has no template. */
+/* Renders a chat as a prompt, with the opening of an answer, as the base's own template does:
+ * `messages` is a JSON list of {role, content}. What they say stays text, special tokens too.
+ * DSA_EXAMPLE where the base has no template, or for roles and orders that it does not render. */
 DSA_API dsa_status dsa_chat(dsa_runner* runner, const char* messages, char** prompt);
 
 /* A user's text as it may stand in a prompt: special tokens that it holds stay text. */
