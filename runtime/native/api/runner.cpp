@@ -88,11 +88,20 @@ std::string prompt_of(const dsa::User& user, const std::string& messages) {
 
 using dsa::Listener;
 
+double bound_of(double told) {
+  if (!(told >= 0) || std::isinf(told))
+    throw Error(Kind::usage, text("a budget is ", told, ", expected a number more than 0."));
+  return told;
+}
+
+dsa::UseOptions use_options(const dsa_use_options* options) {
+  const dsa_use_options told = filled<dsa_use_options>(options, DSA_USE_OPTIONS);
+  return {told.version, bound_of(told.memory_mb)};
+}
+
 dsa::FitOptions fit_options(const dsa_fit_options& told) {
   dsa::FitOptions made;
-  for (const double bound : {told.seconds, told.memory_mb, told.disk_mb})
-    if (!(bound >= 0) || std::isinf(bound))
-      throw Error(Kind::usage, text("a budget is ", bound, ", expected a number more than 0."));
+  for (const double bound : {told.seconds, told.memory_mb, told.disk_mb}) bound_of(bound);
   if (told.seconds > 0) made.wish.seconds = told.seconds;
   if (told.steps < 0)
     throw Error(Kind::usage, text("steps are ", told.steps, ", expected 1 or more."));
@@ -156,9 +165,17 @@ dsa_status dsa_info(dsa_runner* runner, char** json) {
 
 dsa_status dsa_choose(dsa_runner* runner, const char* prompt, const char* const* choices,
                       size_t count, int32_t version, int32_t* index, double* probabilities) {
+  dsa_use_options told = DSA_USE_OPTIONS;
+  told.version = version;
+  return dsa_choose_with(runner, prompt, choices, count, &told, index, probabilities);
+}
+
+dsa_status dsa_choose_with(dsa_runner* runner, const char* prompt, const char* const* choices,
+                           size_t count, const dsa_use_options* options, int32_t* index,
+                           double* probabilities) {
   return on(runner, [&](dsa::User& user) {
-    const auto found =
-        user.choose(given(prompt, "the prompt"), texts(choices, count, "a choice"), version);
+    const auto found = user.choose(given(prompt, "the prompt"), texts(choices, count, "a choice"),
+                                   use_options(options));
     if (index)
       *index = static_cast<int32_t>(std::max_element(found.begin(), found.end()) - found.begin());
     if (probabilities) std::copy(found.begin(), found.end(), probabilities);
@@ -172,7 +189,7 @@ dsa_status dsa_generate(dsa_runner* runner, const char* prompt, const dsa_genera
     const dsa::GenerateOptions made{told.max_tokens == 0 ? 40 : told.max_tokens,
                                     {told.temperature, told.top_p == 0 ? 1 : told.top_p, told.seed},
                                     told.version,
-                                    told.memory_mb};
+                                    bound_of(told.memory_mb)};
     put(user.generate(given(prompt, "the prompt"), made,
                       [&](const std::string& piece) {
                         return !on_text || on_text(context, piece.c_str()) == 0;
@@ -199,14 +216,23 @@ dsa_status dsa_tokens(dsa_runner* runner, const char* prompt, char** json) {
 
 dsa_status dsa_evaluate(dsa_runner* runner, const dsa_examples* examples, int32_t version,
                         dsa_progress_callback on_progress, void* context, char** json) {
+  dsa_use_options told = DSA_USE_OPTIONS;
+  told.version = version;
+  return dsa_evaluate_with(runner, examples, &told, on_progress, context, json);
+}
+
+dsa_status dsa_evaluate_with(dsa_runner* runner, const dsa_examples* examples,
+                             const dsa_use_options* options, dsa_progress_callback on_progress,
+                             void* context, char** json) {
   return on(runner, [&](dsa::User& user) {
+    const dsa::UseOptions made = use_options(options);
     const auto all = examples_of(examples, user);
     Listener listener(user, on_progress, context, 0);
     const auto told = [&](size_t more) {
       listener.prompts(more, static_cast<int64_t>(all.size()));
       return true;
     };
-    put(user.evaluate(all, version, told).json(), json);
+    put(user.evaluate(all, made, told).json(), json);
   });
 }
 

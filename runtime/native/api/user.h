@@ -27,6 +27,12 @@ struct GenerateOptions {
   double memory_mb = 0;
 };
 
+// memory_mb: peak of the process, 0 for no bound.
+struct UseOptions {
+  int64_t version = -1;
+  double memory_mb = 0;
+};
+
 struct FitOptions {
   learn::Wish wish;
   double memory_mb = 0, disk_mb = 0;
@@ -63,11 +69,11 @@ class User {
   User(const std::string& bundle, const OpenOptions& options);
 
   std::vector<double> choose(const std::string& prompt, const std::vector<std::string>& choices,
-                             int64_t version);
+                             const UseOptions& options);
   // Calls on_text with each piece until it returns false; returns the whole text.
   std::string generate(const std::string& prompt, const GenerateOptions& options,
                        const std::function<bool(const std::string&)>& on_text);
-  learn::Evaluation evaluate(const std::vector<Example>& examples, int64_t version,
+  learn::Evaluation evaluate(const std::vector<Example>& examples, const UseOptions& options,
                              const std::function<bool(size_t)>& on_examples);
   learn::Report fit(const std::vector<Example>& examples, FitOptions options);
 
@@ -96,6 +102,7 @@ class User {
                                   const FitOptions& options) const;
   learn::Adapter version(int64_t id);  // with all its numbers; negative for the one in use
   ScorerOptions scoring(double memory_mb, bool timed) const;
+  ScorerOptions measuring(double memory_mb);
   void check_disk(const std::vector<Example>& examples, const FitOptions& options);
 
   const Bundle bundle_;

@@ -22,6 +22,7 @@ inline constexpr char kHelp[] =
     "  bench BUNDLE [--pass time|memory] [--prompt-tokens N] [--new-tokens N] [--lanes N]\n"
     "      [--batch N] [--warmup N] [--repeats N]  seconds of each kind of work, or peak memory\n"
     "  info BUNDLE | doctor [BUNDLE]               what is there, and what this machine can run\n\n"
+    "  choose, generate and evaluate take --memory-mb M as well: long prompts then run in parts\n"
     "  everywhere: --json, --store DIR, --key-file FILE, --threads N, --layers-kept N,\n"
     "      --skip-hashes, --version N\n"
     "  with --data: --template '{text} It was' --labels a,b for lines with text and label\n\n"

@@ -35,16 +35,23 @@ int32_t version_of(const Options& options) {
   return static_cast<int32_t>(options.whole("version", DSA_IN_USE));
 }
 
+dsa_use_options use_options(const Options& options) {
+  dsa_use_options told = DSA_USE_OPTIONS;
+  told.version = version_of(options), told.memory_mb = options.number("memory-mb", 0);
+  return told;
+}
+
 int choose(const Options& options) {
   const auto choices = options.list("choices");
   const std::string prompt = options.need("prompt");
   std::vector<const char*> pointers;
   for (const std::string& choice : choices) pointers.push_back(choice.c_str());
+  const dsa_use_options told = use_options(options);
   const Session runner(options);
   std::vector<double> shares(choices.size());
   int32_t index = 0;
-  check(dsa_choose(runner, prompt.c_str(), pointers.data(), pointers.size(), version_of(options),
-                   &index, shares.data()));
+  check(dsa_choose_with(runner, prompt.c_str(), pointers.data(), pointers.size(), &told, &index,
+                        shares.data()));
   Json probabilities = Json::object();
   for (size_t at = 0; at < choices.size(); ++at) probabilities[choices[at]] = shares[at];
   emit(options, dsa::written(Json{{"choice", choices[static_cast<size_t>(index)]},
@@ -103,9 +110,10 @@ dsa_progress_callback teller(const Options& options) {
 
 int evaluate(const Options& options) {
   const Data data(options);
+  const dsa_use_options told = use_options(options);
   const Session runner(options);
   char* json = nullptr;
-  check(dsa_evaluate(runner, &data.told, version_of(options), teller(options), nullptr, &json));
+  check(dsa_evaluate_with(runner, &data.told, &told, teller(options), nullptr, &json));
   if (!options.has("json")) std::fputc('\n', stderr);
   emit(options, taken(json));
   return 0;
