@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dsa_edge.adapter import AdapterSpec, Slot, make_slots
+from dsa_edge.chat import ChatParts
 from dsa_edge.defaults import Defaults, read_defaults
 from dsa_edge.errors import BundleError, UsageError
 from dsa_edge.kinds import Geometry
@@ -43,7 +44,7 @@ SCHEMA = 2
 MAX_BYTES = 16 * 2**20  # of manifest.json
 # What reading JSON that we did not write so can raise.
 _NOT_OURS = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
-OPTIONAL = ("defaults", "pruned", "quantized", "start")  # which only some bundles have
+OPTIONAL = ("chat", "defaults", "pruned", "quantized", "start")  # which only some bundles have
 # What the runtime computes sizes from.
 _GEOMETRY = (
     "n_layers", "width", "n_heads", "n_kv_heads", "head_dim", "ffn_width", "vocab_size",
@@ -131,6 +132,7 @@ class Manifest:
     pruned: what was left out of the base, None of a whole one.
     quantized: how calibration texts decided the bits, if they did.
     start: what the initial adapter was learned from, None where it leaves the base as it is.
+    chat: the chat template in parts, None where there is none or it does not come apart.
     """
 
     base: BaseInfo
@@ -146,6 +148,7 @@ class Manifest:
     pruned: Pruned | None = None
     quantized: QuantizationInfo | None = None
     start: StartInfo | None = None
+    chat: ChatParts | None = None
 
     @property
     def n_layers(self) -> int:
@@ -297,6 +300,7 @@ def _parse(content: dict[str, Any]) -> Manifest:
         pruned=Pruned.read(content.get("pruned"), decoder),
         quantized=read_quantization(content.get("quantized"), Geometry.of(decoder)),
         start=StartInfo.read(content.get("start")),
+        chat=ChatParts.read(content.get("chat")),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -111,19 +112,11 @@ class Tokenizer:
                 "this base model has no chat template, so `messages` cannot be rendered: "
                 'use {"prompt", "response"} lines.'
             )
-        from jinja2 import TemplateError
-        from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-        def refuse(message: str) -> None:
-            raise TemplateError(message)
-
-        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-        environment.globals["raise_exception"] = refuse
-        environment.filters["tojson"] = lambda value, **_: json.dumps(value, ensure_ascii=False)
         try:
             told = [{name: self._said(what) for name, what in m.items()} for m in messages]
-            template = environment.from_string(self._template)
-            return template.render(messages=told, add_generation_prompt=generate, **self._ends())
+            template = _compiled(self._template)
+            made = template.render(messages=told, add_generation_prompt=generate, **self._ends())
+            return str(made)
         except DsaEdgeError:
             raise
         except Exception as error:  # a template is foreign code and may raise anything
@@ -154,6 +147,21 @@ class Tokenizer:
             "bos_token": "" if bos is None else self._backend.id_to_token(bos),
             "eos_token": self._backend.id_to_token(eos[0]) if eos else "",
         }
+
+
+@lru_cache(maxsize=8)
+def _compiled(source: str) -> Any:
+    """A template in Jinja's sandbox; raises what Jinja does."""
+    from jinja2 import TemplateError
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    def refuse(message: str) -> None:
+        raise TemplateError(message)
+
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    environment.globals["raise_exception"] = refuse
+    environment.filters["tojson"] = lambda value, **_: json.dumps(value, ensure_ascii=False)
+    return environment.from_string(source)
 
 
 @contextmanager

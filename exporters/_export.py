@@ -16,6 +16,7 @@ import torch
 from dsa_edge.adapter import AdapterSpec
 from dsa_edge.bundle import hash_file
 from dsa_edge.errors import MissingDependencyError, UsageError
+from dsa_edge.exporters._chat import take_apart
 from dsa_edge.exporters._golden import GOLDEN_TOKENS, golden_tokens
 from dsa_edge.exporters._stages import Stages, put_in_place, staging
 from dsa_edge.exporters._start import check_start, finish, info_of
@@ -57,6 +58,7 @@ class ExportReport:
     delegated: share of the base's multiply-adds that XNNPACK runs; None without such programs.
     pruned: what was left out of the base, None of a whole one.
     quantized: what calibration came to; None without.
+    chats: whether the native runner can render chats; None without a chat template.
     """
 
     bundle: Path
@@ -69,6 +71,7 @@ class ExportReport:
     delegated: float | None = None
     pruned: Pruned | None = None
     quantized: QuantizationInfo | None = None
+    chats: bool | None = None
 
 
 def export(
@@ -131,13 +134,14 @@ def export(
         methods, programs = _written(model, folder, backends, accuracy_level, keep_programs, stages)
         with stages("tokenizer"):
             info = _write_tokenizer(source, folder)
+            chat = take_apart(source.tokenizer_json, info, source.chat_template)
         with stages("golden"):
             golden = _golden(folder, source, info, model)
         with stages("manifest"):
             manifest = Manifest(
                 base, asdict(model.decoder.spec), model.adapter, info, methods, _files(folder),
                 golden, _producers(), programs, pruned=pruned, quantized=quantized,
-                start=info_of(learned),
+                start=info_of(learned), chat=chat,
             )  # fmt: skip
             size = finish(folder, manifest, model, learned)
         checks = _verified(folder, stages) if check else ()
@@ -145,6 +149,7 @@ def export(
     report = ExportReport(
         target, size, model.size, time.perf_counter() - started, stages.seconds, checks,
         pruned=pruned, quantized=quantized,
+        chats=None if source.chat_template is None else chat is not None,
     )  # fmt: skip
     if programs is None:
         return report

@@ -149,6 +149,8 @@ def _rows(report: ExportReport) -> list[tuple[str, object]]:
         ]
     if report.quantized:
         programs.append(("quantized", report.quantized.text))
+    if report.chats is False:
+        programs.append(("chats", "in Python alone: their template does more than join texts"))
     return [
         ("bundle", report.bundle),
         ("size", f"{report.bytes / 1e6:.1f} MB"),

@@ -63,6 +63,7 @@ def _text(bundle: Bundle, slots: bool) -> str:
         ("adapter", f"{adapter.kind}, rank {adapter.rank}, {manifest.adapter_size} numbers"),
         *_blocks(manifest),
         *_start(manifest),
+        *_chats(manifest),
         ("a user", f"{kilobytes:.1f} kB"),
         ("targets", f"{' '.join(adapter.targets)} of {layers}"),
         ("invocation", f"last {adapter.invocation} prompt tokens, and the response"),
@@ -92,6 +93,13 @@ def _start(manifest: Manifest) -> list[tuple[str, object]]:
     if told is None:
         return []
     return [("start", f"{told.id[:16]}, of {told.users} users, {told.directions} directions")]
+
+
+def _chats(manifest: Manifest) -> list[tuple[str, object]]:
+    if "chat_template.jinja" not in manifest.files:
+        return []
+    roles = dict.fromkeys(turn.role for turn in manifest.chat.turns) if manifest.chat else ()
+    return [("chats", f"{', '.join(roles)}, also without Python" if roles else "in Python alone")]
 
 
 def _geometry(manifest: Manifest) -> str:

@@ -3,13 +3,14 @@
 #
 # in:  OUT      the folder that fetch.sh filled
 # out: OUT/android: libexecutorch_jni.so of react-native-executorch, the libraries that it needs,
-#      stand-ins for those of Android, libdsa_executorch.so, and program_server
+#      stand-ins for those of Android, libdsa_executorch.so, and program_server; with the word
+#      `runner` also native/dsa_runner, which takes minutes
 # exit: 0 done, 77 something cannot be had here (the reason is printed), others: a build failed
 #
 # This is no Android: its loader, allocator, ART and SELinux are absent.
 set -eu
 
-[ $# -eq 1 ] || { echo "usage: $0 OUT" >&2; exit 2; }
+[ $# -eq 1 ] || [ "${2-}" = runner ] || { echo "usage: $0 OUT [runner]" >&2; exit 2; }
 here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)
 top=$(CDPATH= cd -- "$here/../.." && pwd)
 fetched=$(cd "$1" && pwd)
@@ -61,11 +62,14 @@ stand_ins() {
   rm "$out/empty.c"
 }
 
-# compile SOURCE: with the C++ library that Android has; with GCC's own, values such as std::variant
-# have another layout, and the program aborts.
+# The C++ library that Android has; with GCC's own, values such as std::variant have another layout,
+# and the program aborts.
+standard="-nostdinc++ -isystem $fetched/libcxx/usr/lib/llvm-14/include/c++/v1"
+standard="$standard -D_LIBCPP_ABI_NAMESPACE=__ndk1"
+
+# compile SOURCE, with it.
 compile() {
-  "$cxx" -nostdinc++ -isystem "$fetched/libcxx/usr/lib/llvm-14/include/c++/v1" \
-    -D_LIBCPP_ABI_NAMESPACE=__ndk1 -std=c++17 -O2 -fPIC -fvisibility=hidden -fno-math-errno \
+  "$cxx" $standard -std=c++17 -O2 -fPIC -fvisibility=hidden -fno-math-errno \
     -fno-trapping-math -DC10_USING_CUSTOM_GENERATED_MACROS -DET_USE_THREADPOOL \
     -isystem "$out/include" -I"$top/kernels/native" -c "$1" -o "$out/$(basename "$1" .cpp).o"
 }
@@ -90,14 +94,39 @@ server() {
   link "$out/program_server.o" -o "$out/program_server"
 }
 
+# The native runner, learning and store included, without sealing. Two folders of headers are not in
+# the package; those of the wheel are of the same classes.
+runner() {
+  package=$out/executorch
+  mkdir -p "$package/lib/arm64-v8a"
+  ln -sfn ../include "$package/include"
+  ln -sf ../../../libexecutorch_jni.so "$package/lib/arm64-v8a/libexecutorch.so"
+  for name in flat_tensor memory_allocator; do
+    cp -r "$fetched/site/executorch/include/executorch/extension/$name" \
+      "$out/include/executorch/extension/"
+  done
+  first="-Wl,--no-as-needed $out/libc.so $out/libc++_shared.so -Wl,--as-needed"
+  cmake -S "$top/runtime/native" -B "$out/native" \
+    --toolchain "$top/cmake/toolchains/aarch64-linux-gnu.cmake" \
+    -DEXECUTORCH_ROOT="$package" -DANDROID=ON -DANDROID_ABI=arm64-v8a -DDSA_SEAL=OFF \
+    "-DCMAKE_CXX_FLAGS=$standard" \
+    "-DCMAKE_EXE_LINKER_FLAGS=$first -Wl,--allow-shlib-undefined" > "$out/native.log" 2>&1 \
+    && cmake --build "$out/native" --parallel 2 --target dsa_runner >> "$out/native.log" 2>&1 \
+    || { tail -n 20 "$out/native.log" >&2; exit 1; }
+}
+
 [ -e "$fetched/libcxx/.done" ] || skip "run $here/fetch.sh $1 first"
 command -v npm > /dev/null || skip "the library comes from npm, which is not installed"
 if [ ! -e "$out/.done" ]; then
   rm -rf "$out"
   mkdir -p "$out/npm"
   libraries
-  stand_ins
   touch "$out/.done"
 fi
+stand_ins
 kernels
 server
+if [ $# -gt 1 ]; then
+  command -v cmake > /dev/null || skip "the runner is built by CMake, which is not installed"
+  runner
+fi

@@ -50,6 +50,14 @@ def android(fetched: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def android_runner(android: Path, fetched: Path) -> Path:
+    """The native runner on that library."""
+    with FileLock(fetched / "lock"):
+        script("android.sh", "runner")
+    return android / "native" / "dsa_runner"
+
+
+@pytest.fixture(scope="session")
 def both(tiny_checkpoint: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny Llama for both engines, activations of ONNX Runtime in float32. Read only."""
     pytest.importorskip("executorch", reason="ExecuTorch is not installed")

@@ -45,11 +45,10 @@ def executorch() -> Path:
     return FETCHED / "site" / "executorch"
 
 
-def script(name: str) -> None:
+def script(name: str, *words: str) -> None:
     """Run one of our scripts; skips with its reason where something cannot be had here."""
-    done = subprocess.run(
-        ["sh", SCRIPTS / name, FETCHED], capture_output=True, text=True, stdin=subprocess.DEVNULL
-    )
+    command = ["sh", SCRIPTS / name, FETCHED, *words]
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if done.returncode == MISSING:
         pytest.skip(done.stderr.strip().splitlines()[-1])
     assert done.returncode == 0, done.stderr[-2000:]

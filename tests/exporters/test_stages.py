@@ -59,6 +59,7 @@ def test_a_report_says_what_was_made(quick: Export, tmp_path: Path) -> None:
     assert report.bundle == tmp_path / "a" / "b.dsa"
     assert report.bytes == sum(len(raw) for raw in snapshot(report.bundle).values())
     assert list(report.stages) == list(STAGES)
+    assert report.chats  # the runner without Python can render them
     assert [stage for stage in told if ":" not in stage] == list(STAGES)
     assert "graphs: copied" in told
     assert "verify: golden" in told

@@ -63,6 +63,12 @@ class PrivateFit(ctypes.Structure):  # all of it
     )  # fmt: skip
 
 
+class Use(ctypes.Structure):
+    _fields_ = (
+        ("size", ctypes.c_size_t), ("version", ctypes.c_int32), ("memory_mb", ctypes.c_double),
+    )  # fmt: skip
+
+
 Listener = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.POINTER(Progress))
 STEPS = 1  # the phase of a step that is done
 
@@ -82,6 +88,8 @@ class Child:
             raise SystemExit(self.c.dsa_last_error().decode())
 
     def answer(self, asked: dict[str, Any]) -> dict[str, Any]:
+        if asked["call"] == "dsa_choose_with":
+            return self._choose(asked)
         out = ctypes.c_void_p()
         given = [bytes.fromhex(text) for text in asked.get("texts", ())]
         call = getattr(self.c, asked["call"])
@@ -116,6 +124,20 @@ class Child:
             privacy = Privacy(ctypes.sizeof(Privacy), epsilon, delta, batch)
             options.privacy = ctypes.pointer(privacy)
         return ctypes.byref(examples), ctypes.byref(options), Listener(listen), None
+
+    def _choose(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """Probabilities, with options of a size: an app's that was built against a header of it."""
+        choices = [text.encode() for text in asked["choices"]]
+        told = (ctypes.c_char_p * len(choices))(*choices)
+        options = Use(asked.get("size", ctypes.sizeof(Use)), -1, asked["memory_mb"])
+        index, shares = ctypes.c_int32(), (ctypes.c_double * len(choices))()
+        status = self.c.dsa_choose_with(
+            self.runner, asked["prompt"].encode(), told, ctypes.c_size_t(len(choices)),
+            ctypes.byref(options), ctypes.byref(index), shares,
+        )  # fmt: skip
+        if status:
+            return {"status": status, "error": self.c.dsa_last_error().decode()}
+        return {"index": index.value, "probabilities": list(shares)}
 
     def nothing(self) -> list[int]:
         """What calls with nothing at all answer; those that cannot fail are made as well."""

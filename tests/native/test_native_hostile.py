@@ -112,6 +112,12 @@ def test_paths_cannot_leave_the_bundle(library: Library, spoiled: Path, path: st
         lambda content: content["adapter"].update(targets=["nope"]),
         lambda content: content.pop("golden"),
         lambda content: content.update(files=[]),
+        lambda content: content.update(chat=[]),
+        lambda content: content["chat"].update(turns=[1]),
+        lambda content: content["chat"]["turns"][0].update(trim="all"),
+        lambda content: content["chat"]["turns"][0].update(before=None),
+        lambda content: content["chat"].update(ends={"user": 1}),
+        lambda content: content["chat"].update(without=[""]),
     ],
 )
 def test_manifests_that_lie_are_refused(
@@ -135,7 +141,7 @@ def test_an_edited_manifest_is_refused(library: Library, spoiled: Path) -> None:
         ('{"prompt": "a", "response": ""}', "empty response"),
         ('{"prompt": "a", "response": " b", "choices": [" c", " d"]}', "not among the 2 choices"),
         ('{"text": "a", "label": 1}', "--template"),
-        ('{"messages": []}', "chat template"),
+        ('{"messages": []}', "assistant's answer"),
         ('{"prompt": "' + "word " * 300 + '", "response": " a"}', "tokens"),
         ("\x00", "not a JSON object"),
     ],

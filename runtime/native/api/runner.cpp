@@ -73,7 +73,19 @@ std::vector<dsa::Example> examples_of(const dsa_examples* from, dsa::User& user)
   return dsa::read_examples(
       {or_empty(told.lines), or_empty(told.path), or_empty(told.template_text),
        texts(told.labels, told.label_count, "a label")},
-      user.tokenizer());
+      user.tokenizer(), user.chat());
+}
+
+// A chat as a prompt, which must be a C text.
+std::string prompt_of(const dsa::User& user, const std::string& messages) {
+  const dsa::Json of = dsa::learn::parsed(messages);
+  if (of.is_discarded())
+    throw Error(Kind::example,
+                "the messages are no JSON, expected a list of {role, content}: correct them.");
+  std::string made = user.chat().prompt(of);
+  if (made.find('\0') != std::string::npos)
+    throw Error(Kind::example, "a message holds a zero byte, which no prompt can: leave it out.");
+  return made;
 }
 
 using dsa::Listener;
@@ -89,11 +101,20 @@ std::optional<dsa::learn::Privacy> privacy_of(const dsa_privacy* from) {
   return made;
 }
 
+double bound_of(double told) {
+  if (!(told >= 0) || std::isinf(told))
+    throw Error(Kind::usage, text("a budget is ", told, ", expected a number more than 0."));
+  return told;
+}
+
+dsa::UseOptions use_options(const dsa_use_options* options) {
+  const dsa_use_options told = filled<dsa_use_options>(options, DSA_USE_OPTIONS);
+  return {told.version, bound_of(told.memory_mb)};
+}
+
 dsa::FitOptions fit_options(const dsa_fit_options& told) {
   dsa::FitOptions made;
-  for (const double bound : {told.seconds, told.memory_mb, told.disk_mb})
-    if (!(bound >= 0) || std::isinf(bound))
-      throw Error(Kind::usage, text("a budget is ", bound, ", expected a number more than 0."));
+  for (const double bound : {told.seconds, told.memory_mb, told.disk_mb}) bound_of(bound);
   if (told.seconds > 0) made.wish.seconds = told.seconds;
   if (told.steps < 0)
     throw Error(Kind::usage, text("steps are ", told.steps, ", expected 1 or more."));
@@ -167,9 +188,17 @@ dsa_status dsa_info(dsa_runner* runner, char** json) {
 
 dsa_status dsa_choose(dsa_runner* runner, const char* prompt, const char* const* choices,
                       size_t count, int32_t version, int32_t* index, double* probabilities) {
+  dsa_use_options told = DSA_USE_OPTIONS;
+  told.version = version;
+  return dsa_choose_with(runner, prompt, choices, count, &told, index, probabilities);
+}
+
+dsa_status dsa_choose_with(dsa_runner* runner, const char* prompt, const char* const* choices,
+                           size_t count, const dsa_use_options* options, int32_t* index,
+                           double* probabilities) {
   return on(runner, [&](dsa::User& user) {
-    const auto found =
-        user.choose(given(prompt, "the prompt"), texts(choices, count, "a choice"), version);
+    const auto found = user.choose(given(prompt, "the prompt"), texts(choices, count, "a choice"),
+                                   use_options(options));
     if (index)
       *index = static_cast<int32_t>(std::max_element(found.begin(), found.end()) - found.begin());
     if (probabilities) std::copy(found.begin(), found.end(), probabilities);
@@ -183,7 +212,7 @@ dsa_status dsa_generate(dsa_runner* runner, const char* prompt, const dsa_genera
     const dsa::GenerateOptions made{told.max_tokens == 0 ? 40 : told.max_tokens,
                                     {told.temperature, told.top_p == 0 ? 1 : told.top_p, told.seed},
                                     told.version,
-                                    told.memory_mb};
+                                    bound_of(told.memory_mb)};
     put(user.generate(given(prompt, "the prompt"), made,
                       [&](const std::string& piece) {
                         return !on_text || on_text(context, piece.c_str()) == 0;
@@ -192,12 +221,9 @@ dsa_status dsa_generate(dsa_runner* runner, const char* prompt, const dsa_genera
   });
 }
 
-dsa_status dsa_chat(dsa_runner* runner, const char*, char**) {
-  return on(runner, [](dsa::User&) {
-    throw Error(Kind::example,
-                "dsa_runner renders no chat templates: write the rendered prompt, as "
-                "the Python runtime's `chat` makes it.");
-  });
+dsa_status dsa_chat(dsa_runner* runner, const char* messages, char** prompt) {
+  return on(runner,
+            [&](dsa::User& user) { put(prompt_of(user, given(messages, "the chat")), prompt); });
 }
 
 dsa_status dsa_plain(dsa_runner* runner, const char* text, char** plain) {
@@ -213,14 +239,23 @@ dsa_status dsa_tokens(dsa_runner* runner, const char* prompt, char** json) {
 
 dsa_status dsa_evaluate(dsa_runner* runner, const dsa_examples* examples, int32_t version,
                         dsa_progress_callback on_progress, void* context, char** json) {
+  dsa_use_options told = DSA_USE_OPTIONS;
+  told.version = version;
+  return dsa_evaluate_with(runner, examples, &told, on_progress, context, json);
+}
+
+dsa_status dsa_evaluate_with(dsa_runner* runner, const dsa_examples* examples,
+                             const dsa_use_options* options, dsa_progress_callback on_progress,
+                             void* context, char** json) {
   return on(runner, [&](dsa::User& user) {
+    const dsa::UseOptions made = use_options(options);
     const auto all = examples_of(examples, user);
     Listener listener(user, on_progress, context, 0);
     const auto told = [&](size_t more) {
       listener.prompts(more, static_cast<int64_t>(all.size()));
       return true;
     };
-    put(user.evaluate(all, version, told).json(), json);
+    put(user.evaluate(all, made, told).json(), json);
   });
 }
 

@@ -85,6 +85,7 @@ std::string Control::paused() const {
 User::User(const std::string& bundle, const OpenOptions& options)
     : bundle_(Bundle::open(bundle, options.check_hashes)),
       tokenizer_(tokenizer_of(bundle_)),
+      chat_(bundle_.manifest, tokenizer_),
       encoder_(tokenizer_, bundle_.manifest),
       engine_(bundle_, options.threads, options.layers_kept),
       store_(options.store, bundle_.manifest.identity, options.key),
@@ -103,11 +104,23 @@ ScorerOptions User::scoring(double memory_mb, bool timed) const {
   return {memory_mb, store_.folder(), store_.sealed(), timed};
 }
 
+// Where memory has a bound the base is held once at a time: it goes, is loaded anew as far as there
+// is room, and leaves the layers below the split once prompts are cached.
+ScorerOptions User::measuring(double memory_mb) {
+  if (memory_mb > 0) {
+    engine_.layers().release_all();
+    engine_.layers().keep_within(room_for_base(memory_mb));
+  }
+  ScorerOptions made = scoring(memory_mb, false);
+  made.learns = memory_mb > 0;
+  return made;
+}
+
 std::vector<double> User::choose(const std::string& prompt, const std::vector<std::string>& choices,
-                                 int64_t id) {
+                                 const UseOptions& options) {
   check_choices(choices);
-  const learn::Adapter adapter = version(id);
-  Scorer scorer(engine_, encoder_, scoring(0, false));
+  const learn::Adapter adapter = version(options.version);
+  Scorer scorer(engine_, encoder_, measuring(options.memory_mb));
   scorer.load(std::vector<Example>{{prompt, choices[0], choices, false}}, nullptr);
   scorer.route_by(adapter.gate ? &*adapter.gate : nullptr);
   Floats scores(choices.size());
@@ -144,17 +157,18 @@ std::string User::generate(const std::string& prompt, const GenerateOptions& opt
   };
   dsa::generate(engine_, cached, invocation, adapter.numbers.data(),
                 adapter.gate ? &*adapter.gate : nullptr, options.sampling,
-                bundle_.manifest.tokenizer.eos, std::min(options.max_tokens, limit - given), chunks, take);
+                bundle_.manifest.tokenizer.eos, std::min(options.max_tokens, limit - given), chunks,
+                take);
   const std::string rest = stream.end();
   if (!rest.empty()) on_text(rest);
   return stream.text();
 }
 
-learn::Evaluation User::evaluate(const std::vector<Example>& examples, int64_t id,
+learn::Evaluation User::evaluate(const std::vector<Example>& examples, const UseOptions& options,
                                  const std::function<bool(size_t)>& on_examples) {
   if (examples.empty())
     throw Error(Kind::example, "there are no examples to evaluate on: give at least one.");
-  const learn::Adapter adapter = version(id);
+  const learn::Adapter adapter = version(options.version);
   std::vector<Encoded> encoded = encoder_.encode_all(examples);
   std::stable_sort(encoded.begin(), encoded.end(), [](const Encoded& a, const Encoded& b) {
     return a.items[0].prompt.size() < b.items[0].prompt.size();
@@ -167,7 +181,7 @@ learn::Evaluation User::evaluate(const std::vector<Example>& examples, int64_t i
     while (part.size() > 1 && Scorer::cache_bytes(bundle_.manifest, part) > kEvaluatedBytes)
       part.resize(part.size() / 2);
     const size_t count = part.size();
-    Scorer scorer(engine_, encoder_, scoring(0, false));
+    Scorer scorer(engine_, encoder_, measuring(options.memory_mb));
     scorer.load(std::move(part), nullptr);
     scorer.route_by(adapter.gate ? &*adapter.gate : nullptr);
     std::vector<Example> own;  // what the objective reads of them: choices and answers

@@ -27,6 +27,12 @@ struct GenerateOptions {
   double memory_mb = 0;
 };
 
+// memory_mb: peak of the process, 0 for no bound.
+struct UseOptions {
+  int64_t version = -1;
+  double memory_mb = 0;
+};
+
 struct FitOptions {
   learn::Wish wish;
   double memory_mb = 0, disk_mb = 0;
@@ -67,11 +73,11 @@ class User {
   User(const std::string& bundle, const OpenOptions& options);
 
   std::vector<double> choose(const std::string& prompt, const std::vector<std::string>& choices,
-                             int64_t version);
+                             const UseOptions& options);
   // Calls on_text with each piece until it returns false; returns the whole text.
   std::string generate(const std::string& prompt, const GenerateOptions& options,
                        const std::function<bool(const std::string&)>& on_text);
-  learn::Evaluation evaluate(const std::vector<Example>& examples, int64_t version,
+  learn::Evaluation evaluate(const std::vector<Example>& examples, const UseOptions& options,
                              const std::function<bool(size_t)>& on_examples);
   learn::Report fit(const std::vector<Example>& examples, const FitOptions& options);
 
@@ -88,6 +94,7 @@ class User {
 
   const Bundle& bundle() const { return bundle_; }
   const Tokenizer& tokenizer() const { return tokenizer_; }
+  const Chat& chat() const { return chat_; }
   learn::Store& store() { return store_; }
   learn::Learner& learner() { return learner_; }
   DecoderEngine& engine() { return engine_; }
@@ -102,9 +109,11 @@ class User {
   DiskUse disk_use(const std::vector<Example>& examples, const FitOptions& options);
   void check_disk(const DiskUse& use, const FitOptions& options) const;
   void add_notes(learn::Report& report, const std::vector<Example>& examples);
+  ScorerOptions measuring(double memory_mb);
 
   const Bundle bundle_;
   const Tokenizer tokenizer_;
+  const Chat chat_;
   const Encoder encoder_;
   DecoderEngine engine_;
   learn::Store store_;

@@ -9,7 +9,7 @@ namespace dsa_cli {
 inline constexpr char kHelp[] =
     "usage: dsa_runner VERB BUNDLE [options]\n\n"
     "  choose BUNDLE --prompt P --choices A,B      the likeliest of several continuations\n"
-    "  generate BUNDLE --prompt P [--max-tokens N] [--temperature T --top-p P --seed N]\n"
+    "  generate BUNDLE --prompt P [--chat] [--max-tokens N] [--temperature T --top-p P --seed N]\n"
     "  evaluate BUNDLE --data FILE                 loss and accuracy on examples\n"
     "  personalize BUNDLE --data FILE [--steps N] [--seconds S] [--memory-mb M] [--disk-mb M]\n"
     "      [--seed N] [--remember] [--replay N]\n"
@@ -25,6 +25,7 @@ inline constexpr char kHelp[] =
     "  bench BUNDLE [--pass time|memory] [--prompt-tokens N] [--new-tokens N] [--lanes N]\n"
     "      [--batch N] [--warmup N] [--repeats N]  seconds of each kind of work, or peak memory\n"
     "  info BUNDLE | doctor [BUNDLE]               what is there, and what this machine can run\n\n"
+    "  choose, generate and evaluate take --memory-mb M as well: long prompts then run in parts\n"
     "  everywhere: --json, --store DIR, --key KEY, --threads N, --layers-kept N,\n"
     "      --skip-hashes; choose, generate and evaluate: --version N\n"
     "  with --data: --template '{text} It was' --labels a,b for lines with text and label;\n"
@@ -37,7 +38,7 @@ inline constexpr char kEverywhere[] = "store key key-file threads layers-kept ";
 inline constexpr char kLearning[] =
     "data template labels steps seconds memory-mb disk-mb seed settings rate epsilon queries batch "
     "estimator optimizer subspace gate keep replay privacy when battery celsius idle";
-inline const std::vector<std::string> kFlags = {"json", "help", "remember", "charging",
+inline const std::vector<std::string> kFlags = {"json", "help", "remember", "charging", "chat",
                                                 "skip-hashes", "unseal"};
 
 }  // namespace dsa_cli

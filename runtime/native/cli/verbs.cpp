@@ -39,16 +39,23 @@ int32_t version_of(const Options& options) {
   return static_cast<int32_t>(options.whole("version", DSA_IN_USE));
 }
 
+dsa_use_options use_options(const Options& options) {
+  dsa_use_options told = DSA_USE_OPTIONS;
+  told.version = version_of(options), told.memory_mb = options.number("memory-mb", 0);
+  return told;
+}
+
 int choose(const Options& options) {
   const auto choices = options.list("choices");
   const std::string prompt = options.need("prompt");
   std::vector<const char*> pointers;
   for (const std::string& choice : choices) pointers.push_back(choice.c_str());
+  const dsa_use_options told = use_options(options);
   const Session runner(options);
   std::vector<double> shares(choices.size());
   int32_t index = 0;
-  check(dsa_choose(runner, prompt.c_str(), pointers.data(), pointers.size(), version_of(options),
-                   &index, shares.data()));
+  check(dsa_choose_with(runner, prompt.c_str(), pointers.data(), pointers.size(), &told, &index,
+                        shares.data()));
   Json probabilities = Json::object();
   for (size_t at = 0; at < choices.size(); ++at) probabilities[choices[at]] = shares[at];
   emit(options, dsa::written(Json{{"choice", choices[static_cast<size_t>(index)]},
@@ -62,8 +69,18 @@ int32_t print(void*, const char* piece) {
   return 0;
 }
 
-int generate(const Options& options) {
+// The prompt as it is, or with --chat as a user's message.
+std::string prompt_of(const Options& options, dsa_runner* runner) {
   const std::string prompt = options.need("prompt");
+  if (!options.has("chat")) return prompt;
+  const Json messages = Json::array({Json{{"role", "user"}, {"content", prompt}}});
+  char* made = nullptr;
+  check(dsa_chat(runner, dsa::written(messages).c_str(), &made));
+  return taken(made);
+}
+
+int generate(const Options& options) {
+  options.need("prompt");
   dsa_generate_options told = DSA_GENERATE_OPTIONS;
   told.max_tokens = static_cast<int32_t>(options.whole("max-tokens", 40));
   if (told.max_tokens < 1) throw WrongUse("--max-tokens is below 1: raise it.");
@@ -71,6 +88,7 @@ int generate(const Options& options) {
   told.seed = static_cast<uint64_t>(options.whole("seed", 0)), told.version = version_of(options);
   told.memory_mb = options.number("memory-mb", 0);
   const Session runner(options);
+  const std::string prompt = prompt_of(options, runner);
   char* text = nullptr;
   const bool json = options.has("json");
   check(dsa_generate(runner, prompt.c_str(), &told, json ? nullptr : print, nullptr, &text));
@@ -98,9 +116,10 @@ dsa_progress_callback teller(const Options& options) {
 
 int evaluate(const Options& options) {
   const Data data(options);
+  const dsa_use_options told = use_options(options);
   const Session runner(options);
   char* json = nullptr;
-  check(dsa_evaluate(runner, &data.told, version_of(options), teller(options), nullptr, &json));
+  check(dsa_evaluate_with(runner, &data.told, &told, teller(options), nullptr, &json));
   if (!options.has("json")) std::fputc('\n', stderr);
   emit(options, taken(json));
   return 0;
@@ -237,9 +256,9 @@ struct Verb {
 };
 
 const std::map<std::string, Verb> kVerbs = {
-    {"choose", {choose, "prompt choices version"}},
+    {"choose", {choose, "prompt choices version memory-mb"}},
     {"generate", {generate, "prompt max-tokens temperature top-p seed memory-mb version"}},
-    {"evaluate", {evaluate, "data template labels version"}},
+    {"evaluate", {evaluate, "data template labels version memory-mb"}},
     {"personalize", {personalize, kLearning}},
     {"plan", {plan, kLearning}},
     {"history", {history, ""}},

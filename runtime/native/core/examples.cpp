@@ -22,13 +22,6 @@ std::string listed(const std::vector<std::string>& names) {
   return out;
 }
 
-std::string stripped(const std::string& text) {
-  const char spaces[] = " \t\r\n\v\f";
-  const size_t from = text.find_first_not_of(spaces);
-  return from == std::string::npos ? ""
-                                   : text.substr(from, text.find_last_not_of(spaces) + 1 - from);
-}
-
 [[noreturn]] void refuse(const std::string& why) { throw Error(Kind::example, why); }
 
 std::string text_of(const Json& of, const char* key) {
@@ -52,10 +45,10 @@ class Labels {
       throw Error(Kind::usage, text("labels are ", listed(source.labels),
                                     ", expected at least two "
                                     "distinct words: correct --labels."));
-    const char last = prompt("x").back();
-    const std::string glue = std::string(" \t\r\n\v\f").find(last) == std::string::npos ? " " : "";
+    const std::string shown = prompt("x");
+    const std::string glue = stripped(shown, false) == shown ? " " : "";
     for (const std::string& name : source.labels)
-      choices_.push_back((stripped(name.substr(0, 1)).empty() ? "" : glue) + name);
+      choices_.push_back((stripped(name, true, false) == name ? glue : "") + name);
   }
 
   learn::Example example(const Json& of) const {
@@ -85,14 +78,29 @@ class Labels {
   std::vector<std::string> choices_;
 };
 
-learn::Example parsed(const Json& of, const Labels& labels) {
-  if (of.contains("messages"))
+// The last message is the response, the others are the prompt.
+learn::Example of_chat(Json messages, const Chat& chat) {
+  const bool answered = messages.is_array() && messages.size() >= 2 &&
+                        messages.back().is_object() &&
+                        messages.back().value("role", Json()) == "assistant";
+  if (!answered || !messages.back().value("content", Json()).is_string())
     refuse(
-        "`messages` need a chat template, which dsa_runner does not render: write the rendered "
-        "prompt, as the Python runtime's `chat` makes it.");
+        "`messages` must be a list of {role, content} that ends with the assistant's answer: "
+        "correct the line.");
+  learn::Example made{{}, messages.back()["content"].get<std::string>(), {}, true};
+  messages.erase(messages.size() - 1);
+  made.prompt = chat.prompt(messages);
+  made.check();
+  return made;
+}
+
+learn::Example parsed(const Json& of, const Labels& labels, const Chat& chat) {
+  if (of.contains("messages")) return of_chat(of["messages"], chat);
   if (of.contains("text") && of.contains("label")) return labels.example(of);
   if (!of.contains("prompt") || !of.contains("response"))
-    refuse("it has other keys, expected prompt and response, or text and label: correct the line.");
+    refuse(
+        "it has other keys, expected prompt and response, or messages, or text and label: "
+        "correct the line.");
   learn::Example made{text_of(of, "prompt"), text_of(of, "response"), {}, false};
   const Json choices = of.value("choices", Json::array());
   if (!choices.is_array()) refuse("`choices` must be a list of strings.");
@@ -104,14 +112,14 @@ learn::Example parsed(const Json& of, const Labels& labels) {
   return made;
 }
 
-learn::Example read_line(std::string_view line, const Labels& labels) {
+learn::Example read_line(std::string_view line, const Labels& labels, const Chat& chat) {
   if (line.size() > kMostLine)
     refuse(text("longer than ", kMostLine, " bytes; one example a line."));
   const size_t wrong = first_invalid(line);
   if (wrong != std::string_view::npos)
     refuse(text("not UTF-8 (byte ", wrong + 1, "); save the file as UTF-8."));
   try {
-    return parsed(object_of(std::string(line)), labels);
+    return parsed(object_of(std::string(line)), labels, chat);
   } catch (const Broken&) {
     refuse("not a JSON object; write one JSON object a line.");
   }
@@ -119,7 +127,8 @@ learn::Example read_line(std::string_view line, const Labels& labels) {
 
 }  // namespace
 
-std::vector<learn::Example> read_examples(const ExampleSource& source, const Tokenizer& tokenizer) {
+std::vector<learn::Example> read_examples(const ExampleSource& source, const Tokenizer& tokenizer,
+                                          const Chat& chat) {
   const Labels labels(source, tokenizer);
   const std::string name = source.path.empty() ? "the examples" : source.path;
   std::string content =
@@ -133,7 +142,7 @@ std::vector<learn::Example> read_examples(const ExampleSource& source, const Tok
     at = end + 1, ++number;
     if (line.empty()) continue;
     try {
-      made.push_back(read_line(line, labels));
+      made.push_back(read_line(line, labels, chat));
     } catch (const Error& error) {
       if (error.kind() != Kind::example) throw;
       throw Error(Kind::example, text(name, ", line ", number, ": ", error.what()));

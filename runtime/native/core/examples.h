@@ -1,7 +1,8 @@
-// Examples as JSON Lines: {"prompt", "response", "choices"?}, or {"text", "label"} with a template
-// and labels.
+// Examples as JSON Lines: {"prompt", "response", "choices"?}, {"messages"}, or {"text", "label"} with
+// a template and labels.
 #pragma once
 
+#include "core/chat.h"
 #include "core/tokenizer.h"
 #include "learn/example.h"
 
@@ -16,6 +17,7 @@ struct ExampleSource {
 
 // Raises Error(example) with the line's number for anything that is not an example, Error(usage)
 // for templates and labels that cannot work.
-std::vector<learn::Example> read_examples(const ExampleSource& source, const Tokenizer& tokenizer);
+std::vector<learn::Example> read_examples(const ExampleSource& source, const Tokenizer& tokenizer,
+                                          const Chat& chat);
 
 }  // namespace dsa

@@ -167,6 +167,27 @@ std::string pruned(const Json& of) {
               whole(of, "ffn_width", 1, kMost), " neurons a layer, by ", string(of, "by"), ")");
 }
 
+ChatTurn chat_turn(const Json& of) {
+  if (!of.is_object() || !field(of, "filled").is_boolean()) wrong("a turn of its chats");
+  const std::string trim = string(of, "trim");
+  const bool both = trim == "both", left = both || trim == "left", right = both || trim == "right";
+  if (!left && !right && !trim.empty()) wrong("how its chats are trimmed");
+  return {string(of, "after"),     string(of, "role"), string(of, "before"), left, right,
+          of["filled"].get<bool>()};
+}
+
+ChatParts chat(const Json& of) {
+  ChatParts made;
+  for (const Json& turn : list(of, "turns")) made.turns.push_back(chat_turn(turn));
+  for (const auto& [role, end] : object(of, "ends").items())
+    made.ends[role] = string(of["ends"], role.c_str());
+  for (const Json& other : list(of, "without")) {
+    if (!other.is_string() || other == "") wrong("what its chats are without");
+    made.without.push_back(other.get<std::string>());
+  }
+  return made;
+}
+
 std::map<std::string, FileEntry> files(const Json& of) {
   std::map<std::string, FileEntry> made;
   for (const auto& [name, entry] : of.items())
@@ -213,6 +234,7 @@ class ManifestReader {
       made.pruned = pruned(object(of, "pruned"));
     if (of.contains("start") && !of["start"].is_null())
       made.start = StartInfo{string(of["start"], "id"), whole(of["start"], "directions", 0, kMost)};
+    if (of.contains("chat") && !of["chat"].is_null()) made.chat = chat(object(of, "chat"));
     layout(made, of);
     return made;
   }

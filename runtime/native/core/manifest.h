@@ -78,6 +78,21 @@ struct StartInfo {
   int64_t directions;
 };
 
+// What stands before a message of one role behind one of another, "" where the chat begins; on
+// which sides its content loses white space, and whether something must be left of it.
+struct ChatTurn {
+  std::string after, role, before;
+  bool left, right, filled;
+};
+
+// A chat template in parts: what follows the last message by its role, and texts that contents
+// must not hold (dsa_edge/chat.py).
+struct ChatParts {
+  std::vector<ChatTurn> turns;
+  std::map<std::string, std::string> ends;
+  std::vector<std::string> without;
+};
+
 struct Manifest {
   std::string identity, base_name, licence, quantization;
   Decoder decoder;
@@ -88,6 +103,7 @@ struct Manifest {
   Golden golden;
   std::optional<Programs> programs;
   std::optional<StartInfo> start;
+  std::optional<ChatParts> chat;
   std::string defaults;  // JSON of what `dsa-edge tune` found, "{}" for nothing
   std::string pruned;    // what was left out of the base, in words; "" of a whole one
   bool has_onnx = false;

@@ -35,6 +35,22 @@ std::pair<size_t, bool> longest(std::string_view text) {
   return {form.length, true};
 }
 
+// What Python counts as white space.
+constexpr std::string_view kSpaces[] = {
+    " ",      "\t",     "\n",       "\v",       "\f",     "\r",     "\x1C",   "\x1D",
+    "\x1E",   "\x1F",   "\xC2\x85", "\xC2\xA0", "\u1680", "\u2000", "\u2001", "\u2002",
+    "\u2003", "\u2004", "\u2005",   "\u2006",   "\u2007", "\u2008", "\u2009", "\u200A",
+    "\u2028", "\u2029", "\u202F",   "\u205F",   "\u3000"};
+
+// Bytes of the white space that a text begins with, or ends with; 0 for none.
+size_t space(std::string_view text, bool left) {
+  for (const std::string_view one : kSpaces)
+    if (text.size() >= one.size() &&
+        text.substr(left ? 0 : text.size() - one.size(), one.size()) == one)
+      return one.size();
+  return 0;
+}
+
 }  // namespace
 
 size_t character(std::string_view text) {
@@ -61,6 +77,12 @@ std::string lossy(std::string_view bytes) {
     bytes.remove_prefix(length);
   }
   return out;
+}
+
+std::string stripped(std::string_view text, bool left, bool right) {
+  for (size_t size = 0; left && (size = space(text, true));) text.remove_prefix(size);
+  for (size_t size = 0; right && (size = space(text, false));) text.remove_suffix(size);
+  return std::string(text);
 }
 
 void append_utf8(uint32_t code, std::string& out) {

@@ -16,6 +16,9 @@ size_t first_invalid(std::string_view text);
 // Every maximal part that is no character becomes U+FFFD, as Rust and Python have it.
 std::string lossy(std::string_view bytes);
 
+// Without white space at its ends, as Python's `strip` has it.
+std::string stripped(std::string_view text, bool left = true, bool right = true);
+
 void append_utf8(uint32_t code, std::string& out);
 
 }  // namespace dsa

@@ -42,6 +42,16 @@ dsa::Manifest small_manifest() {
   return made;
 }
 
+dsa::Manifest chatting_manifest() {
+  dsa::Manifest made = small_manifest();
+  made.chat = dsa::ChatParts{{{"", "user", "Q: ", true, true, false},
+                              {"user", "assistant", "\nA: ", false, true, true},
+                              {"assistant", "user", "\nQ: ", true, false, true}},
+                             {{"user", "\nA: "}},
+                             {"</think>"}};
+  return made;
+}
+
 void read_adapter(const std::string& content) {
   static const dsa::Manifest belongs = small_manifest();
   const int file = memfd_create("adapter", MFD_CLOEXEC);
@@ -71,8 +81,10 @@ const char kTokenizer[] =
 
 void read_jsonl(const std::string& content) {
   static const dsa::Tokenizer own(kTokenizer, {std::nullopt, {}, 0, false});
-  dsa::read_examples({content, "", "", {}}, own);
-  dsa::read_examples({content, "", "{text} It was", {"bad", "good"}}, own);
+  static const dsa::Manifest belongs = chatting_manifest();
+  const dsa::Chat chat(belongs, own);
+  dsa::read_examples({content, "", "", {}}, own, chat);
+  dsa::read_examples({content, "", "{text} It was", {"bad", "good"}}, own, chat);
 }
 
 }  // namespace

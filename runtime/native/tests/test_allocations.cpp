@@ -80,7 +80,7 @@ int main(int given, char** words) {
   dsa::ExampleSource source{"", words[2], given > 3 ? words[3] : "", {}};
   if (comma != std::string::npos)
     source.labels = {labels.substr(0, comma), labels.substr(comma + 1)};
-  const auto examples = dsa::read_examples(source, user.tokenizer());
+  const auto examples = dsa::read_examples(source, user.tokenizer(), user.chat());
   std::vector<long> at(64);
   dsa::FitOptions options;
   options.wish.steps = 8;

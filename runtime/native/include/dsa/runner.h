@@ -100,6 +100,21 @@ DSA_API dsa_status dsa_choose(dsa_runner* runner, const char* prompt, const char
                               size_t count, int32_t version, int32_t* index,
                               double* probabilities);
 
+typedef struct dsa_use_options {
+  size_t size;
+  int32_t version;        /* DSA_IN_USE or a version */
+  double memory_mb;       /* peak memory of the process; 0 for no bound */
+} dsa_use_options;
+#define DSA_USE_OPTIONS {sizeof(dsa_use_options), DSA_IN_USE, 0.0}
+
+/* The same within a bound of memory: prompts that are too long for it run in parts, and layers that
+ * it has no room for come from storage. DSA_BUDGET where it is too little for that.
+ * options: null for the usual. */
+DSA_API dsa_status dsa_choose_with(dsa_runner* runner, const char* prompt,
+                                   const char* const* choices, size_t count,
+                                   const dsa_use_options* options, int32_t* index,
+                                   double* probabilities);
+
 /* Gets the next piece of a text, as soon as it is certain. Returns 0 to go on; others stop. */
 typedef int32_t (*dsa_text_callback)(void* context, const char* piece);
 
@@ -120,8 +135,9 @@ DSA_API dsa_status dsa_generate(dsa_runner* runner, const char* prompt,
                                 const dsa_generate_options* options, dsa_text_callback on_text,
                                 void* context, char** text);
 
-/* Renders a chat as a prompt with the base's own template: `messages` is a JSON list of
- * {role, content}. DSA_EXAMPLE where the base has no template. */
+/* Renders a chat as a prompt, with the opening of an answer, as the base's own template does:
+ * `messages` is a JSON list of {role, content}. What they say stays text, special tokens too.
+ * DSA_EXAMPLE where the base has no template, or for roles and orders that it does not render. */
 DSA_API dsa_status dsa_chat(dsa_runner* runner, const char* messages, char** prompt);
 
 /* A user's text as it may stand in a prompt: special tokens that it holds stay text. */
@@ -171,6 +187,12 @@ typedef int32_t (*dsa_progress_callback)(void* context, const dsa_progress* prog
 /* JSON of examples, loss and accuracy (null without choices). */
 DSA_API dsa_status dsa_evaluate(dsa_runner* runner, const dsa_examples* examples, int32_t version,
                                 dsa_progress_callback on_progress, void* context, char** json);
+
+/* The same within a bound of memory, as `dsa_choose_with` has it. options: null for the usual. */
+DSA_API dsa_status dsa_evaluate_with(dsa_runner* runner, const dsa_examples* examples,
+                                     const dsa_use_options* options,
+                                     dsa_progress_callback on_progress, void* context,
+                                     char** json);
 
 /* Asks an app whether the device may learn now: before the first prompt, and then at most every
  * `check_seconds`. Returns null where it may, else why not in a short phrase, which stays valid
