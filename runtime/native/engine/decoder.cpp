@@ -5,42 +5,6 @@
 
 namespace dsa {
 
-namespace {
-
-template <class T>
-void append(std::vector<T>& to, const std::vector<T>& from) {
-  to.insert(to.end(), from.begin(), from.end());
-}
-
-// Parts (N, B1, …), (N, B2, …) as one (N, B1 + B2, …).
-Halves joined(const std::vector<const Halves*>& parts, int64_t layers) {
-  Halves out;
-  for (int64_t layer = 0; layer < layers; ++layer)
-    for (const Halves* part : parts) {
-      const size_t size = part->size() / static_cast<size_t>(layers);
-      const auto first = part->begin() + static_cast<std::ptrdiff_t>(size) * layer;
-      out.insert(out.end(), first, first + static_cast<std::ptrdiff_t>(size));
-    }
-  return out;
-}
-
-// Mean of x (B, P, D) over the valid tokens of each row.
-Floats mean_of(const Floats& x, const int64_t* lengths, int64_t batch, int64_t past,
-               int64_t width) {
-  Floats out(static_cast<size_t>(batch * width));
-  for (int64_t b = 0; b < batch; ++b)
-    for (int64_t i = 0; i < width; ++i) {
-      float total = 0;
-      for (int64_t t = 0; t < lengths[b]; ++t)
-        total += x[static_cast<size_t>((b * past + t) * width + i)];
-      const double count = static_cast<double>(std::max<int64_t>(lengths[b], 1));
-      out[static_cast<size_t>(b * width + i)] = static_cast<float>(total / count);
-    }
-  return out;
-}
-
-}  // namespace
-
 void keep(const float* states, int64_t batch, int64_t tokens, int64_t kv, int64_t dim, int64_t done,
           int64_t past, Half* out) {
   for (int64_t b = 0; b < batch; ++b)
@@ -54,108 +18,6 @@ void keep(const float* states, int64_t batch, int64_t tokens, int64_t kv, int64_
 
 int64_t DecoderEngine::cache_row() const {
   return manifest().decoder.n_kv_heads * manifest().decoder.head_dim;
-}
-
-Prefilled DecoderEngine::prefill(const Prefix& prefix, const Ints& prompt, const Ints& response,
-                                 const Ints& lengths) {
-  const auto batch = static_cast<int64_t>(lengths.size());
-  const int64_t past = static_cast<int64_t>(prompt.size()) / batch;
-  const int64_t rows = static_cast<int64_t>(response.size()) / batch;
-  const int64_t most =
-      std::max<int64_t>(1, layers_.info().rows / std::max({int64_t{1}, past, rows}));
-  std::vector<Prefilled> done;
-  for (int64_t at = 0; at < batch; at += most)
-    done.push_back(prefill_part(prefix, prompt.data() + at * past, response.data() + at * rows,
-                                lengths.data() + at, std::min(most, batch - at), past, rows));
-  if (done.size() == 1) return std::move(done[0]);
-  Prefilled all;
-  std::vector<const Halves*> keys, values;
-  for (const Prefilled& part : done) {
-    append(all.hidden, part.hidden), append(all.pooled, part.pooled);
-    keys.push_back(&part.keys), values.push_back(&part.values);
-  }
-  all.keys = joined(keys, manifest().decoder.n_layers);
-  all.values = joined(values, manifest().decoder.n_layers);
-  return all;
-}
-
-Prefilled DecoderEngine::prefill_part(const Prefix& prefix, const int64_t* prompt,
-                                      const int64_t* response, const int64_t* lengths,
-                                      int64_t batch, int64_t past, int64_t rows) {
-  const Decoder& decoder = manifest().decoder;
-  const int64_t cache = batch * past * cache_row();
-  Prefilled made;
-  Floats x(static_cast<size_t>(batch * past * decoder.width));
-  made.hidden.resize(static_cast<size_t>(batch * rows * decoder.width));
-  made.keys.resize(static_cast<size_t>(decoder.n_layers * cache)),
-      made.values.resize(made.keys.size());
-  layers_.ends().embed(prompt, static_cast<size_t>(batch * past), x.data());
-  layers_.ends().embed(response, static_cast<size_t>(batch * rows), made.hidden.data());
-  for (int64_t layer = 0; layer < decoder.n_layers; ++layer) {
-    if (layer == manifest().split()) made.pooled = mean_of(x, lengths, batch, past, decoder.width);
-    Half *keys = made.keys.data() + layer * cache, *values = made.values.data() + layer * cache;
-    prompt_layer(layer, prefix, batch, past, x, keys, values);
-    if (layer >= manifest().split()) continue;
-    const int64_t shared = layer * prefix.length * cache_row();
-    const LayerOutput out = layers_.run(layer, {1,
-                                                batch,
-                                                rows,
-                                                made.hidden.data(),
-                                                prefix.keys.data() + shared,
-                                                prefix.values.data() + shared,
-                                                prefix.length,
-                                                keys,
-                                                values,
-                                                past,
-                                                lengths,
-                                                nullptr,
-                                                {}});
-    std::copy_n(out.x, made.hidden.size(), made.hidden.data());
-  }
-  return made;
-}
-
-// One layer over whole prompts x (B, P, D), as many tokens at a time as rows allow. Padding comes
-// after a prompt's own tokens, so none of them ever looks at it.
-void DecoderEngine::prompt_layer(int64_t layer, const Prefix& prefix, int64_t batch, int64_t past,
-                                 Floats& x, Half* keys, Half* values) {
-  const Decoder& decoder = manifest().decoder;
-  const int64_t width = decoder.width, kv = decoder.n_kv_heads, dim = decoder.head_dim;
-  const int64_t size = std::max<int64_t>(1, layers_.info().rows / std::max<int64_t>(batch, 1));
-  const int64_t shared = layer * prefix.length * cache_row();
-  for (int64_t start = 0; start < past; start += size) {
-    const int64_t tokens = std::min(size, past - start);
-    const Ints done(static_cast<size_t>(batch), start);
-    x_.resize(static_cast<size_t>(batch * tokens * width));
-    for (int64_t b = 0; b < batch; ++b)
-      std::copy_n(x.data() + (b * past + start) * width, tokens * width,
-                  x_.data() + b * tokens * width);
-    const Half* all[2] = {keys, values};
-    for (int side = 0; side < 2; ++side) {
-      gathered_[side].resize(static_cast<size_t>(batch * kv * start * dim));
-      for (int64_t row = 0; row < batch * kv; ++row)
-        std::copy_n(all[side] + row * past * dim, start * dim,
-                    gathered_[side].data() + row * start * dim);
-    }
-    const LayerOutput out = layers_.run(layer, {1,
-                                                batch,
-                                                tokens,
-                                                x_.data(),
-                                                prefix.keys.data() + shared,
-                                                prefix.values.data() + shared,
-                                                prefix.length,
-                                                gathered_[0].data(),
-                                                gathered_[1].data(),
-                                                start,
-                                                done.data(),
-                                                nullptr,
-                                                {}});
-    for (int64_t b = 0; b < batch; ++b)
-      std::copy_n(out.x + b * tokens * width, tokens * width,
-                  x.data() + (b * past + start) * width);
-    keep(out.keys, batch, tokens, kv, dim, start, past, keys);
-    keep(out.values, batch, tokens, kv, dim, start, past, values);
-  }
 }
 
 // Lanes and examples cut so that the rows of each part fit the programs' bound.
@@ -237,7 +99,7 @@ void DecoderEngine::score(const Context& context, const Part& part, const float*
         for (int64_t lane = 0; lane < part.lanes; ++lane) asked_.push_back({lane, b, row});
   const auto most = static_cast<size_t>(layers_.info().head_rows);
   // The last row again rather than a shorter run: XNNPACK plans, and allocates, for each new size.
-  const size_t size = std::min(most, asked_.size());
+  const size_t size = scored_ = std::min(most, std::max(scored_, asked_.size()));
   rows_.resize(size * static_cast<size_t>(width));
   for (size_t first = 0; first < asked_.size(); first += size) {
     const size_t count = std::min(size, asked_.size() - first);

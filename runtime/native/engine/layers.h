@@ -50,6 +50,11 @@ class Layers {
   void release_lower();
   void release_all();
 
+  // Until hold_all, no more layers stay loaded than lie below the split; frees those above.
+  void hold_lower();
+  void hold_all() { held_ = kept_; }
+  void load_head();
+
   double loaded_mb() const;  // of programs, weights and their memory, once loaded
   int64_t from_storage() const;
   void keep_within(double mb);  // hold no more of the base, at least one layer; 0 for no bound
@@ -59,6 +64,8 @@ class Layers {
   void angles(int64_t frame, const LayerCall& call);
   void positions(const LayerCall& call);
   std::pair<double, double> held_mb() const;
+  void release(int64_t from, int64_t to);
+  void shrink(int64_t count);
 
   const Bundle& bundle_;
   const Manifest& manifest_;
@@ -67,7 +74,7 @@ class Layers {
   Blocks blocks_;
   Loader loader_;
   int threads_;
-  int64_t most_, kept_;
+  int64_t most_, kept_, held_;  // held_: of the kept ones, now
   std::map<int64_t, std::unique_ptr<Program>> programs_;
   std::vector<int64_t> loaded_;  // in the order in which they were loaded
   std::unique_ptr<Program> head_;

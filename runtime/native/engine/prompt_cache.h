@@ -34,6 +34,8 @@ struct CacheOptions {
   std::string folder;   // for what memory has no room for; empty takes the system's
   bool sealed = false;  // no prompt may be written to a file
   size_t group = 0;     // items between two looks at the clock; 0 caches all at once
+  bool halves = false;  // layers below the split are freed once all prompts are through them
+  bool full_head = false;  // probes follow that need it: load it while memory has most room
   std::function<bool(size_t)> on_items;  // with how many more are done; false when time is over
 };
 
@@ -58,13 +60,22 @@ class PromptCache {
 
  private:
   int64_t own(size_t item) const;     // tokens of its prompt behind the shared ones
+  int64_t tail(size_t item) const;    // tokens of its response
   int64_t tokens(size_t item) const;  // that a prefill runs
   int64_t room(size_t item) const;
+  bool in_parts(size_t item) const;
+  float* hidden(size_t item) const;  // what is stored: (R, D)
+  Half* caches(size_t item) const;   // and behind it keys, then values, (A, kv, own, d)
+  std::vector<std::vector<size_t>> batches(size_t from, size_t to) const;
   void cache(size_t from, size_t to);
-  void prefill(const std::vector<size_t>& batch);
+  void told(size_t more);
+  Climb climb(const std::vector<size_t>& batch) const;
+  void lower(const std::vector<size_t>& batch);
+  void upper(const std::vector<size_t>& batch);
+  void pool(size_t item, const float* mean);
   void prefill_parts(size_t item);
-  void keep(size_t item, const float* hidden, const Half* keys, const Half* values, int64_t past,
-            int64_t skip, int64_t layer_stride);
+  void keep(size_t item, int64_t layer, const Half* keys, const Half* values, int64_t past,
+            int64_t skip);
   void reserve(size_t count);
 
   DecoderEngine& engine_;

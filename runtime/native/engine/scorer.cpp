@@ -49,7 +49,9 @@ size_t Scorer::load(std::vector<Encoded> encoded, const std::function<bool(size_
   chunks_ = Chunks::plan(manifest(), options_.memory_mb, full_head, engine_.layers().loaded_mb(),
                          longest);
   CacheOptions told{chunks_, options_.folder, options_.sealed,
-                    options_.timed ? std::max(kGroup, most) : 0, on_prefill};
+                    options_.timed ? std::max(kGroup, most) : 0,
+                    options_.learns && !options_.timed, full_head, on_prefill};
+  engine_.layers().hold_all();
   cache_ = std::make_unique<PromptCache>(engine_, items_of(encoded_), std::move(told));
   if (options_.learns) engine_.layers().release_lower();
   size_t whole = 0;
