@@ -23,7 +23,7 @@ int64_t DecoderEngine::cache_row() const {
 // Lanes and examples cut so that the rows of each part fit the programs' bound.
 template <class Work>
 void DecoderEngine::parts(const Context& context, int64_t lanes, Work&& work) {
-  const int64_t bound = layers_.info().rows, rows = std::max<int64_t>(context.rows, 1);
+  const int64_t bound = layers_.rows(), rows = std::max<int64_t>(context.rows, 1);
   const int64_t some = std::max<int64_t>(1, std::min(context.batch, bound / rows));
   const int64_t most =
       std::max<int64_t>(1, std::min(lanes, bound / std::max<int64_t>(some * context.rows, 1)));
@@ -37,8 +37,9 @@ void DecoderEngine::parts(const Context& context, int64_t lanes, Work&& work) {
 void DecoderEngine::gather(const Context& context, const Part& part, int64_t at) {
   const int64_t kv = manifest().decoder.n_kv_heads, dim = manifest().decoder.head_dim;
   const int64_t row = part.examples * cache_row();
+  const int64_t most = std::min(context.batch, layers_.rows()) * cache_row() * context.most;
   for (size_t side = 0; side < 2; ++side) {
-    gathered_[side].reserve(static_cast<size_t>(row * context.most));
+    gathered_[side].reserve(static_cast<size_t>(most));
     gathered_[side].assign(static_cast<size_t>(row * context.past), 0);
     Half* to = gathered_[side].data();
     for (int64_t b = part.example; b < part.example + part.examples; ++b) {
@@ -56,6 +57,7 @@ const float* DecoderEngine::adapted(const Context& context, const float* adapter
                                     const Part& part) {
   const int64_t width = manifest().decoder.width, size = part.examples * context.rows * width;
   const int64_t split = manifest().split();
+  x_.reserve(static_cast<size_t>(layers_.rows() * width));
   x_.resize(static_cast<size_t>(part.lanes * size));
   for (int64_t lane = 0; lane < part.lanes; ++lane)
     std::copy_n(context.hidden + part.example * context.rows * width, size,
@@ -83,6 +85,8 @@ const float* DecoderEngine::adapted(const Context& context, const float* adapter
 void DecoderEngine::probe(const Context& context, const float* adapter, int64_t lanes,
                           const int64_t* targets, const float* weights, float* losses) {
   std::fill_n(losses, lanes * context.batch, 0.0f);
+  const int64_t most = std::min(layers_.head_rows(), lanes * context.batch * context.most_rows);
+  scored_ = std::max(scored_, static_cast<size_t>(most));
   parts(context, lanes, [&](const Part& part) {
     score(context, part, adapted(context, adapter, part), targets, weights, losses);
   });
@@ -92,14 +96,13 @@ void DecoderEngine::probe(const Context& context, const float* adapter, int64_t 
 void DecoderEngine::score(const Context& context, const Part& part, const float* x,
                           const int64_t* targets, const float* weights, float* losses) {
   const int64_t width = manifest().decoder.width, vocabulary = manifest().decoder.vocab_size;
-  asked_.clear();
+  asked_.clear(), asked_.reserve(static_cast<size_t>(layers_.rows()));
   for (int64_t b = 0; b < part.examples; ++b)
     for (int64_t row = 0; row < context.rows; ++row)
       if (weights[(part.example + b) * context.rows + row] != 0)
         for (int64_t lane = 0; lane < part.lanes; ++lane) asked_.push_back({lane, b, row});
-  const auto most = static_cast<size_t>(layers_.info().head_rows);
   // The last row again rather than a shorter run: XNNPACK plans, and allocates, for each new size.
-  const size_t size = scored_ = std::min(most, std::max(scored_, asked_.size()));
+  const size_t size = scored_;
   rows_.resize(size * static_cast<size_t>(width));
   for (size_t first = 0; first < asked_.size(); first += size) {
     const size_t count = std::min(size, asked_.size() - first);

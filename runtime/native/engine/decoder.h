@@ -83,7 +83,7 @@ class DecoderEngine {
     int64_t lane, example, row;
   };
   std::vector<Asked> asked_;
-  size_t scored_ = 0;  // rows of the head's widest run for the prompts that came last
+  size_t scored_ = 0;  // rows of the head's runs for the prompts that came last
 };
 
 // Keys or values (B, T, kv, d) as they are kept: behind `done` others in (B, kv, past, d), float16.

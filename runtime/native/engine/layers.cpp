@@ -42,7 +42,15 @@ Layers::Layers(const Bundle& bundle, int threads, int64_t kept)
   check_operators(info_);
   threads_ = start_threads(threads);
   inputs_.reserve(64);
-  for (const auto& layer : info_.layers) angles_[layer.frame];
+  blocks_.reserve(rows());
+  const auto most = static_cast<size_t>(rows());
+  wanted_.reserve(most), active_.assign(most, 1);
+  for (const auto& layer : info_.layers) {
+    Angles& known = angles_[layer.frame];
+    const size_t rotated = static_cast<size_t>(ends_.rotated(layer.frame));
+    known.positions.reserve(most), known.cosine.reserve(most * rotated);
+    known.sine.reserve(most * rotated);
+  }
 }
 
 Program& Layers::program(int64_t layer) {

@@ -1,6 +1,7 @@
 // The chain of layer programs, and the head.
 #pragma once
 
+#include <algorithm>
 #include <map>
 #include <memory>
 
@@ -31,6 +32,9 @@ struct LayerOutput {
   const float *x, *keys, *values;
 };
 
+// SmolLM2-135M takes as long with 512 and 64, and 20 MB more.
+constexpr int64_t kMostRows = 256, kMostHeadRows = 32;
+
 class Layers {
  public:
   // kept: layer programs that stay loaded at most. Raises Error(bundle) without programs, and
@@ -39,12 +43,15 @@ class Layers {
 
   LayerOutput run(int64_t layer, const LayerCall& call);
 
-  // Logits (rows, V) of hidden states (rows, D), at most `head_rows` of them.
+  // Logits (rows, V) of hidden states (rows, D), at most `head_rows()` of them.
   const float* logits(const float* x, int64_t rows);
 
   Ends& ends() { return ends_; }
   const Programs& info() const { return info_; }
   int threads() const { return threads_; }
+  // Rows of a run, and of the head's: fewer than the programs take, for memory's sake.
+  int64_t rows() const { return std::min(info_.rows, kMostRows); }
+  int64_t head_rows() const { return std::min(info_.head_rows, kMostHeadRows); }
 
   // Frees those programs that only prefill and decode need, or all.
   void release_lower();

@@ -41,7 +41,7 @@ Floats Climb::mean(int64_t width) const {
 }
 
 int64_t DecoderEngine::prompts_at_once(int64_t past, int64_t rows) const {
-  return std::max<int64_t>(1, layers_.info().rows / std::max({int64_t{1}, past, rows}));
+  return std::max<int64_t>(1, layers_.rows() / std::max({int64_t{1}, past, rows}));
 }
 
 Prefilled DecoderEngine::prefill(const Prefix& prefix, const Ints& prompt, const Ints& response,
@@ -115,7 +115,7 @@ void DecoderEngine::prompt_layer(int64_t layer, const Prefix& prefix, Climb& sta
   const Decoder& decoder = manifest().decoder;
   const int64_t width = decoder.width, kv = decoder.n_kv_heads, dim = decoder.head_dim;
   const int64_t batch = states.batch(), past = states.past;
-  const int64_t size = std::max<int64_t>(1, layers_.info().rows / std::max<int64_t>(batch, 1));
+  const int64_t size = std::max<int64_t>(1, layers_.rows() / std::max<int64_t>(batch, 1));
   const int64_t shared = layer * prefix.length * cache_row();
   for (Halves& side : sides_) side.resize(static_cast<size_t>(batch * past * cache_row()));
   for (int64_t start = 0; start < past; start += size) {

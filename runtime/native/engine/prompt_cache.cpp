@@ -284,8 +284,8 @@ const Context& PromptCache::context(const std::vector<size_t>& items) {
     kept_.push_back(caches(item));
   }
   const Route route = index_.empty() ? Route{} : Route{index_.data(), weights_.data()};
-  context_ = {&prefix_,     count,           rows, past, most_past_, hidden_.data(),
-              kept_.data(), lengths_.data(), route};
+  context_ = {&prefix_,     count,           rows,          past,
+              most_past_,   most_rows_,      hidden_.data(), kept_.data(), lengths_.data(), route};
   return context_;
 }
 

@@ -46,6 +46,8 @@ class PromptCache {
 
   size_t ready() const { return ready_; }  // items that are cached, the first so many
 
+  void reserve(size_t count);  // so that batches of so many allocate nothing
+
   // A padded batch of items. Valid until the next call.
   const Context& context(const std::vector<size_t>& items);
 
@@ -76,7 +78,6 @@ class PromptCache {
   void prefill_parts(size_t item);
   void keep(size_t item, int64_t layer, const Half* keys, const Half* values, int64_t past,
             int64_t skip);
-  void reserve(size_t count);
 
   DecoderEngine& engine_;
   const Manifest& manifest_;
