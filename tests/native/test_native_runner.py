@@ -210,7 +210,8 @@ def test_a_listener_ends_a_fit_with_a_verdict(library: Library, bundles: Bundles
 
 def uneven(count: int = 24) -> list[dict[str, Any]]:
     """Prompts and free responses of many lengths, so that every batch has another shape."""
-    words = "green in the morning and slow or sad at night when rain fell on warm bread".split()
+    told = "green in the morning and slow or sad at night when rain fell on warm bread"
+    words = told.split()
     return [
         {
             "prompt": " ".join(words[: 2 + (i * 7) % 13]),

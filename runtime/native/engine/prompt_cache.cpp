@@ -5,7 +5,6 @@
 #include <numeric>
 
 #include "core/errors.h"
-#include "learn/policy.h"
 
 namespace dsa {
 
@@ -295,8 +294,8 @@ void PromptCache::route_by(const learn::Gate* gate) {
   if (!gate || pooled_.empty()) return;
   for (size_t item = 0; item < items_.size(); ++item) {
     const float* pooled = pooled_.data() + alike_[item] * manifest_.decoder.width;
-    const Ints chosen = route_of(*gate, pooled, manifest_.adapter.active);
-    routes_.insert(routes_.end(), chosen.begin(), chosen.end());
+    const std::vector<size_t>& order = ranking_.of(*gate, pooled);
+    routes_.insert(routes_.end(), order.begin(), order.begin() + manifest_.adapter.active);
   }
 }
 
@@ -318,14 +317,6 @@ const int64_t* PromptCache::route(size_t item) const {
 int64_t PromptCache::padded_bytes(int64_t count, int64_t prompt) const {
   const int64_t length = std::max<int64_t>(1, prompt - prefix_.length);
   return 2 * 2 * count * length * manifest_.adapted() * row_;
-}
-
-Ints route_of(const learn::Gate& gate, const float* pooled, int64_t active) {
-  std::vector<double> scores(gate.blocks);
-  std::vector<size_t> order;
-  learn::gate_scores(gate, pooled, scores.data());
-  learn::ranked(scores.data(), gate.blocks, order);
-  return {order.begin(), order.begin() + active};
 }
 
 }  // namespace dsa

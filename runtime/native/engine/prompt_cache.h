@@ -8,7 +8,7 @@
 
 #include "core/encoder.h"
 #include "engine/prompts.h"
-#include "learn/records.h"
+#include "learn/policy.h"
 
 namespace dsa {
 
@@ -90,14 +90,12 @@ class PromptCache {
   int64_t most_rows_ = 0, most_past_ = 0, row_;  // row_: numbers of a token's keys in a layer
   Floats pooled_;                                // (items, D) where a gate will read them
   Ints routes_, alike_;
+  learn::Ranking ranking_;
 
   Context context_{};
   Floats hidden_, weights_;
   std::vector<const Half*> kept_;
   Ints lengths_, index_;
 };
-
-// The `active` blocks (K,) that a gate chooses for a mean hidden state (D,).
-Ints route_of(const learn::Gate& gate, const float* pooled, int64_t active);
 
 }  // namespace dsa
