@@ -53,10 +53,10 @@ Prefilled DecoderEngine::prefill(const Prefix& prefix, const Ints& prompt, const
   std::vector<Prefilled> done;
   for (int64_t at = 0; at < batch; at += most) {
     const int64_t to = std::min(at + most, batch);
-    done.push_back(prefill_part(
-        prefix, {prompt.begin() + at * past, prompt.begin() + to * past},
-        {response.begin() + at * rows, response.begin() + to * rows},
-        {past, rows, {lengths.begin() + at, lengths.begin() + to}, {}, {}}));
+    done.push_back(
+        prefill_part(prefix, {prompt.begin() + at * past, prompt.begin() + to * past},
+                     {response.begin() + at * rows, response.begin() + to * rows},
+                     {past, rows, {lengths.begin() + at, lengths.begin() + to}, {}, {}}));
   }
   if (done.size() == 1) return std::move(done[0]);
   Prefilled all;

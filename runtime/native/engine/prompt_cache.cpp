@@ -117,7 +117,8 @@ int64_t PromptCache::room(size_t item) const {
   return found;
 }
 
-// Items in batches of similar length, each within what a run takes and a prefill may hold, or alone.
+// Items in batches of similar length, each within what a run takes and a prefill may hold, or
+// alone.
 std::vector<std::vector<size_t>> PromptCache::batches(size_t from, size_t to) const {
   std::vector<size_t> by_length(to - from);
   std::iota(by_length.begin(), by_length.end(), from);
@@ -283,8 +284,8 @@ const Context& PromptCache::context(const std::vector<size_t>& items) {
     kept_.push_back(caches(item));
   }
   const Route route = index_.empty() ? Route{} : Route{index_.data(), weights_.data()};
-  context_ = {&prefix_,     count,           rows,          past,
-              most_past_,   most_rows_,      hidden_.data(), kept_.data(), lengths_.data(), route};
+  context_ = {&prefix_,     count,           rows, past, most_past_, most_rows_, hidden_.data(),
+              kept_.data(), lengths_.data(), route};
   return context_;
 }
 

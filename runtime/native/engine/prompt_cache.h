@@ -31,10 +31,10 @@ class Storage {
 
 struct CacheOptions {
   Chunks chunks;
-  std::string folder;   // for what memory has no room for; empty takes the system's
-  bool sealed = false;  // no prompt may be written to a file
-  size_t group = 0;     // items between two looks at the clock; 0 caches all at once
-  bool halves = false;  // layers below the split are freed once all prompts are through them
+  std::string folder;      // for what memory has no room for; empty takes the system's
+  bool sealed = false;     // no prompt may be written to a file
+  size_t group = 0;        // items between two looks at the clock; 0 caches all at once
+  bool halves = false;     // layers below the split are freed once all prompts are through them
   bool full_head = false;  // probes follow that need it: load it while memory has most room
   std::function<bool(size_t)> on_items;  // with how many more are done; false when time is over
 };

@@ -48,9 +48,13 @@ size_t Scorer::load(std::vector<Encoded> encoded, const std::function<bool(size_
   measure();
   chunks_ = Chunks::plan(manifest(), options_.memory_mb, full_head, engine_.layers().loaded_mb(),
                          longest);
-  CacheOptions told{chunks_, options_.folder, options_.sealed,
+  CacheOptions told{chunks_,
+                    options_.folder,
+                    options_.sealed,
                     options_.timed ? std::max(kGroup, most_items_) : 0,
-                    options_.learns && !options_.timed, full_head, on_prefill};
+                    options_.learns && !options_.timed,
+                    full_head,
+                    on_prefill};
   engine_.layers().hold_all();
   cache_ = std::make_unique<PromptCache>(engine_, items_of(encoded_), std::move(told));
   if (options_.learns) engine_.layers().release_lower();
@@ -100,8 +104,7 @@ void Scorer::measure() {
   for (size_t at = 0; at < encoded_.size(); ++at) {
     most_items_ = std::max(most_items_, encoded_[at].items.size());
     most_scores_ = std::max(most_scores_, count(static_cast<uint32_t>(at)));
-    for (const Item& item : encoded_[at].items)
-      most_rows_ = std::max(most_rows_, item.tail.size());
+    for (const Item& item : encoded_[at].items) most_rows_ = std::max(most_rows_, item.tail.size());
   }
 }
 

@@ -61,7 +61,7 @@ class Scorer : public learn::Engine {
   const Encoder& encoder_;
   const ScorerOptions options_;
   std::vector<Encoded> encoded_;
-  std::vector<size_t> first_;  // item of each example
+  std::vector<size_t> first_;                                // item of each example
   size_t most_items_ = 0, most_scores_ = 0, most_rows_ = 0;  // of any example
   std::unique_ptr<PromptCache> cache_;
   Chunks chunks_{};
