@@ -208,17 +208,43 @@ def test_a_listener_ends_a_fit_with_a_verdict(library: Library, bundles: Bundles
     assert report["verdict"] in ("improved", "no improvement")
 
 
+def uneven(count: int = 24) -> list[dict[str, Any]]:
+    """Prompts and free responses of many lengths, so that every batch has another shape."""
+    told = "green in the morning and slow or sad at night when rain fell on warm bread"
+    words = told.split()
+    return [
+        {
+            "prompt": " ".join(words[: 2 + (i * 7) % 13]),
+            "response": " " + " ".join(words[-1 - (i * 5) % 11 :]),
+        }
+        for i in range(count)
+    ]
+
+
+ALLOCATING = [
+    pytest.param("llama", lines(), {}, id="choices"),
+    pytest.param("llama", free(), {}, id="free"),
+    pytest.param("llama", uneven(), {"batch": 3, "queries": 5}, id="uneven"),
+    pytest.param("lora", uneven() + lines() + several(), {}, id="several tasks"),
+    pytest.param("gated", uneven() + lines() + several(), {"batch": 5}, id="routes"),
+    pytest.param("gated", free() + lines(), {"gate": "learned"}, id="gate that learns"),
+]
+
+
+@pytest.mark.parametrize(("kind", "given", "hyper"), ALLOCATING)
 def test_steps_after_the_first_allocate_nothing(
-    library: Library, bundles: Bundles, tmp_path: Path
+    library: Library,
+    bundles: Bundles,
+    tmp_path: Path,
+    kind: str,
+    given: list[dict[str, Any]],
+    hyper: dict[str, Any],
 ) -> None:
     if library.sanitized:
         pytest.skip("sanitizers allocate by themselves")
     program = library.folder / "tests" / "test_allocations"
-    for given in (lines(), free()):
-        data = written(tmp_path, given)
-        done = subprocess.run(
-            [program, bundles("llama"), data], capture_output=True, text=True, check=True
-        )
-        counted = json.loads(done.stdout)
-        assert counted["probes"] == 0
-        assert counted["steps"] == [0] * len(counted["steps"])
+    words = [program, bundles(kind), written(tmp_path, given), json.dumps(hyper)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    counted = json.loads(done.stdout)
+    assert counted["probes"] == 0
+    assert counted["steps"] == [0] * len(counted["steps"])

@@ -35,11 +35,11 @@ struct Route {
 };
 
 // A batch of cached prompts, ready for probes. hidden (B, R, D); lengths (B,): tokens of each
-// behind the prefix, `past` of the longest, `most` of any that may come; kept (B,): each one's
-// keys, then its values, (A, kv, own, d).
+// behind the prefix, `past` of the longest; most and most_rows: P and R of any that may come; kept
+// (B,): each one's keys, then its values, (A, kv, own, d).
 struct Context {
   const Prefix* prefix;
-  int64_t batch, rows, past, most;
+  int64_t batch, rows, past, most, most_rows;
   const float* hidden;
   const Half* const* kept;
   const int64_t* lengths;

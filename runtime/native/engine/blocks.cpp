@@ -61,6 +61,10 @@ void Blocks::append(const TensorView& tensor, std::vector<Array>& inputs) const 
   inputs.push_back(made);
 }
 
+void Blocks::reserve(int64_t lanes) {
+  kept_.reserve(static_cast<size_t>(lanes * manifest_.layer_size()));
+}
+
 void Blocks::of_layer(int64_t layer, const float* slots, int64_t lanes, int64_t stride,
                       std::vector<Array>& inputs) {
   if (own_ && layer >= manifest_.split())

@@ -12,6 +12,8 @@ class Blocks {
  public:
   explicit Blocks(const Bundle& bundle);  // raises Error(bundle)
 
+  void reserve(int64_t lanes);  // more of them allocate
+
   // Appends what a layer's program takes of the adapter.
   // slots: the layer's part of (L, n), `stride` numbers from lane to lane; null for no adapter.
   void of_layer(int64_t layer, const float* slots, int64_t lanes, int64_t stride,

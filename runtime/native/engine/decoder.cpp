@@ -5,42 +5,6 @@
 
 namespace dsa {
 
-namespace {
-
-template <class T>
-void append(std::vector<T>& to, const std::vector<T>& from) {
-  to.insert(to.end(), from.begin(), from.end());
-}
-
-// Parts (N, B1, …), (N, B2, …) as one (N, B1 + B2, …).
-Halves joined(const std::vector<const Halves*>& parts, int64_t layers) {
-  Halves out;
-  for (int64_t layer = 0; layer < layers; ++layer)
-    for (const Halves* part : parts) {
-      const size_t size = part->size() / static_cast<size_t>(layers);
-      const auto first = part->begin() + static_cast<std::ptrdiff_t>(size) * layer;
-      out.insert(out.end(), first, first + static_cast<std::ptrdiff_t>(size));
-    }
-  return out;
-}
-
-// Mean of x (B, P, D) over the valid tokens of each row, from token `first` on.
-Floats mean_of(const Floats& x, const int64_t* lengths, int64_t batch, int64_t past, int64_t width,
-               int64_t first) {
-  Floats out(static_cast<size_t>(batch * width));
-  for (int64_t b = 0; b < batch; ++b)
-    for (int64_t i = 0; i < width; ++i) {
-      float total = 0;
-      for (int64_t t = first; t < lengths[b]; ++t)
-        total += x[static_cast<size_t>((b * past + t) * width + i)];
-      const double count = static_cast<double>(std::max<int64_t>(lengths[b] - first, 1));
-      out[static_cast<size_t>(b * width + i)] = static_cast<float>(total / count);
-    }
-  return out;
-}
-
-}  // namespace
-
 void keep(const float* states, int64_t batch, int64_t tokens, int64_t kv, int64_t dim, int64_t done,
           int64_t past, Half* out) {
   for (int64_t b = 0; b < batch; ++b)
@@ -56,113 +20,10 @@ int64_t DecoderEngine::cache_row() const {
   return manifest().decoder.n_kv_heads * manifest().decoder.head_dim;
 }
 
-Prefilled DecoderEngine::prefill(const Prefix& prefix, const Ints& prompt, const Ints& response,
-                                 const Ints& lengths) {
-  const auto batch = static_cast<int64_t>(lengths.size());
-  const int64_t past = static_cast<int64_t>(prompt.size()) / batch;
-  const int64_t rows = static_cast<int64_t>(response.size()) / batch;
-  const int64_t most =
-      std::max<int64_t>(1, layers_.info().rows / std::max({int64_t{1}, past, rows}));
-  std::vector<Prefilled> done;
-  for (int64_t at = 0; at < batch; at += most)
-    done.push_back(prefill_part(prefix, prompt.data() + at * past, response.data() + at * rows,
-                                lengths.data() + at, std::min(most, batch - at), past, rows));
-  if (done.size() == 1) return std::move(done[0]);
-  Prefilled all;
-  std::vector<const Halves*> keys, values;
-  for (const Prefilled& part : done) {
-    append(all.hidden, part.hidden), append(all.pooled, part.pooled);
-    keys.push_back(&part.keys), values.push_back(&part.values);
-  }
-  all.keys = joined(keys, manifest().decoder.n_layers);
-  all.values = joined(values, manifest().decoder.n_layers);
-  return all;
-}
-
-Prefilled DecoderEngine::prefill_part(const Prefix& prefix, const int64_t* prompt,
-                                      const int64_t* response, const int64_t* lengths,
-                                      int64_t batch, int64_t past, int64_t rows) {
-  const Decoder& decoder = manifest().decoder;
-  const int64_t cache = batch * past * cache_row();
-  Prefilled made;
-  Floats x(static_cast<size_t>(batch * past * decoder.width));
-  made.hidden.resize(static_cast<size_t>(batch * rows * decoder.width));
-  made.keys.resize(static_cast<size_t>(decoder.n_layers * cache)),
-      made.values.resize(made.keys.size());
-  layers_.ends().embed(prompt, static_cast<size_t>(batch * past), x.data());
-  layers_.ends().embed(response, static_cast<size_t>(batch * rows), made.hidden.data());
-  for (int64_t layer = 0; layer < decoder.n_layers; ++layer) {
-    if (layer == manifest().split())
-      made.pooled = mean_of(x, lengths, batch, past, decoder.width, prefix.length == 0);
-    Half *keys = made.keys.data() + layer * cache, *values = made.values.data() + layer * cache;
-    prompt_layer(layer, prefix, batch, past, x, keys, values);
-    if (layer >= manifest().split()) continue;
-    const int64_t shared = layer * prefix.length * cache_row();
-    const LayerOutput out = layers_.run(layer, {1,
-                                                batch,
-                                                rows,
-                                                made.hidden.data(),
-                                                prefix.keys.data() + shared,
-                                                prefix.values.data() + shared,
-                                                prefix.length,
-                                                keys,
-                                                values,
-                                                past,
-                                                lengths,
-                                                nullptr,
-                                                {}});
-    std::copy_n(out.x, made.hidden.size(), made.hidden.data());
-  }
-  return made;
-}
-
-// One layer over whole prompts x (B, P, D), as many tokens at a time as rows allow. Padding comes
-// after a prompt's own tokens, so none of them ever looks at it.
-void DecoderEngine::prompt_layer(int64_t layer, const Prefix& prefix, int64_t batch, int64_t past,
-                                 Floats& x, Half* keys, Half* values) {
-  const Decoder& decoder = manifest().decoder;
-  const int64_t width = decoder.width, kv = decoder.n_kv_heads, dim = decoder.head_dim;
-  const int64_t size = std::max<int64_t>(1, layers_.info().rows / std::max<int64_t>(batch, 1));
-  const int64_t shared = layer * prefix.length * cache_row();
-  for (int64_t start = 0; start < past; start += size) {
-    const int64_t tokens = std::min(size, past - start);
-    const Ints done(static_cast<size_t>(batch), start);
-    x_.resize(static_cast<size_t>(batch * tokens * width));
-    for (int64_t b = 0; b < batch; ++b)
-      std::copy_n(x.data() + (b * past + start) * width, tokens * width,
-                  x_.data() + b * tokens * width);
-    const Half* all[2] = {keys, values};
-    for (int side = 0; side < 2; ++side) {
-      gathered_[side].resize(static_cast<size_t>(batch * kv * start * dim));
-      for (int64_t row = 0; row < batch * kv; ++row)
-        std::copy_n(all[side] + row * past * dim, start * dim,
-                    gathered_[side].data() + row * start * dim);
-    }
-    const LayerOutput out = layers_.run(layer, {1,
-                                                batch,
-                                                tokens,
-                                                x_.data(),
-                                                prefix.keys.data() + shared,
-                                                prefix.values.data() + shared,
-                                                prefix.length,
-                                                gathered_[0].data(),
-                                                gathered_[1].data(),
-                                                start,
-                                                done.data(),
-                                                nullptr,
-                                                {}});
-    for (int64_t b = 0; b < batch; ++b)
-      std::copy_n(out.x + b * tokens * width, tokens * width,
-                  x.data() + (b * past + start) * width);
-    keep(out.keys, batch, tokens, kv, dim, start, past, keys);
-    keep(out.values, batch, tokens, kv, dim, start, past, values);
-  }
-}
-
 // Lanes and examples cut so that the rows of each part fit the programs' bound.
 template <class Work>
 void DecoderEngine::parts(const Context& context, int64_t lanes, Work&& work) {
-  const int64_t bound = layers_.info().rows, rows = std::max<int64_t>(context.rows, 1);
+  const int64_t bound = layers_.rows(), rows = std::max<int64_t>(context.rows, 1);
   const int64_t some = std::max<int64_t>(1, std::min(context.batch, bound / rows));
   const int64_t most =
       std::max<int64_t>(1, std::min(lanes, bound / std::max<int64_t>(some * context.rows, 1)));
@@ -176,8 +37,9 @@ void DecoderEngine::parts(const Context& context, int64_t lanes, Work&& work) {
 void DecoderEngine::gather(const Context& context, const Part& part, int64_t at) {
   const int64_t kv = manifest().decoder.n_kv_heads, dim = manifest().decoder.head_dim;
   const int64_t row = part.examples * cache_row();
+  const int64_t most = std::min(context.batch, layers_.rows()) * cache_row() * context.most;
   for (size_t side = 0; side < 2; ++side) {
-    gathered_[side].reserve(static_cast<size_t>(row * context.most));
+    gathered_[side].reserve(static_cast<size_t>(most));
     gathered_[side].assign(static_cast<size_t>(row * context.past), 0);
     Half* to = gathered_[side].data();
     for (int64_t b = part.example; b < part.example + part.examples; ++b) {
@@ -195,6 +57,7 @@ const float* DecoderEngine::adapted(const Context& context, const float* adapter
                                     const Part& part) {
   const int64_t width = manifest().decoder.width, size = part.examples * context.rows * width;
   const int64_t split = manifest().split();
+  x_.reserve(static_cast<size_t>(layers_.rows() * width));
   x_.resize(static_cast<size_t>(part.lanes * size));
   for (int64_t lane = 0; lane < part.lanes; ++lane)
     std::copy_n(context.hidden + part.example * context.rows * width, size,
@@ -222,6 +85,8 @@ const float* DecoderEngine::adapted(const Context& context, const float* adapter
 void DecoderEngine::probe(const Context& context, const float* adapter, int64_t lanes,
                           const int64_t* targets, const float* weights, float* losses) {
   std::fill_n(losses, lanes * context.batch, 0.0f);
+  const int64_t most = std::min(layers_.head_rows(), lanes * context.batch * context.most_rows);
+  scored_ = std::max(scored_, static_cast<size_t>(most));
   parts(context, lanes, [&](const Part& part) {
     score(context, part, adapted(context, adapter, part), targets, weights, losses);
   });
@@ -231,14 +96,13 @@ void DecoderEngine::probe(const Context& context, const float* adapter, int64_t 
 void DecoderEngine::score(const Context& context, const Part& part, const float* x,
                           const int64_t* targets, const float* weights, float* losses) {
   const int64_t width = manifest().decoder.width, vocabulary = manifest().decoder.vocab_size;
-  asked_.clear();
+  asked_.clear(), asked_.reserve(static_cast<size_t>(layers_.rows()));
   for (int64_t b = 0; b < part.examples; ++b)
     for (int64_t row = 0; row < context.rows; ++row)
       if (weights[(part.example + b) * context.rows + row] != 0)
         for (int64_t lane = 0; lane < part.lanes; ++lane) asked_.push_back({lane, b, row});
-  const auto most = static_cast<size_t>(layers_.info().head_rows);
   // The last row again rather than a shorter run: XNNPACK plans, and allocates, for each new size.
-  const size_t size = std::min(most, asked_.size());
+  const size_t size = scored_;
   rows_.resize(size * static_cast<size_t>(width));
   for (size_t first = 0; first < asked_.size(); first += size) {
     const size_t count = std::min(size, asked_.size() - first);

@@ -1,9 +1,23 @@
 // The methods of a bundle over its programs: prefill, probe, choose, decode.
 #pragma once
 
+#include <functional>
+
 #include "engine/layers.h"
 
 namespace dsa {
+
+// Prompts (B, P), of which `lengths` (B,) are valid, and responses (B, R) on their way through the
+// layers: hidden states x (B, P, D) and hidden (B, R, D).
+struct Climb {
+  int64_t past, rows;
+  Ints lengths;
+  Floats x, hidden;
+
+  int64_t batch() const { return static_cast<int64_t>(lengths.size()); }
+  // (B, D) of x over the valid tokens, from token `first` on.
+  Floats mean(int64_t width, int64_t first) const;
+};
 
 class DecoderEngine {
  public:
@@ -13,6 +27,17 @@ class DecoderEngine {
   // Runs the base over prompts (B, P), of which `lengths` (B,) are valid, and responses (B, R).
   Prefilled prefill(const Prefix& prefix, const Ints& prompt, const Ints& response,
                     const Ints& lengths);
+
+  // The same in two halves, so that what is between them may lie elsewhere, and the layers of one
+  // be freed before those of the other are loaded. `keep` is told keys and values (B, kv, P, d) of
+  // each layer. below fills x and hidden; hidden is done at the split.
+  using Keep = std::function<void(int64_t layer, const Half* keys, const Half* values)>;
+  void below(const Prefix& prefix, const Ints& prompt, const Ints& response, Climb& states,
+             const Keep& keep);
+  void above(const Prefix& prefix, Climb& states, const Keep& keep);
+
+  // How many prompts of P and R tokens a run takes.
+  int64_t prompts_at_once(int64_t past, int64_t rows) const;
 
   // Losses (L, B) in nats, summed over targets (B, R) with weights (B, R). adapter: (L, n).
   void probe(const Context& context, const float* adapter, int64_t lanes, const int64_t* targets,
@@ -40,10 +65,10 @@ class DecoderEngine {
   };
   const Manifest& manifest() const { return bundle_.manifest; }
   int64_t cache_row() const;  // numbers of a token's keys in a layer: kv d
-  Prefilled prefill_part(const Prefix& prefix, const int64_t* prompt, const int64_t* response,
-                         const int64_t* lengths, int64_t batch, int64_t past, int64_t rows);
-  void prompt_layer(int64_t layer, const Prefix& prefix, int64_t batch, int64_t past, Floats& x,
-                    Half* keys, Half* values);
+  Prefilled prefill_part(const Prefix& prefix, const Ints& prompt, const Ints& response,
+                         Climb states);
+  void prompt_layer(int64_t layer, const Prefix& prefix, Climb& states);
+  void response_layer(int64_t layer, const Prefix& prefix, Climb& states);
   void gather(const Context& context, const Part& part, int64_t at);
   const float* adapted(const Context& context, const float* adapter, const Part& part);
   template <class Work>
@@ -54,11 +79,12 @@ class DecoderEngine {
   const Bundle& bundle_;
   Layers layers_;
   Floats x_, y_, rows_;
-  Halves gathered_[2], new_keys_, new_values_;
+  Halves gathered_[2], sides_[2], new_keys_, new_values_;
   struct Asked {
     int64_t lane, example, row;
   };
   std::vector<Asked> asked_;
+  size_t scored_ = 0;  // rows of the head's runs for the prompts that came last
 };
 
 // Keys or values (B, T, kv, d) as they are kept: behind `done` others in (B, kv, past, d), float16.

@@ -58,7 +58,9 @@ void generate(DecoderEngine& engine, const Ints& prompt, const Ints& invocation,
   Ints index;
   Floats weight;
   if (gate && !cache.pooled.empty()) {
-    index = route_of(*gate, cache.pooled.data(), manifest.adapter.active);
+    learn::Ranking ranking;
+    const auto& order = ranking.of(*gate, cache.pooled.data());
+    index.assign(order.begin(), order.begin() + manifest.adapter.active);
     weight.assign(index.size(), static_cast<float>(1.0 / static_cast<double>(index.size())));
   }
   const Route route = index.empty() ? Route{} : Route{index.data(), weight.data()};

@@ -37,26 +37,39 @@ Layers::Layers(const Bundle& bundle, int threads, int64_t kept)
       ends_(bundle),
       blocks_(bundle),
       most_(kept > 0 ? std::min(kept, manifest_.decoder.n_layers) : manifest_.decoder.n_layers),
-      kept_(most_) {
+      kept_(most_),
+      held_(most_) {
   check_operators(info_);
   threads_ = start_threads(threads);
   inputs_.reserve(64);
-  for (const auto& layer : info_.layers) angles_[layer.frame];
+  blocks_.reserve(rows());
+  const auto most = static_cast<size_t>(rows());
+  wanted_.reserve(most), active_.assign(most, 1);
+  for (const auto& layer : info_.layers) {
+    Angles& known = angles_[layer.frame];
+    const size_t rotated = static_cast<size_t>(ends_.rotated(layer.frame));
+    known.positions.reserve(most), known.cosine.reserve(most * rotated);
+    known.sine.reserve(most * rotated);
+  }
 }
 
 Program& Layers::program(int64_t layer) {
   auto& found = programs_[layer];
   if (found) return *found;
   // Layers run in turn: giving up the longest unused one would give up each before it is needed.
-  while (static_cast<int64_t>(loaded_.size()) >= kept_) {
-    programs_.erase(loaded_.back());
-    loaded_.pop_back();
-  }
+  shrink(held_ - 1);
   const ProgramEntry& entry = info_.layers[static_cast<size_t>(layer)];
   auto& place = programs_[layer];
   place = loader_.load(bundle_.file(entry.program), bundle_.file(entry.data), layer % 2);
   loaded_.push_back(layer);
   return *place;
+}
+
+void Layers::shrink(int64_t count) {
+  while (static_cast<int64_t>(loaded_.size()) > count) {
+    programs_.erase(loaded_.back());
+    loaded_.pop_back();
+  }
 }
 
 void Layers::positions(const LayerCall& call) {
@@ -120,24 +133,32 @@ LayerOutput Layers::run(int64_t layer, const LayerCall& call) {
   return {own.output(0).data, own.output(1).data, own.output(2).data};
 }
 
-const float* Layers::logits(const float* x, int64_t rows) {
+void Layers::load_head() {
   if (!head_)
     head_ = loader_.load(bundle_.file(info_.head.program), bundle_.file(info_.head.data),
                          i32(manifest_.decoder.n_layers % 2));
+}
+
+const float* Layers::logits(const float* x, int64_t rows) {
+  load_head();
   const Array input{Type::f32, {i32(rows), i32(manifest_.decoder.width), 1, 1}, 2, x};
   head_->run(&input, 1, "the head", -1);
   return head_->output(0).data;
 }
 
-void Layers::release_lower() {
-  for (auto at = loaded_.begin(); at != loaded_.end();)
-    if (*at < manifest_.split()) {
-      programs_.erase(*at);
-      at = loaded_.erase(at);
-    } else {
-      ++at;
-    }
+void Layers::release(int64_t from, int64_t to) {
+  const auto inside = [=](int64_t layer) { return from <= layer && layer < to; };
+  for (int64_t layer = from; layer < to; ++layer) programs_.erase(layer);
+  loaded_.erase(std::remove_if(loaded_.begin(), loaded_.end(), inside), loaded_.end());
   give_back_freed();
+}
+
+void Layers::release_lower() { release(0, manifest_.split()); }
+
+void Layers::hold_lower() {
+  release(manifest_.split(), manifest_.decoder.n_layers);
+  held_ = std::max<int64_t>(1, std::min(kept_, manifest_.split()));
+  shrink(held_);
 }
 
 void Layers::release_all() {
@@ -173,10 +194,8 @@ void Layers::keep_within(double mb) {
   const int64_t fits =
       mb > 0 && layer > 0 ? static_cast<int64_t>(std::max(0.0, mb - head) / layer) : most_;
   kept_ = std::max<int64_t>(1, std::min(most_, fits));
-  while (static_cast<int64_t>(loaded_.size()) > kept_) {
-    programs_.erase(loaded_.back());
-    loaded_.pop_back();
-  }
+  held_ = kept_;
+  shrink(kept_);
 }
 
 }  // namespace dsa

@@ -1,6 +1,7 @@
 // The chain of layer programs, and the head.
 #pragma once
 
+#include <algorithm>
 #include <map>
 #include <memory>
 
@@ -31,6 +32,9 @@ struct LayerOutput {
   const float *x, *keys, *values;
 };
 
+// SmolLM2-135M takes as long with 512 and 64, and 20 MB more.
+constexpr int64_t kMostRows = 256, kMostHeadRows = 32;
+
 class Layers {
  public:
   // kept: layer programs that stay loaded at most. Raises Error(bundle) without programs, and
@@ -39,16 +43,24 @@ class Layers {
 
   LayerOutput run(int64_t layer, const LayerCall& call);
 
-  // Logits (rows, V) of hidden states (rows, D), at most `head_rows` of them.
+  // Logits (rows, V) of hidden states (rows, D), at most `head_rows()` of them.
   const float* logits(const float* x, int64_t rows);
 
   Ends& ends() { return ends_; }
   const Programs& info() const { return info_; }
   int threads() const { return threads_; }
+  // Rows of a run, and of the head's: fewer than the programs take, for memory's sake.
+  int64_t rows() const { return std::min(info_.rows, kMostRows); }
+  int64_t head_rows() const { return std::min(info_.head_rows, kMostHeadRows); }
 
   // Frees those programs that only prefill and decode need, or all.
   void release_lower();
   void release_all();
+
+  // Until hold_all, no more layers stay loaded than lie below the split; frees those above.
+  void hold_lower();
+  void hold_all() { held_ = kept_; }
+  void load_head();
 
   double loaded_mb() const;  // of programs, weights and their memory, once loaded
   int64_t from_storage() const;
@@ -59,6 +71,8 @@ class Layers {
   void angles(int64_t frame, const LayerCall& call);
   void positions(const LayerCall& call);
   std::pair<double, double> held_mb() const;
+  void release(int64_t from, int64_t to);
+  void shrink(int64_t count);
 
   const Bundle& bundle_;
   const Manifest& manifest_;
@@ -67,7 +81,7 @@ class Layers {
   Blocks blocks_;
   Loader loader_;
   int threads_;
-  int64_t most_, kept_;
+  int64_t most_, kept_, held_;  // held_: of the kept ones, now
   std::map<int64_t, std::unique_ptr<Program>> programs_;
   std::vector<int64_t> loaded_;  // in the order in which they were loaded
   std::unique_ptr<Program> head_;

@@ -5,7 +5,6 @@
 #include <numeric>
 
 #include "core/errors.h"
-#include "learn/policy.h"
 
 namespace dsa {
 
@@ -30,8 +29,8 @@ size_t shared_of(const std::vector<const Item*>& items) {
 int64_t size_of(const Manifest& manifest, const Item& item, int64_t shared) {
   const Decoder& d = manifest.decoder;
   const int64_t own = static_cast<int64_t>(item.prompt.size()) - shared;
-  return static_cast<int64_t>(item.tail.size()) * d.width * 4 +
-         2 * manifest.adapted() * d.n_kv_heads * own * d.head_dim * 2;
+  const int64_t caches = 2 * manifest.adapted() * d.n_kv_heads * d.head_dim * 2;
+  return static_cast<int64_t>(item.tail.size()) * d.width * 4 + own * std::max(caches, d.width * 4);
 }
 
 // For each prompt, the first one of the same tokens: these must not be told apart.
@@ -59,6 +58,7 @@ PromptCache::PromptCache(DecoderEngine& engine, const std::vector<const Item*>& 
       items_(items),
       options_(std::move(options)),
       row_(manifest_.decoder.n_kv_heads * manifest_.decoder.head_dim) {
+  if (options_.halves) engine_.layers().hold_lower();
   const size_t shared = shared_of(items_);
   if (shared) {
     const Ids start(items_[0]->prompt.begin(),
@@ -70,7 +70,7 @@ PromptCache::PromptCache(DecoderEngine& engine, const std::vector<const Item*>& 
   for (size_t at = 0; at < items_.size(); ++at) {
     const int64_t bytes = size_of(manifest_, *items_[at], prefix_.length);
     offsets_.push_back(offsets_.back() + static_cast<size_t>(bytes));
-    most_rows_ = std::max(most_rows_, static_cast<int64_t>(items_[at]->tail.size()));
+    most_rows_ = std::max(most_rows_, tail(at));
     most_past_ = std::max(most_past_, own(at));
   }
   const bool spills = static_cast<int64_t>(offsets_.back()) > options_.chunks.cache;
@@ -92,103 +92,165 @@ int64_t PromptCache::own(size_t item) const {
   return static_cast<int64_t>(items_[item]->prompt.size()) - prefix_.length;
 }
 
-int64_t PromptCache::tokens(size_t item) const {
-  return own(item) + static_cast<int64_t>(items_[item]->tail.size());
+int64_t PromptCache::tail(size_t item) const {
+  return static_cast<int64_t>(items_[item]->tail.size());
+}
+
+int64_t PromptCache::tokens(size_t item) const { return own(item) + tail(item); }
+
+float* PromptCache::hidden(size_t item) const {
+  return reinterpret_cast<float*>(storage_.data() + offsets_[item]);
+}
+
+Half* PromptCache::caches(size_t item) const {
+  return reinterpret_cast<Half*>(hidden(item) + tail(item) * manifest_.decoder.width);
 }
 
 // Tokens that a prefill may hold which sees as much as this item.
 int64_t PromptCache::room(size_t item) const {
   const int64_t length = tokens(item);
   const int64_t found = options_.chunks.prefill_tokens(prefix_.length + length);
-  const auto tail = static_cast<int64_t>(items_[item]->tail.size());
-  if (options_.chunks.strict && found < std::min(length, kLeast + tail))
+  if (options_.chunks.strict && found < std::min(length, kLeast + tail(item)))
     throw Error(Kind::budget,
                 text("an example has ", length, " tokens, and memory_mb has room for ", found,
                      " at a time: raise memory_mb or shorten the example."));
   return found;
 }
 
-// Items in batches of similar length, each within what a prefill may hold, or alone.
-void PromptCache::cache(size_t from, size_t to) {
-  std::vector<size_t> by_length(to - from), batch;
+// Items in batches of similar length, each within what a run takes and a prefill may hold, or
+// alone.
+std::vector<std::vector<size_t>> PromptCache::batches(size_t from, size_t to) const {
+  std::vector<size_t> by_length(to - from);
   std::iota(by_length.begin(), by_length.end(), from);
   std::stable_sort(by_length.begin(), by_length.end(),
                    [this](size_t a, size_t b) { return tokens(a) < tokens(b); });
-  const auto flush = [&] {
-    if (batch.empty()) return;
-    prefill(batch);
-    storage_.drop_pages();
-    if (options_.on_items) options_.on_items(batch.size());
-    batch.clear();
-  };
+  std::vector<std::vector<size_t>> made;
+  int64_t past = 0, rows = 0;
   for (const size_t item : by_length) {
-    if (static_cast<int64_t>(batch.size() + 1) * tokens(item) > room(item)) flush();
-    batch.push_back(item);
+    const auto count = made.empty() ? 0 : static_cast<int64_t>(made.back().size());
+    past = std::max(past, own(item)), rows = std::max(rows, tail(item));
+    if (!count || (count + 1) * tokens(item) > room(item) ||
+        count >= engine_.prompts_at_once(past, rows)) {
+      made.emplace_back();
+      past = own(item), rows = tail(item);
+    }
+    made.back().push_back(item);
   }
-  flush();
+  return made;
 }
 
-void PromptCache::prefill(const std::vector<size_t>& batch) {
-  if (tokens(batch[0]) > room(batch[0])) {
-    prefill_parts(batch[0]);
-    return;
+// All batches through the lower layers, then all through the upper ones: a fit needs the lower ones
+// no more, and holds half of the layers at a time. Between the two a prompt's hidden states lie
+// where its keys and values will.
+void PromptCache::cache(size_t from, size_t to) {
+  const auto all = batches(from, to);
+  for (const auto& batch : all) {
+    lower(batch);
+    told(batch.size() / 2);
   }
-  int64_t past = 0, rows = 0;
+  if (options_.halves) {
+    engine_.layers().release_lower();
+    engine_.layers().hold_all();
+    if (options_.full_head) engine_.layers().load_head();
+  }
+  for (const auto& batch : all) {
+    if (!in_parts(batch[0])) upper(batch);
+    told(batch.size() - batch.size() / 2);
+  }
+}
+
+void PromptCache::told(size_t more) {
+  storage_.drop_pages();
+  if (options_.on_items && more) options_.on_items(more);
+}
+
+// Whether an item has more tokens than a prefill may hold.
+bool PromptCache::in_parts(size_t item) const { return tokens(item) > room(item); }
+
+Climb PromptCache::climb(const std::vector<size_t>& batch) const {
+  Climb made{0, 0, {}, {}, {}};
   for (const size_t item : batch) {
-    past = std::max(past, own(item));
-    rows = std::max(rows, static_cast<int64_t>(items_[item]->tail.size()));
+    made.past = std::max(made.past, own(item)), made.rows = std::max(made.rows, tail(item));
+    made.lengths.push_back(own(item));
   }
-  Ints prompts(batch.size() * static_cast<size_t>(past)),
-      tails(batch.size() * static_cast<size_t>(rows)), lengths;
+  return made;
+}
+
+void PromptCache::lower(const std::vector<size_t>& batch) {
+  if (in_parts(batch[0])) return prefill_parts(batch[0]);
+  Climb states = climb(batch);
+  Ints prompts(batch.size() * static_cast<size_t>(states.past)),
+      tails(batch.size() * static_cast<size_t>(states.rows));
   for (size_t at = 0; at < batch.size(); ++at) {
     const Item& item = *items_[batch[at]];
     std::copy(item.prompt.begin() + prefix_.length, item.prompt.end(),
-              prompts.begin() + static_cast<std::ptrdiff_t>(at) * past);
+              prompts.begin() + static_cast<std::ptrdiff_t>(at) * states.past);
     std::copy(item.tail.begin(), item.tail.end(),
-              tails.begin() + static_cast<std::ptrdiff_t>(at) * rows);
-    lengths.push_back(own(batch[at]));
+              tails.begin() + static_cast<std::ptrdiff_t>(at) * states.rows);
   }
-  const Prefilled made = engine_.prefill(prefix_, prompts, tails, lengths);
-  const int64_t width = manifest_.decoder.width, count = static_cast<int64_t>(batch.size());
-  for (int64_t at = 0; at < count; ++at) {
-    const size_t item = batch[static_cast<size_t>(at)];
-    keep(item, made.hidden.data() + at * rows * width, made.keys.data() + at * past * row_,
-         made.values.data() + at * past * row_, past, 0, count * past * row_);
-    if (pooled_.empty()) continue;
-    Floats mean = prefix_.pooled;
-    add_mean(mean, prefix_.length, made.pooled.data() + at * width, own(item), width);
-    std::copy(mean.begin(), mean.end(),
-              pooled_.begin() + static_cast<std::ptrdiff_t>(item) * width);
+  engine_.below(prefix_, prompts, tails, states, nullptr);
+  const int64_t width = manifest_.decoder.width;
+  const Floats pooled = pooled_.empty() ? Floats() : states.mean(width, prefix_.length == 0);
+  for (size_t at = 0; at < batch.size(); ++at) {
+    const auto row = static_cast<int64_t>(at) * width;
+    std::copy_n(states.hidden.data() + row * states.rows, tail(batch[at]) * width,
+                hidden(batch[at]));
+    std::copy_n(states.x.data() + row * states.past, own(batch[at]) * width,
+                reinterpret_cast<float*>(caches(batch[at])));
+    if (!pooled.empty()) pool(batch[at], pooled.data() + row);
   }
+}
+
+void PromptCache::pool(size_t item, const float* mean) {
+  const int64_t width = manifest_.decoder.width;
+  Floats whole = prefix_.pooled;
+  add_mean(whole, prefix_.length, mean, own(item), width);
+  std::copy(whole.begin(), whole.end(),
+            pooled_.begin() + static_cast<std::ptrdiff_t>(item) * width);
+}
+
+void PromptCache::upper(const std::vector<size_t>& batch) {
+  Climb states = climb(batch);
+  const int64_t width = manifest_.decoder.width, each = states.past * width;
+  states.x.resize(batch.size() * static_cast<size_t>(each));
+  for (size_t at = 0; at < batch.size(); ++at)
+    std::copy_n(reinterpret_cast<const float*>(caches(batch[at])), own(batch[at]) * width,
+                states.x.data() + static_cast<int64_t>(at) * each);
+  engine_.above(prefix_, states, [&](int64_t layer, const Half* keys, const Half* values) {
+    for (size_t at = 0; at < batch.size(); ++at) {
+      const int64_t from = static_cast<int64_t>(at) * states.past * row_;
+      keep(batch[at], layer, keys + from, values + from, states.past, 0);
+    }
+  });
 }
 
 // One item, alone and as many of its tokens at a time as there is room for.
 void PromptCache::prefill_parts(size_t item) {
   const Item& one = *items_[item];
   const Ids tokens(one.prompt.begin() + prefix_.length, one.prompt.end());
-  Floats hidden;
-  const Cache made = run_prompt(engine_, prefix_, tokens, one.tail, options_.chunks, 0, &hidden);
-  keep(item, hidden.data(), made.keys.data(), made.values.data(), made.room, prefix_.length,
-       made.room * row_);
+  Floats states;
+  const Cache made = run_prompt(engine_, prefix_, tokens, one.tail, options_.chunks, 0, &states);
+  std::copy_n(states.data(), tail(item) * manifest_.decoder.width, hidden(item));
+  for (int64_t layer = manifest_.split(); layer < manifest_.decoder.n_layers; ++layer) {
+    const int64_t from = layer * made.room * row_;
+    keep(item, layer, made.keys.data() + from, made.values.data() + from, made.room,
+         prefix_.length);
+  }
   if (!pooled_.empty())
     std::copy(made.pooled.begin(), made.pooled.end(),
               pooled_.begin() + static_cast<std::ptrdiff_t>(item) * manifest_.decoder.width);
 }
 
-// Stores what an item needs of hidden (R, D), and of keys and values (N, kv, past, d) from position
-// `skip` on, layers lying `layer_stride` apart: no padding.
-void PromptCache::keep(size_t item, const float* hidden, const Half* keys, const Half* values,
-                       int64_t past, int64_t skip, int64_t layer_stride) {
-  const int64_t dim = manifest_.decoder.head_dim, kv = manifest_.decoder.n_kv_heads,
-                length = own(item);
-  auto* states = reinterpret_cast<float*>(storage_.data() + offsets_[item]);
-  const auto count = static_cast<int64_t>(items_[item]->tail.size()) * manifest_.decoder.width;
-  std::copy_n(hidden, count, states);
-  auto* to = reinterpret_cast<Half*>(states + count);
-  for (const Half* from : {keys, values})
-    for (int64_t layer = manifest_.split(); layer < manifest_.decoder.n_layers; ++layer)
-      for (int64_t head = 0; head < kv; ++head, to += length * dim)
-        std::copy_n(from + layer * layer_stride + (head * past + skip) * dim, length * dim, to);
+// Stores a layer's keys and values (kv, past, d) from position `skip` on: no padding.
+void PromptCache::keep(size_t item, int64_t layer, const Half* keys, const Half* values,
+                       int64_t past, int64_t skip) {
+  const int64_t dim = manifest_.decoder.head_dim, size = own(item) * dim;
+  Half* to = caches(item) + (layer - manifest_.split()) * own(item) * row_;
+  for (const Half* from : {keys, values}) {
+    for (int64_t head = 0; head < manifest_.decoder.n_kv_heads; ++head)
+      std::copy_n(from + (head * past + skip) * dim, size, to + head * size);
+    to += manifest_.adapted() * own(item) * row_;
+  }
 }
 
 void PromptCache::reserve(size_t count) {
@@ -207,7 +269,7 @@ const Context& PromptCache::context(const std::vector<size_t>& items) {
   int64_t rows = 0, past = 0;
   lengths_.clear(), index_.clear(), kept_.clear();
   for (const size_t item : items) {
-    rows = std::max(rows, static_cast<int64_t>(items_[item]->tail.size()));
+    rows = std::max(rows, tail(item));
     past = std::max(past, own(item));
     lengths_.push_back(own(item));
     if (routes_.empty()) continue;
@@ -218,13 +280,11 @@ const Context& PromptCache::context(const std::vector<size_t>& items) {
   hidden_.assign(static_cast<size_t>(count * rows * width), 0.0f);
   for (int64_t at = 0; at < count; ++at) {
     const size_t item = items[static_cast<size_t>(at)];
-    const auto* states = reinterpret_cast<const float*>(storage_.data() + offsets_[item]);
-    const auto own_rows = static_cast<int64_t>(items_[item]->tail.size()) * width;
-    std::copy_n(states, own_rows, hidden_.data() + at * rows * width);
-    kept_.push_back(reinterpret_cast<const Half*>(states + own_rows));
+    std::copy_n(hidden(item), tail(item) * width, hidden_.data() + at * rows * width);
+    kept_.push_back(caches(item));
   }
   const Route route = index_.empty() ? Route{} : Route{index_.data(), weights_.data()};
-  context_ = {&prefix_,     count,           rows, past, most_past_, hidden_.data(),
+  context_ = {&prefix_,     count,           rows, past, most_past_, most_rows_, hidden_.data(),
               kept_.data(), lengths_.data(), route};
   return context_;
 }
@@ -235,8 +295,8 @@ void PromptCache::route_by(const learn::Gate* gate) {
   if (!gate || pooled_.empty()) return;
   for (size_t item = 0; item < items_.size(); ++item) {
     const float* pooled = pooled_.data() + alike_[item] * manifest_.decoder.width;
-    const Ints chosen = route_of(*gate, pooled, manifest_.adapter.active);
-    routes_.insert(routes_.end(), chosen.begin(), chosen.end());
+    const std::vector<size_t>& order = ranking_.of(*gate, pooled);
+    routes_.insert(routes_.end(), order.begin(), order.begin() + manifest_.adapter.active);
   }
 }
 
@@ -258,14 +318,6 @@ const int64_t* PromptCache::route(size_t item) const {
 int64_t PromptCache::padded_bytes(int64_t count, int64_t prompt) const {
   const int64_t length = std::max<int64_t>(1, prompt - prefix_.length);
   return 2 * 2 * count * length * manifest_.adapted() * row_;
-}
-
-Ints route_of(const learn::Gate& gate, const float* pooled, int64_t active) {
-  std::vector<double> scores(gate.blocks);
-  std::vector<size_t> order;
-  learn::gate_scores(gate, pooled, scores.data());
-  learn::ranked(scores.data(), gate.blocks, order);
-  return {order.begin(), order.begin() + active};
 }
 
 }  // namespace dsa

@@ -8,7 +8,7 @@
 
 #include "core/encoder.h"
 #include "engine/prompts.h"
-#include "learn/records.h"
+#include "learn/policy.h"
 
 namespace dsa {
 
@@ -31,9 +31,11 @@ class Storage {
 
 struct CacheOptions {
   Chunks chunks;
-  std::string folder;   // for what memory has no room for; empty takes the system's
-  bool sealed = false;  // no prompt may be written to a file
-  size_t group = 0;     // items between two looks at the clock; 0 caches all at once
+  std::string folder;      // for what memory has no room for; empty takes the system's
+  bool sealed = false;     // no prompt may be written to a file
+  size_t group = 0;        // items between two looks at the clock; 0 caches all at once
+  bool halves = false;     // layers below the split are freed once all prompts are through them
+  bool full_head = false;  // probes follow that need it: load it while memory has most room
   std::function<bool(size_t)> on_items;  // with how many more are done; false when time is over
 };
 
@@ -43,6 +45,8 @@ class PromptCache {
   PromptCache(DecoderEngine& engine, const std::vector<const Item*>& items, CacheOptions options);
 
   size_t ready() const { return ready_; }  // items that are cached, the first so many
+
+  void reserve(size_t count);  // so that batches of so many allocate nothing
 
   // A padded batch of items. Valid until the next call.
   const Context& context(const std::vector<size_t>& items);
@@ -58,14 +62,22 @@ class PromptCache {
 
  private:
   int64_t own(size_t item) const;     // tokens of its prompt behind the shared ones
+  int64_t tail(size_t item) const;    // tokens of its response
   int64_t tokens(size_t item) const;  // that a prefill runs
   int64_t room(size_t item) const;
+  bool in_parts(size_t item) const;
+  float* hidden(size_t item) const;  // what is stored: (R, D)
+  Half* caches(size_t item) const;   // and behind it keys, then values, (A, kv, own, d)
+  std::vector<std::vector<size_t>> batches(size_t from, size_t to) const;
   void cache(size_t from, size_t to);
-  void prefill(const std::vector<size_t>& batch);
+  void told(size_t more);
+  Climb climb(const std::vector<size_t>& batch) const;
+  void lower(const std::vector<size_t>& batch);
+  void upper(const std::vector<size_t>& batch);
+  void pool(size_t item, const float* mean);
   void prefill_parts(size_t item);
-  void keep(size_t item, const float* hidden, const Half* keys, const Half* values, int64_t past,
-            int64_t skip, int64_t layer_stride);
-  void reserve(size_t count);
+  void keep(size_t item, int64_t layer, const Half* keys, const Half* values, int64_t past,
+            int64_t skip);
 
   DecoderEngine& engine_;
   const Manifest& manifest_;
@@ -78,14 +90,12 @@ class PromptCache {
   int64_t most_rows_ = 0, most_past_ = 0, row_;  // row_: numbers of a token's keys in a layer
   Floats pooled_;                                // (items, D) where a gate will read them
   Ints routes_, alike_;
+  learn::Ranking ranking_;
 
   Context context_{};
   Floats hidden_, weights_;
   std::vector<const Half*> kept_;
   Ints lengths_, index_;
 };
-
-// The `active` blocks (K,) that a gate chooses for a mean hidden state (D,).
-Ints route_of(const learn::Gate& gate, const float* pooled, int64_t active);
 
 }  // namespace dsa

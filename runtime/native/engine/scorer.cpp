@@ -37,19 +37,25 @@ size_t Scorer::load(std::vector<Encoded> encoded, const std::function<bool(size_
   first_ = {0}, candidates_.clear();
   std::set<int64_t> tokens;
   int64_t longest = 0;
-  size_t most = 1;
   bool full_head = false;
   for (const Encoded& example : encoded_) {
     first_.push_back(first_.back() + example.items.size());
     tokens.insert(example.tokens.begin(), example.tokens.end());
-    full_head = full_head || example.tokens.empty(), most = std::max(most, example.items.size());
+    full_head = full_head || example.tokens.empty();
     for (const Item& item : example.items) longest = std::max(longest, length(item.prompt));
   }
   candidates_.assign(tokens.begin(), tokens.end());
+  measure();
   chunks_ = Chunks::plan(manifest(), options_.memory_mb, full_head, engine_.layers().loaded_mb(),
                          longest);
-  CacheOptions told{chunks_, options_.folder, options_.sealed,
-                    options_.timed ? std::max(kGroup, most) : 0, on_prefill};
+  CacheOptions told{chunks_,
+                    options_.folder,
+                    options_.sealed,
+                    options_.timed ? std::max(kGroup, most_items_) : 0,
+                    options_.learns && !options_.timed,
+                    full_head,
+                    on_prefill};
+  engine_.layers().hold_all();
   cache_ = std::make_unique<PromptCache>(engine_, items_of(encoded_), std::move(told));
   if (options_.learns) engine_.layers().release_lower();
   size_t whole = 0;
@@ -93,6 +99,26 @@ size_t Scorer::count(uint32_t example) const {
   return one.tokens.empty() ? one.items.size() : one.tokens.size();
 }
 
+void Scorer::measure() {
+  most_items_ = most_scores_ = most_rows_ = 1;
+  for (size_t at = 0; at < encoded_.size(); ++at) {
+    most_items_ = std::max(most_items_, encoded_[at].items.size());
+    most_scores_ = std::max(most_scores_, count(static_cast<uint32_t>(at)));
+    for (const Item& item : encoded_[at].items) most_rows_ = std::max(most_rows_, item.tail.size());
+  }
+}
+
+// For any batch of so many examples: the first step takes all that later ones need.
+void Scorer::reserve(size_t examples, size_t lanes) {
+  const size_t items = examples * most_items_;
+  cache_->reserve(items);
+  slices_.reserve(examples), single_.reserve(examples), several_.reserve(examples);
+  items_.reserve(items), places_.reserve(examples);
+  targets_.reserve(items * most_rows_), weights_.reserve(items * most_rows_);
+  scores_.reserve(lanes * examples * most_scores_);
+  found_.reserve(lanes * std::max(items, examples * candidates_.size()));
+}
+
 // Slices of the batch that fit one run: their rows with one lane, and their caches.
 void Scorer::cut(learn::Some batch) {
   slices_.clear();
@@ -120,6 +146,7 @@ void Scorer::cut(learn::Some batch) {
 
 // Every example's scores (L, K), at `places_`: log-probabilities, up to a constant.
 void Scorer::raw(learn::Some batch, learn::Lanes lanes) {
+  reserve(batch.count, lanes.count);
   places_.clear();
   size_t total = 0;
   for (size_t at = 0; at < batch.count; ++at) {

@@ -47,6 +47,8 @@ class Scorer : public learn::Engine {
     size_t from, to;
   };
   const Manifest& manifest() const { return engine_.bundle().manifest; }
+  void measure();
+  void reserve(size_t examples, size_t lanes);
   void cut(learn::Some batch);
   void raw(learn::Some batch, learn::Lanes lanes);
   void tokens_of(learn::Some batch, const std::vector<size_t>& at, learn::Lanes lanes);
@@ -59,7 +61,8 @@ class Scorer : public learn::Engine {
   const Encoder& encoder_;
   const ScorerOptions options_;
   std::vector<Encoded> encoded_;
-  std::vector<size_t> first_;  // item of each example
+  std::vector<size_t> first_;                                // item of each example
+  size_t most_items_ = 0, most_scores_ = 0, most_rows_ = 0;  // of any example
   std::unique_ptr<PromptCache> cache_;
   Chunks chunks_{};
   Ints candidates_;

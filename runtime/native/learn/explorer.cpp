@@ -10,11 +10,11 @@ namespace {
 
 double sure_of(const Hyperparameters& hyper) { return hyper.gate == "scratch" ? 0.5 : 0.75; }
 
-Doubles scores_of(Objective& objective, const Gate& gate, const std::vector<uint32_t>& some) {
-  Doubles scores(some.size() * gate.blocks);
+void score(Objective& objective, const Gate& gate, const std::vector<uint32_t>& some,
+           Doubles& terms, Doubles& scores) {
+  scores.resize(some.size() * gate.blocks);
   for (size_t b = 0; b < some.size(); ++b)
-    gate_scores(gate, objective.pooled(some[b]), &scores[b * gate.blocks]);
-  return scores;
+    gate_scores(gate, objective.pooled(some[b]), terms, &scores[b * gate.blocks]);
 }
 
 }  // namespace
@@ -27,7 +27,8 @@ Explorer::Explorer(Objective& objective, const std::vector<uint32_t>& train, con
       blocks_(gate.blocks),
       active_(objective.active()),
       draws_(static_cast<size_t>(hyper.draws)) {
-  heat_ = temperature(scores_of(objective, gate, train), blocks_, sure_of(hyper));
+  score(objective, gate, train, terms_, scores_);
+  heat_ = temperature(scores_, blocks_, sure_of(hyper));
   const Doubles found = differences(objective.pooled(train), gate.width);
   std::vector<uint32_t> all(objective.size());
   for (uint32_t i = 0; i < all.size(); ++i) all[i] = i;
@@ -36,23 +37,28 @@ Explorer::Explorer(Objective& objective, const std::vector<uint32_t>& train, con
   for (const double each : found)  // so that amounts are per temperature
     learned_.directions.push_back(static_cast<float>(each * heat_));
   learned_.amounts.resize(blocks_ * kFeatures);
+  drawn_.reserve(active_);  // of which the first step may have no use
+}
+
+const Gate& Explorer::gate() {
+  learned_.write(now_);
+  return now_;
 }
 
 void Explorer::draw(Some batch, uint64_t step) {
   batch_.assign(batch.at, batch.at + batch.count);
-  scores_ = scores_of(objective_, gate(), batch_);
+  score(objective_, gate(), batch_, terms_, scores_);
   for (double& score : scores_) score /= heat_;
   routes_.clear();
-  Doubles keys(blocks_);
-  std::vector<size_t> order;
+  keys_.resize(blocks_);
   for (size_t g = 0; g < draws_; ++g) {
     Stream stream(seed_, step, g, Purpose::route);
     for (size_t b = 0; b < batch.count; ++b) {
       for (size_t n = 0; n < blocks_; ++n)  // Gumbel noise
-        keys[n] = scores_[b * blocks_ + n] - std::log(-std::log(stream.uniform()));
-      ranked(keys.data(), blocks_, order);
-      routes_.insert(routes_.end(), order.begin(),
-                     order.begin() + static_cast<std::ptrdiff_t>(active_));
+        keys_[n] = scores_[b * blocks_ + n] - std::log(-std::log(stream.uniform()));
+      ranked(keys_.data(), blocks_, order_);
+      routes_.insert(routes_.end(), order_.begin(),
+                     order_.begin() + static_cast<std::ptrdiff_t>(active_));
     }
   }
   const size_t queries = static_cast<size_t>(hyper_.queries), each = batch.count * blocks_;
@@ -70,30 +76,30 @@ size_t Explorer::route(size_t lane) {
   return (group + 1) * each;
 }
 
-bool Explorer::usual(size_t example) const {
-  std::vector<size_t> best;
-  ranked(&scores_[example * blocks_], blocks_, best);
-  best.resize(active_);
-  std::sort(best.begin(), best.end());
+bool Explorer::usual(size_t example) {
+  ranked(&scores_[example * blocks_], blocks_, order_);
+  order_.resize(active_);
+  std::sort(order_.begin(), order_.end());
   for (size_t g = 0; g < draws_; ++g) {
     const size_t* own = &routes_[(g * batch_.size() + example) * active_];
-    std::vector<size_t> drawn(own, own + active_);
-    std::sort(drawn.begin(), drawn.end());
-    if (drawn != best) return false;
+    drawn_.assign(own, own + active_);
+    std::sort(drawn_.begin(), drawn_.end());
+    if (drawn_ != order_) return false;
   }
   return true;
 }
 
-void Explorer::scalars(const float* losses, float* out) const {
+void Explorer::scalars(const float* losses, float* out) {
   const size_t batch = batch_.size(), lanes = 2 * static_cast<size_t>(hyper_.queries) / draws_;
-  Doubles rewards(draws_ * batch);
+  rewards_.resize(draws_ * batch);
   for (size_t g = 0; g < draws_; ++g)
     for (size_t b = 0; b < batch; ++b) {
       double total = 0;
       for (size_t lane = 0; lane < lanes; ++lane) total += losses[(g * lanes + lane) * batch + b];
-      rewards[g * batch + b] = -total / static_cast<double>(lanes);
+      rewards_[g * batch + b] = -total / static_cast<double>(lanes);
     }
-  const Doubles by_score = pull(scores_, blocks_, routes_, advantages(rewards, draws_), draws_);
+  centre_rewards(rewards_, draws_);
+  const Doubles& by_score = pull_.of(scores_, blocks_, routes_, rewards_, draws_);
   for (size_t n = 0; n < blocks_; ++n)
     for (size_t f = 0; f < kFeatures; ++f) {
       double total = 0;

@@ -17,7 +17,7 @@ class Explorer {
   Explorer(Objective& objective, const std::vector<uint32_t>& train, const Gate& gate,
            const Hyperparameters& hyper, uint64_t seed);
 
-  Gate gate() const { return learned_.gate(); }
+  const Gate& gate();  // as it is now
   const Floats& directions() const { return learned_.directions; }
   size_t width() const { return learned_.amounts.size(); }  // numbers of a step's journal
 
@@ -32,10 +32,10 @@ class Explorer {
   Served served() const { return {served_.data(), batch_.size() * blocks_}; }
 
   // Whether every route drawn for an example is the one that it has without chance.
-  bool usual(size_t example) const;
+  bool usual(size_t example);
 
   // The gate's part of a step's journal (width,), of the losses (L, B) of all lanes.
-  void scalars(const float* losses, float* out) const;
+  void scalars(const float* losses, float* out);
 
   // Steps by what `scalars` found, at a step's learning rate.
   void move(const float* gradient, float rate);
@@ -55,6 +55,11 @@ class Explorer {
   Doubles scores_;              // (B, N)
   std::vector<size_t> routes_;  // (G, B, k), in the order of drawing
   std::vector<uint8_t> served_;
+
+  Gate now_;
+  Pull pull_;
+  Doubles terms_, keys_, rewards_;
+  std::vector<size_t> order_, drawn_;
 };
 
 }  // namespace dsa::learn

@@ -60,12 +60,17 @@ void LearnedGate::move(const float* gradient, float pace) {
 }
 
 Gate LearnedGate::gate() const {
-  Gate made = start;
-  made.served.clear();
-  for (size_t f = 0; f < features(); ++f)
-    for (size_t i = 0; i < made.table.size(); ++i)
-      made.table[i] += amounts[i / row() * features() + f] * directions[f * row() + i % row()];
+  Gate made;
+  write(made);
   return made;
+}
+
+void LearnedGate::write(Gate& to) const {
+  to.blocks = start.blocks, to.width = start.width, to.table = start.table;
+  to.served.clear();
+  for (size_t f = 0; f < features(); ++f)
+    for (size_t i = 0; i < to.table.size(); ++i)
+      to.table[i] += amounts[i / row() * features() + f] * directions[f * row() + i % row()];
 }
 
 float gate_pace(const Hyperparameters& hyper, float rate) {

@@ -12,6 +12,7 @@ struct LearnedGate {
   Floats directions, amounts;
 
   Gate gate() const;
+  void write(Gate& to) const;  // in the memory that `to` has
 
   // Steps by a gradient (N, F), where all of it is finite; pace: of this step.
   void move(const float* gradient, float pace);

@@ -18,18 +18,6 @@ constexpr double kTiny = 1e-3;     // nats: rewards that differ less say nothing
 constexpr int kHalvings = 60;
 constexpr double kNever = -std::numeric_limits<double>::infinity();
 
-// Adds worth times the gradient of log pi of an ordered route (k,) by scores (N,).
-void add_log_gradient(Doubles left, const size_t* route, size_t active, double worth, double* out) {
-  Doubles shares(left.size()), found(left.size());
-  for (size_t at = 0; at < active; ++at) {
-    softmax(left.data(), nullptr, left.size(), shares.data());
-    for (size_t n = 0; n < left.size(); ++n) found[n] -= shares[n];
-    found[route[at]] += 1;
-    left[route[at]] = kNever;
-  }
-  for (size_t n = 0; n < left.size(); ++n) out[n] += worth * found[n];
-}
-
 double entropy_of(const double* shares, size_t blocks) {
   double entropy = 0;
   for (size_t n = 0; n < blocks; ++n) entropy -= shares[n] * std::log(std::max(shares[n], 1e-300));
@@ -38,8 +26,8 @@ double entropy_of(const double* shares, size_t blocks) {
 
 }  // namespace
 
-void gate_scores(const Gate& gate, const float* pooled, double* out) {
-  Doubles terms(gate.width);
+void gate_scores(const Gate& gate, const float* pooled, Doubles& terms, double* out) {
+  terms.resize(gate.width);
   for (size_t block = 0; block < gate.blocks; ++block) {
     const float* row = gate.table.data() + block * (gate.width + 1);
     for (size_t i = 0; i < gate.width; ++i)
@@ -50,58 +38,79 @@ void gate_scores(const Gate& gate, const float* pooled, double* out) {
 
 void ranked(const double* scores, size_t blocks, std::vector<size_t>& out) {
   out.resize(blocks);
-  std::iota(out.begin(), out.end(), size_t{0});
-  std::stable_sort(out.begin(), out.end(),
-                   [scores](size_t a, size_t b) { return scores[a] > scores[b]; });
+  for (size_t block = 0; block < blocks; ++block) {  // few; std::stable_sort would allocate
+    size_t at = block;
+    for (; at > 0 && scores[block] > scores[out[at - 1]]; --at) out[at] = out[at - 1];
+    out[at] = block;
+  }
 }
 
-Doubles advantages(const Doubles& rewards, size_t draws) {
+const std::vector<size_t>& Ranking::of(const Gate& gate, const float* pooled) {
+  scores_.resize(gate.blocks);
+  gate_scores(gate, pooled, terms_, scores_.data());
+  ranked(scores_.data(), gate.blocks, order_);
+  return order_;
+}
+
+void centre_rewards(Doubles& rewards, size_t draws) {
   const size_t batch = rewards.size() / draws;
-  Doubles over(rewards.size());
   double square = 0, known = 0;
   for (size_t b = 0; b < batch; ++b) {
     double total = 0;
     for (size_t g = 0; g < draws; ++g) total += rewards[g * batch + b];
-    if (!std::isfinite(total)) continue;
     for (size_t g = 0; g < draws; ++g) {
-      const double centred = rewards[g * batch + b] - total / static_cast<double>(draws);
+      double& reward = rewards[g * batch + b];
+      const double centred = reward - total / static_cast<double>(draws);
       const double own = centred * static_cast<double>(draws) / static_cast<double>(draws - 1);
-      over[g * batch + b] = own, square += own * own, ++known;
+      reward = std::isfinite(total) ? own : 0;
+      if (std::isfinite(total)) square += own * own, ++known;
     }
   }
   const double spread = known > 0 ? std::sqrt(square / known) : 0;
-  for (double& each : over) each /= std::max(spread, kTiny);
-  return over;
+  for (double& each : rewards) each /= std::max(spread, kTiny);
 }
 
-Doubles pull(const Doubles& scores, size_t blocks, const std::vector<size_t>& routes,
-             const Doubles& worth, size_t draws) {
+// Adds worth times the gradient of log pi of an ordered route (k,) by scores (N,) to `earned_`.
+void Pull::earn(const double* scores, size_t blocks, const size_t* route, size_t active,
+                double worth) {
+  left_.assign(scores, scores + blocks);
+  open_.resize(blocks), found_.assign(blocks, 0);
+  for (size_t at = 0; at < active; ++at) {
+    softmax(left_.data(), nullptr, blocks, open_.data());
+    for (size_t n = 0; n < blocks; ++n) found_[n] -= open_[n];
+    found_[route[at]] += 1;
+    left_[route[at]] = kNever;
+  }
+  for (size_t n = 0; n < blocks; ++n) earned_[n] += worth * found_[n];
+}
+
+const Doubles& Pull::of(const Doubles& scores, size_t blocks, const std::vector<size_t>& routes,
+                        const Doubles& worth, size_t draws) {
   const size_t batch = scores.size() / blocks, active = routes.size() / (draws * batch);
-  Doubles shares(scores.size()), drawn(blocks), made(scores.size());
+  shares_.resize(scores.size()), drawn_.assign(blocks, 0), made_.resize(scores.size());
   double entropy = 0;
   for (size_t b = 0; b < batch; ++b) {
-    softmax(&scores[b * blocks], nullptr, blocks, &shares[b * blocks]);
-    entropy += entropy_of(&shares[b * blocks], blocks) / static_cast<double>(batch);
+    softmax(&scores[b * blocks], nullptr, blocks, &shares_[b * blocks]);
+    entropy += entropy_of(&shares_[b * blocks], blocks) / static_cast<double>(batch);
   }
-  for (const size_t block : routes) drawn[block] += 1 / static_cast<double>(routes.size());
+  for (const size_t block : routes) drawn_[block] += 1 / static_cast<double>(routes.size());
   const bool closed = entropy < kFloor * std::log(static_cast<double>(blocks));
   for (size_t b = 0; b < batch; ++b) {
-    const double* own = &shares[b * blocks];
-    Doubles earned(blocks);
+    const double* own = &shares_[b * blocks];
+    earned_.assign(blocks, 0);
     for (size_t g = 0; g < draws; ++g)
-      add_log_gradient({&scores[b * blocks], &scores[b * blocks] + blocks},
-                       &routes[(g * batch + b) * active], active,
-                       worth[g * batch + b] / static_cast<double>(draws), earned.data());
-    const double crowd = std::inner_product(own, own + blocks, drawn.begin(), 0.0);
+      earn(&scores[b * blocks], blocks, &routes[(g * batch + b) * active], active,
+           worth[g * batch + b] / static_cast<double>(draws));
+    const double crowd = std::inner_product(own, own + blocks, drawn_.begin(), 0.0);
     const double whole = entropy_of(own, blocks);
     for (size_t n = 0; n < blocks; ++n) {
-      const double crowded = kBalance * static_cast<double>(blocks) * own[n] * (drawn[n] - crowd);
+      const double crowded = kBalance * static_cast<double>(blocks) * own[n] * (drawn_[n] - crowd);
       const double raised = -own[n] * (std::log(std::max(own[n], 1e-300)) + whole);
-      made[b * blocks + n] =
-          (crowded - earned[n] - (closed ? kOpen * raised : 0)) / static_cast<double>(batch);
+      made_[b * blocks + n] =
+          (crowded - earned_[n] - (closed ? kOpen * raised : 0)) / static_cast<double>(batch);
     }
   }
-  return made;
+  return made_;
 }
 
 double temperature(const Doubles& scores, size_t blocks, double sure) {

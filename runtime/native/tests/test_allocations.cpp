@@ -1,6 +1,6 @@
 // Steps after the first allocate nothing: counts every malloc of the process, ExecuTorch's
 // included. SQLite's are left out: it takes and gives back a few pages for each transaction.
-//   test_allocations BUNDLE EXAMPLES TEMPLATE LABEL,LABEL
+//   test_allocations BUNDLE EXAMPLES [HYPER-PARAMETERS]
 #include <sqlite3.h>
 
 #include <atomic>
@@ -15,6 +15,8 @@ extern "C" void* __libc_realloc(void* old, size_t size);
 extern "C" void* __libc_memalign(size_t alignment, size_t size);
 
 namespace {
+
+constexpr size_t kSteps = 8;
 
 std::atomic<long> allocations{0};
 thread_local bool of_sqlite = false;
@@ -75,15 +77,12 @@ int main(int given, char** words) {
   if (given < 3) return 2;
   leave_out_sqlite();
   dsa::User user(words[1], {"", 1, false, 0, nullptr});
-  const std::string labels = given > 4 ? words[4] : "";
-  const size_t comma = labels.find(',');
-  dsa::ExampleSource source{"", words[2], given > 3 ? words[3] : "", {}};
-  if (comma != std::string::npos)
-    source.labels = {labels.substr(0, comma), labels.substr(comma + 1)};
-  const auto examples = dsa::read_examples(source, user.tokenizer(), user.chat());
-  std::vector<long> at(64);
+  const auto examples =
+      dsa::read_examples({"", words[2], "", {}}, user.tokenizer(), user.chat());
+  std::vector<long> at(kSteps + 1);
   dsa::FitOptions options;
-  options.wish.steps = 8;
+  if (given > 3) options.wish.changes = words[3];
+  options.wish.steps = kSteps;
   options.wish.on_step = [&](const dsa::learn::Progress& progress) {
     at[static_cast<size_t>(progress.step)] = allocations;
     return true;
@@ -96,7 +95,7 @@ int main(int given, char** words) {
   user.trial(examples, options, 12);
   const long more = allocations - start - two - two;  // what ten more probes take
   std::printf("{\"probes\": %ld, \"steps\": [", more);
-  for (size_t step = 2; step <= 8; ++step)
+  for (size_t step = 2; step <= kSteps; ++step)
     std::printf("%s%ld", step > 2 ? ", " : "", at[step] - at[step - 1]);
   std::printf("]}\n");
   return 0;
