@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
 __all__ = ["LEARNING", "PEERS", "SPEED", "Peer"]
@@ -38,7 +37,7 @@ class Peer:
     tasks: tuple[str, ...] = LEARNING
     settings: Mapping[str, Any] = field(default_factory=dict)
     own: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    seconds: Mapping[str, float] = MappingProxyType(SECONDS)
+    seconds: Mapping[str, float] = field(default_factory=lambda: SECONDS)
     steps: int = 1_000_000
     lacks: str = ""
     same: str = ""

@@ -19,30 +19,7 @@ __all__ = ["reached", "write_report"]
 Run = dict[str, Any]
 FIRST = "peft"  # whose gain is the measure
 SHARES = (0.8, 0.95)  # of it
-GOALS = """- short labels: at most 0.5 of LoRA's time at equal accuracy, at most 0.35 of its memory, ten times as fast
-  as MeZO;
-- long prompts: a fifth of first order's time;
-- responses of many tokens: the same quality, no slower than first order."""
-TEXT = """# Beside the peers
-
-Written by `make peers` (`benchmarks/peers/run.py`): the same tokens, weights, threads and machine for all, each peer in
-a process and an environment of its own, one after the other. Raw numbers: [peers.json](peers.json).
-
-Base: SmolLM2-135M-Instruct Q4_1. Peers in torch have its weights de-quantized. {tasks}
-
-**How it is measured.** A *target* is a share of what LoRA with PEFT gains at its best in its time, {shares}. Times are
-to the first look at held-out examples that is as good; judging and loading are not counted, caching of prompts and
-everything else that `fit` does is. CPU seconds stand for energy. Forward tokens are those through all layers; a backward
-counts as two forwards, and a row of our adapted half as a half. Memory is the peak of the process while it learns, base
-and libraries in it. {rates}
-
-Asked for:
-
-{goals}
-"""
-RATES = """LoRA has the rates that `methods.py` found best of nine on other examples. MeZO and P-RGE have a rate ten times
-the papers' (1e-3), for at theirs nothing moves in the time that is given here."""
-CONSTANT = """The checkpointed LoRA makes the same updates as the plain one: only its step is timed, and its times are that step's."""
+PAGE = Path(__file__).with_name("page.md")
 
 
 def write_report(runs: Sequence[Run], results: Path) -> str:
@@ -69,11 +46,11 @@ def write_report(runs: Sequence[Run], results: Path) -> str:
 
 def _opening(runs: Sequence[Run]) -> str:
     about = " ".join(
-        f"*{name.capitalize()}*: {sort.about}; {sort.learn} examples to learn from, {sort.held} held out."
+        f"*{name.capitalize()}*: {sort.about}; {sort.learn} to learn from, {sort.held} held out."
         for name, sort in TASKS.items()
     )
     shares = " and ".join(f"{share:.0%}" for share in SHARES)
-    text = TEXT.format(tasks=about, shares=shares, rates=RATES, goals=GOALS)
+    text = PAGE.read_text(encoding="utf-8").format(tasks=about, shares=shares)
     machines = sorted({run["machine"] for run in runs})
     loads = [run["load"] for run in runs]
     where = (
@@ -225,21 +202,29 @@ def _curves(runs: Sequence[Run]) -> list[Curve]:
 
 def _speeds(runs: Sequence[Run]) -> str:
     """Tokens a second."""
+    head = (
+        "engine", "prompt, tokens/s", "generation, tokens/s", "adapter switch, ms", "load, s",
+        "peak MB", "on disk", "",
+    )  # fmt: skip
     lines = [
         "## Inference\n",
-        "A prompt of 128 random tokens, then 31 more, one prompt at a time; mean ± standard deviation of seven runs.\n",
-        "| engine | prompt, tokens/s | generation, tokens/s | adapter switch, ms | load, s | peak MB | on disk |  |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]  # fmt: skip
+        "A prompt of 128 random tokens, then 31 more, one prompt at a time; mean ± standard "
+        "deviation of seven runs.\n",
+        f"| {' | '.join(head)} |",
+        f"|{' --- |' * len(head)}",
+    ]
     for peer in PEERS:
-        for run in (run for run in runs if run["peer"] == peer.name):
-            switch = f"{median(run['switch_ms']):.1f}" if run["switch_ms"] else "–"
-            lines.append(
-                f"| {peer.title} | {_spread(run['prompt'])} | {_spread(run['generate'])} | {switch} "
-                f"| {run['load_seconds']:.2f} | {run['peak_mb']:.0f} | {_bytes(run['bytes'])} "
-                f"| {run['notes']} |"
-            )
+        lines += [_speed(peer, run) for run in runs if run["peer"] == peer.name]
     return "\n".join(lines) + "\n"
+
+
+def _speed(peer: Peer, run: Run) -> str:
+    cells = [
+        peer.title, _spread(run["prompt"]), _spread(run["generate"]),
+        f"{median(run['switch_ms']):.1f}" if run["switch_ms"] else "–",
+        f"{run['load_seconds']:.2f}", f"{run['peak_mb']:.0f}", _bytes(run["bytes"]), run["notes"],
+    ]  # fmt: skip
+    return f"| {' | '.join(cells)} |"
 
 
 def _lacking(runs: Sequence[Run]) -> str:
@@ -251,7 +236,7 @@ def _lacking(runs: Sequence[Run]) -> str:
         f"- {_peer(run).title}, {run['task']}: {run['notes']}"
         for run in runs if run["notes"] and run["task"] != SPEED and run["seed"] == 0
     ]  # fmt: skip
-    return "\n".join([*lines, "", CONSTANT, "", *said]) + "\n"
+    return "\n".join([*lines, "", *said]) + "\n"
 
 
 def _spread(values: Sequence[float]) -> str:

@@ -127,7 +127,7 @@ class Sentences:
     def user_bytes(self) -> int:
         """Of the adapter as PEFT saves it."""
         with tempfile.TemporaryDirectory() as folder:
-            self.model.save_pretrained(folder)
+            self.model.save_pretrained(folder, save_embedding_layers=False)
             return sum(f.stat().st_size for f in Path(folder).glob("adapter_*"))
 
 

@@ -1,9 +1,9 @@
 """ExecuTorch's own on-device training, as far as it can express the task.
 
 A joint graph of forward and backward (`torch.export.experimental`), in float32 and without a
-delegate, run by `TrainingModule` with its SGD: LoRA r 8 on q and v. Shapes are fixed, so prompts are
-padded to the longest. Labels alone are a target: one row of each sentence goes through the head.
-The export, in another process, is no part of learning. settings: `rate`, `layers` (the first ones
+delegate, run by `TrainingModule` with its SGD: LoRA r 8 on q and v. Shapes are fixed, so prompts
+are padded to the longest. Labels alone are targets: one row a sentence goes through the head. The
+export, in another process, is no part of learning. settings: `rate`, `layers` (the first ones
 alone, for a trial).
 """
 
@@ -67,7 +67,7 @@ def export(job: Job, path: str) -> None:
 
 
 def _without_empty_permuted(program: Any) -> int:
-    """The backward of SiLU asks for an operator that the runtime has not: a full of zeros will do."""
+    """SiLU's backward asks for an operator that the runtime has not: zeros do as well."""
     nodes = [
         node for node in program.graph.nodes
         if node.target is torch.ops.aten.empty_permuted.default

@@ -1,8 +1,9 @@
-"""First order in torch on our own activated core, with the same cached prompts: the strongest rival.
+"""First order in torch on our own activated core, with the same cached prompts.
 
 The runtime's own fit by exact gradients, except that torch's autograd has them, in float32 over
-weights that were de-quantized once. What a device lacks for it: torch (its wheel alone is larger than
-base and app together), weights in floats, and a backward pass for each operator of each engine.
+weights that were de-quantized once: the strongest rival. What a device lacks for it: torch (its
+wheel alone is larger than base and app together), weights in floats, and a backward pass for each
+operator of each engine.
 """
 
 from __future__ import annotations

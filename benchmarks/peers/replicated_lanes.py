@@ -68,6 +68,10 @@ class ReplicatedLanes(Sentences):
             lane.weight -= self._rate * torch.tensordot(slopes, z, 1) / self._queries
         return 2 * self._queries * batch.real
 
+    def user_bytes(self) -> int:
+        """Of every B in float32: A is the same for all users."""
+        return 4 * self.size
+
     def _lane_losses(self, batch: Batch) -> Tensor:
         """(2q,) mean nats of each lane."""
         lanes, (size, _) = 2 * self._queries, batch.tokens.shape
