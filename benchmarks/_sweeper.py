@@ -16,7 +16,6 @@ import numpy as np
 from _torch_engine import TorchEngine
 
 from dsa_edge.adapter import Adapter
-from dsa_edge.examples import Example
 from dsa_edge.runtime import Budget, Personalizer
 from dsa_edge.runtime._cache import PromptCache
 from dsa_edge.runtime._encode import Encoded

@@ -7,6 +7,7 @@ blocks of 32 without zero points, int8 activations, as our graphs have; the embe
 from __future__ import annotations
 
 import copy
+import os
 import subprocess
 import sys
 import time
@@ -38,7 +39,9 @@ def build(gguf: Path, folder: Path) -> None:
     command = [sys.executable, "-m", "onnxruntime_genai.models.builder"]
     where = ["-i", str(weights), "-o", str(folder / "model"), "-c", str(folder / "cache")]
     options = ["-p", "int4", "-e", "cpu", "--extra_options", *OPTIONS]
-    subprocess.run([*command, *where, *options], check=True, stdout=sys.stderr)
+    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    # It imports its parts by bare names, which this checkout has as well.
+    subprocess.run([*command, *where, *options], check=True, stdout=sys.stderr, env=clean)
 
 
 def run(job: Job) -> dict[str, Any]:

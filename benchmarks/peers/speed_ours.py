@@ -24,7 +24,7 @@ def run(job: Job) -> dict[str, Any]:
         "load_seconds": min(seconds["load"]),
         "peak_mb": peak,
         "bytes": sum(file.stat().st_size for file in files),
-        "notes": "with an adapter; a switch reads it from the user's store",
+        "notes": "with an adapter, read from the user's store; memory with a step of learning",
     }
 
 
