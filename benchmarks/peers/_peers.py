@@ -88,5 +88,9 @@ PEERS = (
     ),
     Peer("ours-speed", "dsa-edge", "speed_ours", "ours", (SPEED,)),
     Peer("llama-cpp", "llama.cpp", "speed_llama_cpp", "llama_cpp", (SPEED,)),
+    Peer(
+        "llama-cpp-lora", "the same, with a LoRA", "speed_llama_cpp", "llama_cpp", (SPEED,),
+        settings={"lora": True},
+    ),
     Peer("onnx-genai", "ONNX Runtime GenAI", "speed_onnx_genai", "onnx_genai", (SPEED,)),
 )  # fmt: skip

@@ -27,6 +27,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
+from _adapters import write_lora  # noqa: E402
 from _contract import Job  # noqa: E402
 from _environments import environment, interpreter, pythons  # noqa: E402
 from _examples import write_task  # noqa: E402
@@ -111,6 +112,8 @@ def job_of(peer: Peer, task: str, seed: int, arguments: argparse.Namespace) -> J
     exact = settings.get("estimator") == "exact"
     bundle = bundle_of(out, "gradients" if exact else "plain")
     data = Path(arguments.data)
+    if settings.get("lora"):
+        write_lora(bundle, bundle.with_name("lora.gguf"))
     path = "" if task == SPEED else str(write_task(task, bundle, seed, out / "tasks", data))
     seconds = peer.seconds.get(task, 0.0) * (QUICK if arguments.quick else 1)
     return Job(
