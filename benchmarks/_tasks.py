@@ -9,8 +9,8 @@
     NAME+NAME  the same of any two accounts: tasks whose prompts look alike
 
 All but the first are read from the packages' own archives in a folder that git ignores (`GET` has
-the commands). Texts are cleaned, mails pseudonymised, duplicates dropped *before* the split, and the
-result is kept beside the archives as JSON: that file alone is needed on another machine.
+the commands). Texts are cleaned, mails pseudonymised, duplicates dropped *before* the split, and
+the result is kept beside the archives as JSON: that file alone is needed on another machine.
 """
 
 from __future__ import annotations

@@ -93,4 +93,8 @@ PEERS = (
         settings={"lora": True},
     ),
     Peer("onnx-genai", "ONNX Runtime GenAI", "speed_onnx_genai", "onnx_genai", (SPEED,)),
+    Peer(
+        "onnx-genai-lora", "the same, with a LoRA", "speed_onnx_genai", "onnx_genai", (SPEED,),
+        settings={"lora": True},
+    ),
 )  # fmt: skip

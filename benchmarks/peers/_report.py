@@ -25,6 +25,7 @@ PAGE = Path(__file__).with_name("page.md")
 def write_report(runs: Sequence[Run], results: Path) -> str:
     """Write the page, its raw numbers and a plot of each task; returns the page."""
     results.mkdir(parents=True, exist_ok=True)
+    runs = _latest(runs)
     parts = [_opening(runs)]
     for task in TASKS:
         own = [run for run in runs if run["task"] == task]
@@ -42,6 +43,11 @@ def write_report(runs: Sequence[Run], results: Path) -> str:
     lines = ",\n".join(json.dumps(_rounded(run)) for run in raw)
     write_atomic(results / "peers.json", f"[\n{lines}\n]\n".encode())
     return page
+
+
+def _latest(runs: Sequence[Run]) -> list[Run]:
+    """Of runs of a peer on a task with a seed, the last: earlier ones had other settings."""
+    return list({(run["peer"], run["task"], run["seed"]): run for run in runs}.values())
 
 
 def _opening(runs: Sequence[Run]) -> str:
@@ -95,6 +101,8 @@ def reached(run: Run, runs: Sequence[Run], share: float, what: str) -> float | N
     if twin is None or first is None:
         return None
     start, best = first["points"][0], max(map(_value, first["points"]))
+    if best <= _value(start):
+        return None
     level = _value(start) + share * (best - _value(start))
     point = next((p for p in twin["points"][1:] if _value(p) >= level), None)
     if point is None or twin is run:

@@ -189,7 +189,11 @@ def test_targets_are_shares_of_the_first_order_gain() -> None:
 def test_the_page_tells_who_wins(tmp_path: Path) -> None:
     speed = {"prompt": [100.0, 110.0], "generate": [30.0], "switch_ms": None}
     more = {"load_seconds": 0.1, "bytes": 98e6, "notes": "the base alone"}
-    page = write_report([*RUNS, made_run("llama-cpp", task="speed", **{**speed, **more})], tmp_path)
+    before = made_run("ours", point(0, 0, 0.5), point(9, 1, 0.6))
+    page = write_report(
+        [before, *RUNS, made_run("llama-cpp", task="speed", **{**speed, **more})], tmp_path
+    )
+    assert page.count("| dsa-edge, defaults |") == 2  # its results, and what it needs
     assert page == (tmp_path / "peers.md").read_text()
     assert "| dsa-edge, defaults | 0.960 | 5.0 | 10 | not in 8 |" in page
     assert "`ours` / `peft`: 0.12 of its time to 80%, memory 0.25" in page
