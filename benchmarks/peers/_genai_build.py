@@ -56,7 +56,7 @@ def _save(gguf: Path, weights: Path, lora: Path | None) -> None:
         wanted = LoraConfig(
             r=RANK, lora_alpha=ALPHA, target_modules=["q_proj", "v_proj"], init_lora_weights=False
         )
-        get_peft_model(plain, wanted).save_pretrained(lora, save_embedding_layers=False)
+        get_peft_model(plain, wanted).save_pretrained(str(lora), save_embedding_layers=False)
 
 
 def _take_out(model: Path, adapter: Path) -> None:

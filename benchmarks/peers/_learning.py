@@ -13,7 +13,10 @@ class Learner(Protocol):
     """What is trained, and how it is judged."""
 
     size: int
-    notes: str
+
+    @property
+    def notes(self) -> str:
+        """What the page says of the run; nothing most times."""
 
     def step(self) -> float:
         """One step; returns its forward tokens, through all layers (a backward counts as two)."""

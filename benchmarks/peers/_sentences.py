@@ -94,7 +94,7 @@ class Sentences:
         """
         was = self.model.training
         self.model.eval()
-        fast = torch.cpu._is_avx512_bf16_supported()  # type: ignore[no-untyped-call]
+        fast = torch.cpu._is_avx512_bf16_supported()
         with torch.autocast("cpu", torch.bfloat16, enabled=fast):
             nats, right = self._judged()
         self.model.train(was)
