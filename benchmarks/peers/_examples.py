@@ -32,7 +32,7 @@ class Sort:
 # A user has hundreds of short answers, but not of long documents.
 TASKS = {
     "short": Sort("reviews", 512, 200, "film reviews, 2 labels, prompts of 32 tokens (mean)"),
-    "long": Sort("articles", 128, 100, "BBC articles, 5 topics, prompts of 326 tokens"),
+    "long": Sort("articles", 128, 64, "BBC articles, 5 topics, prompts of 326 tokens"),
     "multi": Sort("posts", 256, 100, "posts of one account, every token a target, 19 (mean)"),
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from _contract import Clock, Job, marks, memory
+from _contract import LOOKS, Clock, Job, marks, memory
 
 __all__ = ["Learner", "learned"]
 
@@ -55,7 +55,8 @@ def learned(job: Job, learner: Learner) -> dict[str, Any]:
 
 def _kept(job: Job, learner: Learner) -> tuple[list[tuple[dict[str, Any], Any]], int]:
     """(where the run was, its adapter) at the start, at each mark and at the end; and its steps."""
-    clock, tokens, step, due = Clock(), 0.0, 0, marks(job.seconds)
+    looks = int(job.settings.get("looks", LOOKS))
+    clock, tokens, step, due = Clock(), 0.0, 0, marks(job.seconds, looks)
 
     def here() -> tuple[dict[str, Any], Any]:
         spent = {"seconds": clock.seconds, "cpu_seconds": clock.cpu_seconds}

@@ -16,9 +16,12 @@ LEARNING = ("short", "long", "multi")
 SPEED = "speed"  # the task of those that only infer
 RATES = {"short": 3e-4, "long": 1.5e-3, "multi": 1.5e-3}
 SECONDS = {"short": 90.0, "long": 240.0, "multi": 90.0}  # of first order's learning, at most
-# Forward passes alone, over whole sentences: long enough where a factor is to be shown.
-WALKS = {"short": 240.0, "long": 90.0, "multi": 60.0}
-TIMED = 4  # steps of a run whose updates are another's
+# Forward passes alone, over whole sentences: long where a factor of ten is to be shown.
+WALKS = {"short": 240.0, "long": 45.0, "multi": 45.0}
+LANES = {"short": 60.0, "long": 45.0, "multi": 45.0}
+HALVES = {"short": 60.0, "long": 120.0, "multi": 60.0}  # numbers of 16 bits
+FEW = 3  # looks at runs that hardly move
+TIMED = 3  # steps of a run whose updates are another's
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ PEERS = (
     ),
     Peer(
         "peft-bfloat16", "the same, bfloat16", "peft_lora", "torch", own=_rates(dtype="bfloat16"),
+        seconds=HALVES,
         lacks=f"{TORCH}, a processor that multiplies in bfloat16",
     ),
     Peer(
@@ -73,12 +77,14 @@ PEERS = (
         settings={"steps": 60}, own={"multi": {"steps": 24}}, lacks=TORCH,
     ),
     Peer(
-        "mezo", "MeZO", "mezo", "torch", settings={"rate": 1e-3, "epsilon": 1e-2}, seconds=WALKS,
+        "mezo", "MeZO", "mezo", "torch", seconds=WALKS,
+        settings={"rate": 1e-3, "epsilon": 1e-2, "looks": FEW},
         lacks="time",
     ),
     Peer(
         "replicated-lanes", "lanes replicated from the embedding (P-RGE)", "replicated_lanes",
-        "torch", settings={"rate": 1e-3, "epsilon": 1e-2, "queries": 4}, seconds=WALKS,
+        "torch", seconds=LANES,
+        settings={"rate": 1e-3, "epsilon": 1e-2, "queries": 4, "looks": FEW},
         lacks="time",
     ),
     Peer(
