@@ -17,7 +17,6 @@ from dsa_edge.atomic import write_atomic
 __all__ = ["reached", "write_report"]
 
 Run = dict[str, Any]
-FIRST = "peft"  # whose gain is the measure
 SHARES = (0.8, 0.95)  # of it
 PAGE = Path(__file__).with_name("page.md")
 
@@ -94,16 +93,16 @@ def _row(peer: Peer, runs: Sequence[Run]) -> str:
 def reached(run: Run, runs: Sequence[Run], share: float, what: str) -> float | None:
     """What a run had spent (`seconds`, `cpu_seconds`, `tokens`) when it was at a share of the gain.
 
-    None where it never was, or where there is no first order of that seed to compare with.
+    The gain is the largest that any run of its task and seed made, from the lowest start.
     """
     twin = _same(run, runs, _peer(run).same or run["peer"])
-    first = _same(run, runs, FIRST)
-    if twin is None or first is None:
+    judged = [r for r in runs if (r["task"], r["seed"]) == (run["task"], run["seed"])]
+    values = [[_value(p) for p in r["points"] if p["loss"] is not None] for r in judged]
+    values = [v for v in values if v]
+    if twin is None or not values:
         return None
-    start, best = first["points"][0], max(map(_value, first["points"]))
-    if best <= _value(start):
-        return None
-    level = _value(start) + share * (best - _value(start))
+    start, best = min(v[0] for v in values), max(map(max, values))
+    level = start + share * (best - start)
     point = next((p for p in twin["points"][1:] if _value(p) >= level), None)
     if point is None or twin is run:
         return point and float(point[what])
