@@ -82,7 +82,8 @@ def _row(peer: Peer, runs: Sequence[Run]) -> str:
     cells = [peer.title, _best_cell(own)]
     for share in SHARES:
         for what in ("seconds", "cpu_seconds"):
-            cells.append(_cell([reached(run, runs, share, what) for run in own], own[0]))
+            tried = float(own[0]["points"][-1][what])
+            cells.append(_cell([reached(run, runs, share, what) for run in own], tried))
     cells.append(_cell([reached(run, runs, SHARES[0], "tokens") for run in own], None))
     steps = median(_step_seconds(run) for run in own)
     peak, size = median(run["peak_mb"] for run in own), median(run["user_bytes"] for run in own)
@@ -141,11 +142,11 @@ def _best_cell(runs: Sequence[Run]) -> str:
     return f"{abs(mean(best)):.3f}"
 
 
-def _cell(values: Sequence[float | None], run: Run | None) -> str:
+def _cell(values: Sequence[float | None], tried: float | None) -> str:
     """The median, and how many got there; else for how long it was tried."""
     there = [value for value in values if value is not None]
     if not there:
-        return "" if run is None else f"not in {run['points'][-1]['seconds']:.0f}"
+        return "" if tried is None else f"not in {tried:.0f}"
     shown = f"{median(there):,.0f}" if median(there) >= 10 else f"{median(there):.1f}"
     return shown if len(there) == len(values) else f"{shown} ({len(there)} of {len(values)})"
 
@@ -185,6 +186,8 @@ def _ratio(name: str, other: str, runs: Sequence[Run], share: float) -> str:
     tried = median(run["points"][-1]["seconds"] for run in rival)
     if theirs:
         return f"{median(mine) / median(theirs):.2f} of its time to {share:.0%}"
+    if median(mine) > tried:  # it had too little time to tell
+        return ""
     return f"less than {median(mine) / tried:.2f} of its time to {share:.0%}, where it never was"
 
 
