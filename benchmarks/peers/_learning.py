@@ -43,9 +43,12 @@ def learned(job: Job, learner: Learner) -> dict[str, Any]:
     kept, steps = _kept(job, learner)
     peak = machine.peak_mb()
     points = []
-    for point, snapshot in kept if job.settings.get("judged", True) else kept[-1:]:
+    if not job.settings.get("judged", True):
+        points = [{**kept[-1][0], "loss": None, "accuracy": None}]
+        kept = []
+    for point, snapshot in kept:
         learner.restore(snapshot)
-        loss, accuracy = learner.measure() if job.settings.get("judged", True) else (None, None)
+        loss, accuracy = learner.measure()
         points.append({**point, "loss": loss, "accuracy": accuracy})
     return {
         "points": points, "steps": steps, "peak_mb": peak, "loaded_mb": loaded,

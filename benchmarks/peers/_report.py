@@ -82,7 +82,7 @@ def _row(peer: Peer, runs: Sequence[Run]) -> str:
     cells = [peer.title, _best_cell(own)]
     for share in SHARES:
         for what in ("seconds", "cpu_seconds"):
-            tried = float(own[0]["points"][-1][what])
+            tried = own[0]["points"][-1][what] if _judged(own) else None
             cells.append(_cell([reached(run, runs, share, what) for run in own], tried))
     cells.append(_cell([reached(run, runs, SHARES[0], "tokens") for run in own], None))
     steps = median(_step_seconds(run) for run in own)
@@ -135,10 +135,14 @@ def _metric(runs: Sequence[Run]) -> str:
     return "accuracy" if judged and judged[0]["accuracy"] is not None else "nats a token"
 
 
+def _judged(runs: Sequence[Run]) -> bool:
+    return runs[0]["points"][-1]["loss"] is not None or bool(_peer(runs[0]).same)
+
+
 def _best_cell(runs: Sequence[Run]) -> str:
     best = [max(map(_value, run["points"])) for run in runs]
     if min(best) == float("-inf"):
-        return "as above"
+        return "as above" if _peer(runs[0]).same else "not judged"
     return f"{abs(mean(best)):.3f}"
 
 
