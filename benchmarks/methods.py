@@ -7,7 +7,7 @@
 Tasks come from packages (`_tasks.py` says which, and the command to get them). Each finished run is
 a line of `--results`; runs that are there already are not run again. Learning is the runtime's own,
 on the torch engine of `_torch_engine.py`: seconds and memory are no device's, and come from
-`_methods_cpu.py`. Forward tokens are counted in full-depth tokens (`_sweeper.Costs`).
+`_methods_cpu.py`. Forward tokens are counted in full-depth tokens (`_costs.py`).
 """
 
 from __future__ import annotations

