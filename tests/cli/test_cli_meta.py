@@ -91,6 +91,7 @@ def test_the_command_line_has_the_defaults_of_python() -> None:
     [
         (("--unseen", "nobody"), 2, "no user nobody"),
         (("--gate", "learned"), 2, "expected several to choose from: add --blocks N"),
+        (("--gate", "learned", "--blocks", 2, "--active", 2), 2, "all 2 blocks of a target serve"),
         (("--gate", "scratch"), 2, "expected clusters or learned"),
         (("--method", "maml"), 2, "expected reptile or fomaml"),
         (("--batch", 6, "--query", 6), 1, "4 of 4 users have fewer than the 12 examples"),

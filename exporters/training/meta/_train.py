@@ -123,10 +123,11 @@ def _target(out: str | Path) -> Path:
 
 
 def _check_gate(host: Host, settings: MetaSettings) -> None:
-    if settings.gate == "learned" and host.model.adapter.blocks == 1:
+    spec = host.model.adapter
+    if settings.gate == "learned" and spec.blocks == spec.active:
         raise UsageError(
-            "gate is learned for an adapter of one block, expected several to choose from: add "
-            "--blocks N, or leave --gate out."
+            f"gate is learned where all {spec.blocks} blocks of a target serve every prompt, "
+            "expected several to choose from: add --blocks N above --active, or leave --gate out."
         )
 
 
