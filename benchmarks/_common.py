@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-__all__ = ["interleaved", "parser", "seconds"]
+__all__ = ["interleaved", "parser", "seconds", "some_of"]
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
@@ -18,6 +18,21 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     made.add_argument("--folder", default="demo", help="where the demo's bundle is or goes")
     made.add_argument("--json", action="store_true", help="print one JSON object")
     return made
+
+
+def some_of(known: Sequence[str], between: str = ",") -> Callable[[str], list[str]]:
+    """The type of an option that names some of what there is."""
+
+    def chosen(text: str) -> list[str]:
+        names = [name.strip() for name in text.split(between)]
+        strange = [name for name in names if name not in known]
+        if strange:
+            raise argparse.ArgumentTypeError(
+                f"{', '.join(map(repr, strange))}, expected some of {between.join(known)}"
+            )
+        return names
+
+    return chosen
 
 
 def interleaved(

@@ -47,7 +47,9 @@ class DevicePrompts(PromptCache):
         """A batch of items by index (B,), as tensors on the device."""
         hidden, keys, values, lengths = self._own
         at = hidden.new_tensor(indices, dtype=lengths.dtype)
-        return Context(self._shared, hidden[at], keys[:, at], values[:, at], lengths[at])
+        route = self.routes and self.routes[indices]
+        given = hidden[at], keys[:, at], values[:, at], lengths[at]
+        return Context(self._shared, *given, route=route)
 
 
 class Sweeper(Personalizer):
@@ -85,7 +87,8 @@ class Sweeper(Personalizer):
     ) -> Objective:
         items = items_of(encoded)
         digest = hashlib.sha256(b"".join(i.prompt.tobytes() + i.tail.tobytes() for i in items))
-        key = f"{group} {digest.hexdigest()}"
+        spec = self.bundle.manifest.adapter
+        key = f"{group} {spec.blocks} {spec.active} {digest.hexdigest()}"
         if key not in self._prompts:
             self._prompts[key] = DevicePrompts(self._engine, items, chunks, group)  # type: ignore[arg-type]
         return Objective(self._engine, encoded, self._prompts[key], chunks)

@@ -26,7 +26,7 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-from _common import parser
+from _common import parser, some_of
 from _engines import ENGINES, opened
 from _tasks import Task, load_task
 from numpy.typing import NDArray
@@ -81,6 +81,7 @@ GATES = {
     "k-means": Gate, "learned from clusters": Gate, "learned": Gate, "true task": TrueTask,
     "random": AnyBlock, "all": AllBlocks,
 }  # fmt: skip
+ROWS = ("one block", *GATES)
 
 
 def main() -> None:
@@ -90,7 +91,12 @@ def main() -> None:
     made.add_argument("--steps", type=int, default=240, help="of each fit")
     made.add_argument("--queries", type=int, default=16, help="directions of a step")
     made.add_argument("--seeds", default="0", help="of examples and perturbations, by comma")
-    made.add_argument("--only", help="rows to run, by comma (default: all)")
+    made.add_argument(
+        "--only",
+        type=some_of(ROWS),
+        default=list(ROWS),
+        help="rows, by comma (default: all)",
+    )
     made.add_argument("--rank", type=int, default=0, help="of each block's core (0: the default)")
     made.add_argument("--tasks", default=",".join(TASKS), help="that are mixed")
     made.add_argument("--out", default="build/gates", help="where results are kept")
@@ -98,10 +104,9 @@ def main() -> None:
     made.add_argument("--threads", type=int, help="of the engine (default: all cores)")
     arguments = made.parse_args()
     arguments.tasks = tuple(arguments.tasks.split(","))
-    rows = [name.strip() for name in (arguments.only or f"one block,{','.join(GATES)}").split(",")]
     seeds = list(map(int, arguments.seeds.split(",")))
     Path(arguments.out).mkdir(parents=True, exist_ok=True)
-    wanted = [(seed, name) for seed in seeds for name in rows]
+    wanted = [(seed, name) for seed in seeds for name in arguments.only]
     bar = tqdm(wanted, disable=arguments.json)
     made_rows = [{"seed": s, "row": name, **kept(name, s, arguments)} for s, name in bar]
     result = {"options": vars(arguments), "rows": made_rows}

@@ -21,7 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from _common import parser
+from _common import parser, some_of
 from _engines import ENGINES, opened
 from _people import POPULATIONS, Users, people
 from _population import FIRST_ORDER, ROWS, Cost, first_order, fitted
@@ -44,7 +44,7 @@ PARTS = ("meta", "bundle", "users")
 
 def main() -> None:
     arguments = _parser().parse_args()
-    parts = arguments.parts.split(",")
+    parts = arguments.parts
     place = Path(arguments.out or f"build/population/{arguments.population}{arguments.fold}")
     place.mkdir(parents=True, exist_ok=True)
     users, unseen = _users(arguments)
@@ -67,13 +67,18 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--out", help="where results are kept (build/population/…)")
     made.add_argument("--population", default="posts", choices=sorted(POPULATIONS))
     made.add_argument("--fold", type=int, default=0, help="which users are unseen")
-    made.add_argument("--parts", default=",".join(PARTS), help="some of meta,bundle,users")
+    made.add_argument(
+        "--parts", type=some_of(PARTS), default=list(PARTS), help="some of meta,bundle,users"
+    )
     made.add_argument("--model", help="checkpoint (default: the demo's)")
     made.add_argument("--users", help="other users than the population's")
     made.add_argument("--unseen", help="users to fit, by comma (default: the fold's)")
     made.add_argument("--examples", default="16,256", help="that a fit learns from")
     made.add_argument("--held", type=int, default=100, help="that judge it")
-    made.add_argument("--rows", help="of the table, by semicolon (default: all)")
+    table = [FIRST_ORDER, *ROWS]
+    made.add_argument(
+        "--rows", type=some_of(table, ";"), default=table, help="by semicolon (default: all)"
+    )
     made.add_argument("--rank", type=int, default=0, help="of the core")
     made.add_argument("--rounds", type=int, default=20, help="of the meta-training")
     made.add_argument("--snapshots", type=int, default=8, help="of a user, for directions")
@@ -102,14 +107,18 @@ def _spec(arguments: argparse.Namespace) -> AdapterSpec:
 def _users(arguments: argparse.Namespace) -> tuple[Users, list[str]]:
     """Examples of all users, the oldest first, and the names of those that are unseen."""
     named = arguments.unseen.split(",") if arguments.unseen else []
+    usual: Sequence[str] = ()
     if arguments.users:
         if not named:
             raise UsageError("of other users, no --unseen is named: name some.")
-        return read_users(arguments.users), named
-    source = open_checkpoint(_model(arguments))
-    tokenizer = Tokenizer(source.tokenizer_json, tokenizer_info(source))
-    users, unseen = people(arguments.population, arguments.fold, tokenizer)
-    return users, named or list(unseen)
+        users = read_users(arguments.users)
+    else:
+        source = open_checkpoint(_model(arguments))
+        tokenizer = Tokenizer(source.tokenizer_json, tokenizer_info(source))
+        users, usual = people(arguments.population, arguments.fold, tokenizer)
+    if missing := [name for name in named if name not in users]:
+        raise UsageError(f"no user {', '.join(missing)} to fit: correct --unseen.")
+    return users, named or list(usual)
 
 
 def _meta(arguments: argparse.Namespace, place: Path, users: Users, unseen: Sequence[str]) -> None:
@@ -137,12 +146,11 @@ def _meta(arguments: argparse.Namespace, place: Path, users: Users, unseen: Sequ
 
 def _fits(arguments: argparse.Namespace, place: Path, users: Users, unseen: Sequence[str]) -> None:
     """Every row of every unseen user that is not there yet."""
-    rows = arguments.rows.split(";") if arguments.rows else [FIRST_ORDER, *ROWS]
     wanted = [
         (account, int(count), row)
         for account in unseen
         for count in arguments.examples.split(",")
-        for row in rows
+        for row in arguments.rows
     ]
     with opened(place / "learned.dsa", arguments.engine, arguments.threads) as base:
         for account, count, row in tqdm(wanted, disable=arguments.json):

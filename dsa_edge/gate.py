@@ -21,7 +21,10 @@ from numpy.typing import NDArray
 
 from dsa_edge.errors import AdapterError, UsageError
 
-__all__ = ["Gate", "Route", "check_gate", "evenness", "routes_of"]
+__all__ = ["Gate", "Route", "check_gate", "evenness", "route_notes", "routes_of"]
+
+UNEVEN = 0.3  # of the entropy that blocks serving alike would have
+COLLAPSED = 0.9  # of the prompts; a block that serves more leaves the others nothing to learn
 
 Floats = NDArray[np.float32]
 
@@ -120,6 +123,30 @@ def evenness(served: Sequence[int]) -> float:
     if not shares.size or len(served) < 2:
         return 1.0
     return abs(float(-(shares * np.log(shares)).sum() / np.log(len(served))))
+
+
+def route_notes(served: Sequence[int], prompts: int) -> tuple[str, ...]:
+    """Whether blocks have collapsed into one, or are never chosen; nothing for one block.
+
+    served: how many of the prompts each block serves.
+    """
+    most = max(range(len(served)), key=lambda block: served[block], default=0)
+    idle = [str(block) for block, count in enumerate(served) if not count]
+    notes = []
+    if served and served[most] > COLLAPSED * prompts:
+        notes.append(
+            f"block {most} serves {served[most]} of {prompts} prompts, so the gate has little to "
+            "choose: give prompts that differ more, or export with fewer --blocks"
+        )
+    elif served and evenness(served) < UNEVEN:
+        notes.append(
+            f"routes have {evenness(served):.0%} of the entropy that they would have if blocks "
+            "served alike, so few blocks learn much: fewer --blocks would do"
+        )
+    if idle:
+        which = f"blocks {', '.join(idle)} serve" if len(idle) > 1 else f"block {idle[0]} serves"
+        notes.append(f"{which} none of the prompts and learned nothing")
+    return tuple(notes)
 
 
 def routes_of(gates: Sequence[Gate | None], pooled: Floats, active: int) -> Route:

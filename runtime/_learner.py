@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from dsa_edge.adapter import Adapter
 from dsa_edge.errors import UsageError
 from dsa_edge.examples import Example
-from dsa_edge.gate import Gate, evenness
+from dsa_edge.gate import Gate, evenness, route_notes
 from dsa_edge.runtime._allocation import check_budget
 from dsa_edge.runtime._cache import cache_size, largest_item
 from dsa_edge.runtime._conditions import Conditions, Device, waiting
@@ -30,7 +30,7 @@ from dsa_edge.runtime._privacy import Privacy, Spent, check_covered
 from dsa_edge.runtime._random import order
 from dsa_edge.runtime._rehearsal import Fitted, rehearse
 from dsa_edge.runtime._report import Progress, Report
-from dsa_edge.runtime._routing import counted, of_routes, served_examples, settled_gate
+from dsa_edge.runtime._routing import counted, served_examples, settled_gate
 from dsa_edge.runtime._subspace import Point
 from dsa_edge.runtime._trainer import Outcome
 from dsa_edge.runtime._wish import Wish, ignore
@@ -233,7 +233,7 @@ class Learner(Measured):
             hyperparameters=asdict(course.hyper),
             privacy=spent,
             notes=self._notes(len(known), objective, course, outcome)
-            + of_routes(served, len(objective)),
+            + route_notes(served, len(objective)),
             routes=served,
             served_examples=served_examples(objective, places, ids) if served else (),
             evenness=evenness(served) if served else None,

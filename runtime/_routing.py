@@ -7,16 +7,14 @@ from dataclasses import replace
 
 from dsa_edge.clusters import clustered, scattered
 from dsa_edge.errors import PrivacyError
-from dsa_edge.gate import Gate, evenness
+from dsa_edge.gate import Gate
 from dsa_edge.manifest import Manifest
 from dsa_edge.runtime._objective import Objective
 from dsa_edge.runtime._trainer import hold_out
 
-__all__ = ["counted", "of_routes", "served_examples", "settled_gate"]
+__all__ = ["counted", "served_examples", "settled_gate"]
 
 SHOWN = 5  # examples of a block that a report names
-UNEVEN = 0.3  # of the entropy that blocks serving alike would have
-COLLAPSED = 0.9  # of the prompts; a block that serves more leaves the others nothing to learn
 
 
 def settled_gate(
@@ -65,24 +63,3 @@ def served_examples(
         for block in route if key in places else ():
             own[block].add(places[key])
     return tuple(tuple(sorted(found)[:SHOWN]) for found in own)
-
-
-def of_routes(served: Sequence[int], prompts: int) -> tuple[str, ...]:
-    """Whether blocks have collapsed into one, or are never chosen."""
-    most = max(range(len(served)), key=lambda block: served[block], default=0)
-    idle = [str(block) for block, count in enumerate(served) if not count]
-    notes = []
-    if served and served[most] > COLLAPSED * prompts:
-        notes.append(
-            f"block {most} serves {served[most]} of {prompts} prompts, so the gate has little to "
-            "choose: give prompts that differ more, or export with fewer --blocks"
-        )
-    elif served and evenness(served) < UNEVEN:
-        notes.append(
-            f"routes have {evenness(served):.0%} of the entropy that they would have if blocks "
-            "served alike, so few blocks learn much: fewer --blocks would do"
-        )
-    if idle:
-        which = f"blocks {', '.join(idle)} serve" if len(idle) > 1 else f"block {idle[0]} serves"
-        notes.append(f"{which} none of the prompts and learned nothing")
-    return tuple(notes)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from dsa_edge.adapter import read_adapter_info
 from dsa_edge.bundle import Bundle
-from dsa_edge.cli._common import emit, parser, routes_rows, table
+from dsa_edge.cli._common import emit, open_versions, parser, routes_rows, table
+from dsa_edge.cli._keys import FORMS, key_choice
 from dsa_edge.cli._pruning import pruned_rows
+from dsa_edge.errors import UsageError
 from dsa_edge.manifest import Manifest, TensorInfo
 from dsa_edge.start import start_info
 
@@ -18,6 +21,7 @@ __all__ = ["main"]
 EXAMPLES = """\
   dsa-edge inspect smol.dsa
   dsa-edge inspect smol.dsa --slots
+  dsa-edge inspect gated.dsa --store me/        # which blocks serve this user
   dsa-edge inspect me.safetensors --json"""
 
 
@@ -26,9 +30,16 @@ def main(argv: Sequence[str]) -> int:
     made = parser("inspect", "Show what a bundle, an adapter or a start holds.", EXAMPLES)
     made.add_argument("path", help="bundle folder, adapter file or start")
     made.add_argument("--slots", action="store_true", help="list every slot of the adapter")
+    made.add_argument("--store", metavar="DIR", help="of a user, whose blocks are counted")
+    made.add_argument("--key", type=key_choice, metavar="KEY", help=f"of a sealed store: {FORMS}")
     arguments = made.parse_args(argv)
     path = Path(arguments.path)
     if path.is_file():
+        if arguments.store:
+            raise UsageError(
+                f"{path} is a file, expected a bundle, which a store belongs to: name the bundle, "
+                "or leave --store out."
+            )
         info = start_info(path) or read_adapter_info(path)
         rows = [row for row in info.items() if row[0] != "served"]
         served = info.get("served", [])
@@ -43,11 +54,25 @@ def main(argv: Sequence[str]) -> int:
         **asdict(bundle.manifest),
     }
     data["slots"] = [asdict(slot) for slot in bundle.manifest.slots]
-    emit(arguments, data, _text(bundle, arguments.slots))
+    data["served"] = served = _served(arguments, bundle)
+    emit(arguments, data, _text(bundle, arguments.slots, served))
     return 0
 
 
-def _text(bundle: Bundle, slots: bool) -> str:
+def _served(arguments: argparse.Namespace, bundle: Bundle) -> tuple[int, ...]:
+    """Prompts that each block serves: of the user's version in use, or of the bundle's start."""
+    if arguments.store:
+        if not Path(arguments.store).is_dir():
+            raise UsageError(f"no store in {arguments.store}: correct --store, or leave it out.")
+        arguments.bundle = arguments.path
+        with open_versions(arguments) as me:
+            gate = me.adapter.gate
+        return gate.served if gate else ()
+    told = read_adapter_info(bundle.path / "adapter.safetensors").get("served", ())
+    return tuple(told) if isinstance(told, list) else ()
+
+
+def _text(bundle: Bundle, slots: bool, served: Sequence[int]) -> str:
     manifest = bundle.manifest
     adapter, base = manifest.adapter, manifest.base
     activations = "int8" if base.accuracy_level else "float32"
@@ -62,6 +87,7 @@ def _text(bundle: Bundle, slots: bool) -> str:
         *pruned_rows(manifest.pruned),
         ("adapter", f"{adapter.kind}, rank {adapter.rank}, {manifest.adapter_size} numbers"),
         *_blocks(manifest),
+        *routes_rows(served),
         *_start(manifest),
         *_chats(manifest),
         ("a user", f"{kilobytes:.1f} kB"),

@@ -138,6 +138,7 @@ def _rows(report: MetaReport) -> list[tuple[str, object]]:
     ]
     if report.served:
         rows.insert(3, ("gate", f"blocks serve {', '.join(map(str, report.served))} prompts"))
+    rows += [("note", note) for note in report.notes]
     if report.repeated:
         text = f"{report.repeated} texts of unseen users, which seen ones have too, do not judge"
         rows.insert(2, ("repeated", text))

@@ -83,10 +83,10 @@ class MetaStep(Strategy):
         if len(kept) < max(self.least, 1):
             log(
                 WARNING,
-                "round %d: %d updates are too few, the start stays.",
-                server_round,
-                len(kept),
-            )
+                "round %d: %d updates are too few, the start stays: %d or more are expected, so "
+                "see to the clients that are left out, or ask more (sample).",
+                server_round, len(kept), max(self.least, 1),
+            )  # fmt: skip
             return None, told
         found, _ = self.inner.aggregate_train(server_round, [message for message, _ in kept])
         if found is None:

@@ -67,10 +67,13 @@ def read_update(told: Mapping[str, object], asked: Round) -> Update:
     Raises FederationError, which says what was expected and what came.
     """
     if told.get("format") != FORMAT:
-        raise FederationError(f"its format is {told.get('format')!r}, expected {FORMAT}")
+        raise FederationError(
+            f"its format is {told.get('format')!r}, expected {FORMAT}: install the same dsa-edge"
+        )
     if told.get("bundle") != asked.bundle[:16]:
         raise FederationError(
-            f"it is of bundle {str(told.get('bundle'))[:16]}, expected {asked.bundle[:16]}"
+            f"it is of bundle {str(told.get('bundle'))[:16]}, expected {asked.bundle[:16]}: "
+            "give it this bundle"
         )
     values, share, steps = told.get("values"), told.get("share"), told.get("steps")
     if not isinstance(values, bytes) or len(values) != 2 * asked.size:

@@ -59,11 +59,6 @@ def _frozen_lora(parts: Parts, frozen: Frozen, shape: tuple[int, int]) -> Pair:
 
 def _core(parts: Parts, frozen: Frozen, shape: tuple[int, int]) -> Pair:
     u, v, core = frozen("u"), frozen("v"), parts[""]
-    if len(u) != 1:
-        raise AdapterError(
-            f"the bundle has {len(u)} blocks a target and chooses among them by prompt, expected "
-            "one: no PEFT adapter does that; export the base with one block."
-        )
     wide = np.diag(core) if core.ndim == 1 else core
     return v[0].T.astype(np.float32), u[0].T.astype(np.float32) @ wide
 

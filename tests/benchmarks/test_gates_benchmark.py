@@ -33,4 +33,7 @@ def test_rows_are_kept_by_what_was_asked_and_told_as_means(
     assert asked == [("random", 0, "onnx"), ("random", 1, "onnx"), ("random", 2, "onnx")]
     assert "0.650    0.700    0.675  (0.650–0.700)" in capsys.readouterr().out
     call(monkeypatch, f"{options} 1 --engine cpu")
+    with pytest.raises(SystemExit):
+        call(monkeypatch, f"{options} 1 --only k-means,randon")
+    assert "'randon', expected some of one block,k-means,learned" in capsys.readouterr().err
     assert asked[3:] == [("random", 1, "cpu")]  # what another engine found is not taken for it

@@ -150,6 +150,19 @@ def test_shared_prompts_change_no_loss(bundle: Path, examples: list[Example]) ->
     assert len(shared) == 1
 
 
+@pytest.mark.parametrize("examples", [EXAMPLES, FREE], ids=["choose", "probe"])
+def test_shared_prompts_keep_their_routes(gated: Path, examples: list[Example]) -> None:
+    made = engine(gated)
+    lanes, index, shape = adapters(made), np.arange(len(examples)), made.bundle.manifest.gate_shape
+    assert shape is not None
+    objective = Sweeper(made, {})._objective(encoder(made).encode_all(examples), Budget())
+    objective.route_by(Gate(np.zeros(shape, np.float32), np.zeros(shape[0], np.float32)))
+    routes = index[:, None] % 3
+    objective.route_as(index, routes)
+    found = objective(index, lanes).losses
+    np.testing.assert_allclose(found, losses(made, examples, lanes, routes), atol=1e-5)
+
+
 def test_the_gradient_is_that_of_the_losses(bundle: Path) -> None:
     made = engine(bundle)
     objective = Sweeper(made, {})._objective(encoder(made).encode_all(FREE), Budget())

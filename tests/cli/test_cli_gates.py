@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,11 +51,18 @@ def test_blocks_from_export_to_report(
     assert json.loads(out)["hyperparameters"]["draws"] == 2
     with Personalizer.open(bundle, tmp_path / "me") as me:
         (learned,) = me.replay([3])
-        me.use_adapter(learned)
+        assert learned.gate is not None
+        me.use_adapter(replace(learned, gate=replace(learned.gate, served=(9, 16, 7))))
         me.save_adapter(tmp_path / "me.safetensors")
+    code, out, err = run("inspect", bundle, "--store", tmp_path / "me")
+    assert (code, "block 0: 9, block 1: 16, block 2: 7" in out) == (0, True), err
+    assert run("inspect", bundle, "--store", tmp_path / "nobody")[0] == 2
+    assert not (tmp_path / "nobody").exists()
     code, out, _ = run("inspect", tmp_path / "me.safetensors")
     assert code == 0
     assert "[3, 64]" in out
+    code, _, err = run("inspect", tmp_path / "me.safetensors", "--store", tmp_path / "me")
+    assert (code, "is a file, expected a bundle" in err) == (2, True)
     code, _, err = run("export-adapter", bundle, tmp_path / "peft", "--store", tmp_path / "me")
     assert code == 1
     assert "has 3 blocks that a gate chooses from for each prompt, expected one block" in err

@@ -28,6 +28,23 @@ def people(tmp_path: Path) -> Path:
     return tmp_path / "people.jsonl"
 
 
+def test_a_gate_of_prompts_that_are_all_the_same_is_told(
+    run: Run, tiny_checkpoint: Callable[[str], Path], tmp_path: Path
+) -> None:
+    out, users = tmp_path / "start.safetensors", tmp_path / "people.jsonl"
+    rows = [
+        {"user": f"user{u}", "prompt": "say", "response": f" {u} {i}"}
+        for u in range(3)
+        for i in range(8)
+    ]
+    users.write_text("\n".join(map(json.dumps, rows)))
+    command = ("meta-train", tiny_checkpoint("llama"), "--users", users, "--out", out)
+    code, told, err = run(*command, *QUICK, *SMALL, "--blocks", 2, "--unseen", "user0")
+    assert code == 0, err
+    assert "block 0 serves 16 of 16 prompts, so the gate has little to choose" in told
+    assert "block 1 serves none" in str(json.loads(out.with_name("start.run.json").read_text()))
+
+
 def test_a_start_from_labelled_texts(
     run: Run, tiny_checkpoint: Callable[[str], Path], people: Path, tmp_path: Path
 ) -> None:
@@ -57,6 +74,11 @@ def test_a_start_of_several_blocks(
     assert "blocks serve" in told
     code, told, _ = run("inspect", out, "--json")
     assert sum(json.loads(told)["served"]) == 2 * 24  # two of each prompt of three users
+    bundle, spec = tmp_path / "gated.dsa", (*SMALL[4:], *gated[:4], "--no-verify")
+    code, _, err = run("export", tiny_checkpoint("llama"), bundle, *spec, "--start", out)
+    assert code == 0, err
+    served = json.loads(told)["served"]
+    assert f"block 0: {served[0]}, block 1: {served[1]}" in run("inspect", bundle)[1]
 
 
 def test_the_command_line_has_the_defaults_of_python() -> None:
@@ -69,6 +91,7 @@ def test_the_command_line_has_the_defaults_of_python() -> None:
     [
         (("--unseen", "nobody"), 2, "no user nobody"),
         (("--gate", "learned"), 2, "expected several to choose from: add --blocks N"),
+        (("--gate", "learned", "--blocks", 2, "--active", 2), 2, "all 2 blocks of a target serve"),
         (("--gate", "scratch"), 2, "expected clusters or learned"),
         (("--method", "maml"), 2, "expected reptile or fomaml"),
         (("--batch", 6, "--query", 6), 1, "4 of 4 users have fewer than the 12 examples"),

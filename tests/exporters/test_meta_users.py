@@ -11,6 +11,8 @@ from dsa_edge.errors import ExampleError, UsageError
 from dsa_edge.examples import Example
 from dsa_edge.exporters.training.meta import MetaSettings, Population, gathered, read_users
 
+X = [Example("say", " x")]
+
 
 def people(count: int, examples: int = 4) -> dict[str, list[Example]]:
     return {
@@ -69,6 +71,13 @@ def test_no_text_is_on_both_sides() -> None:
     assert texts(found.unseen) == {f" 0 and {i}" for i in range(4)}
 
 
+def test_unseen_users_without_a_text_of_their_own_are_refused() -> None:
+    users = {**people(4), "copy": people(4)["user1"], "near": [*people(4)["user2"][1:], *X]}
+    with pytest.raises(ExampleError, match=r"none of 2 unseen users has the 2 .* 7 texts that"):
+        gathered(users, ("copy", "near"), 2)
+    assert gathered(users, ("copy", "user0"), 2).repeated == 4  # one of them judges
+
+
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_population_that_cannot_be_split_is_refused(count: int) -> None:
     with pytest.raises(ExampleError, match="expected at least 2 and 1"):
@@ -76,7 +85,7 @@ def test_a_population_that_cannot_be_split_is_refused(count: int) -> None:
 
 
 def test_users_with_too_few_examples_are_named_or_skipped() -> None:
-    users = {**people(5), "shy": [Example("say", " x")]}
+    users = {**people(5), "shy": X}
     with pytest.raises(ExampleError, match=r"1 of 6 users have fewer than the 2 .*\(shy\)"):
         gathered(users, ("user0",), 2)
     found = gathered(users, ("user0",), 2, skip_small=True)

@@ -18,14 +18,13 @@ from dsa_edge.bundle import Bundle, hash_file
 from dsa_edge.clusters import clustered
 from dsa_edge.errors import AdapterError, PrivacyError, VerifyError
 from dsa_edge.exporters import verify
-from dsa_edge.gate import Gate, Route
+from dsa_edge.gate import Gate, Route, route_notes
 from dsa_edge.manifest import FileEntry, Manifest
 from dsa_edge.runtime import Budget, Example, Personalizer, Privacy
 from dsa_edge.runtime._cache import PromptCache
 from dsa_edge.runtime._encode import Item
 from dsa_edge.runtime._engine import Context, Floats, Ints, Prefilled, Prefix
 from dsa_edge.runtime._onnx_engine import OnnxEngine
-from dsa_edge.runtime._routing import of_routes
 from dsa_edge.runtime._store import Store
 
 CHOICES = (" a", " b")
@@ -223,10 +222,10 @@ def test_collapse_and_idle_blocks_are_told(gated: Path) -> None:
     assert report.routes == (10, 0)
     assert report.notes[-2].startswith("block 0 serves 10 of 10 prompts, so the gate has little")
     assert report.notes[-1] == "block 1 serves none of the prompts and learned nothing"
-    assert of_routes((50, 40, 10), 100) == ()
-    uneven = of_routes((89, 5, 2, 1, 1, 1, 1, 1), 101)
+    assert route_notes((50, 40, 10), 100) == ()
+    uneven = route_notes((89, 5, 2, 1, 1, 1, 1, 1), 101)
     assert "of the entropy that they would have if blocks served alike" in uneven[0]
-    assert of_routes((), 100) == ()
+    assert route_notes((), 100) == ()
 
 
 def test_clusters_are_found_whatever_single_numbers_say() -> None:

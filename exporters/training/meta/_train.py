@@ -22,6 +22,7 @@ from dsa_edge.exporters.training.meta._prompts import Reader
 from dsa_edge.exporters.training.meta._settings import MetaSettings
 from dsa_edge.exporters.training.meta._state import Round, State, key_of, load_state, save_state
 from dsa_edge.exporters.training.meta._users import Population, gathered, read_users
+from dsa_edge.gate import route_notes
 from dsa_edge.start import Start, save_start
 
 __all__ = ["MetaReport", "meta_train"]
@@ -37,6 +38,7 @@ class MetaReport:
     unseen users that seen ones have too, which do not judge. directions: M. rounds: of the
     training. served: how many of the prompts that the gate was made of each of several blocks
     serves; empty for one block. judged: the start on unseen users. seconds: of this call.
+    notes: whether blocks have collapsed into one, or serve nobody.
     """
 
     start: Path
@@ -49,6 +51,7 @@ class MetaReport:
     served: tuple[int, ...]
     judged: Judged
     seconds: float
+    notes: tuple[str, ...] = ()
 
 
 def meta_train(
@@ -88,10 +91,11 @@ def meta_train(
     spec, count = host.model.adapter, len(population.seen)
     start = Start(vector, directions, host.identity, spec, host.base, count, state.gate)
     save_start(target, start)
+    served = state.gate.served if state.gate else ()
     report = MetaReport(
         target, count, len(population.unseen), population.skipped, population.repeated,
-        len(directions), tuple(state.rounds), state.gate.served if state.gate else (), worth,
-        time.perf_counter() - began,
+        len(directions), tuple(state.rounds), served, worth, time.perf_counter() - began,
+        route_notes(served, sum(served) // spec.active),
     )  # fmt: skip
     _write_record(target, report, population, wanted, start)
     _beside(target, ".state").unlink(missing_ok=True)
@@ -119,10 +123,11 @@ def _target(out: str | Path) -> Path:
 
 
 def _check_gate(host: Host, settings: MetaSettings) -> None:
-    if settings.gate == "learned" and host.model.adapter.blocks == 1:
+    spec = host.model.adapter
+    if settings.gate == "learned" and spec.blocks == spec.active:
         raise UsageError(
-            "gate is learned for an adapter of one block, expected several to choose from: add "
-            "--blocks N, or leave --gate out."
+            f"gate is learned where all {spec.blocks} blocks of a target serve every prompt, "
+            "expected several to choose from: add --blocks N above --active, or leave --gate out."
         )
 
 

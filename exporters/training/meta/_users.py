@@ -70,8 +70,9 @@ def gathered(
 
     unseen: the share of users that only judge, or their names. least: examples that a user needs;
     skip_small: leave users out who have fewer, instead of refusing. key: of the hash.
-    Raises ExampleError for users with too few examples and for a population that cannot be split,
-    UsageError for an unseen user who is not there.
+    Raises ExampleError for users with too few examples, for a population that cannot be split and
+    for one whose unseen users have too few texts of their own; UsageError for an unseen user who
+    is not there.
     """
     small = [name for name, examples in users.items() if len(examples) < least]
     if small and not skip_small:
@@ -89,7 +90,14 @@ def gathered(
             f"{len(large)} users split into {len(names)} seen and {len(apart)} unseen ones, "
             "expected at least 2 and 1: add users, or choose with --unseen SHARE or NAME,…"
         )
-    return _without_repeats(large, names, sorted(apart), len(small), key)
+    found = _without_repeats(large, names, sorted(apart), len(small), key)
+    if all(len(user.examples) < least for user in found.unseen):
+        raise ExampleError(
+            f"none of {len(apart)} unseen users has the {least} examples that judge a start once "
+            f"{found.repeated} texts that seen users have too are left out: give unseen users "
+            "texts of their own, or choose others with --unseen."
+        )
+    return found
 
 
 def name_hash(name: str, key: str = "") -> str:
