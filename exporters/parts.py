@@ -46,14 +46,11 @@ class PrefillInputs(_Bottom):
         """
         past = torch.arange(prompt.shape[1]).expand(prompt.shape)
         new = lengths.unsqueeze(1) + torch.arange(response.shape[1])
-        visible = torch.cat(
-            [past < lengths.unsqueeze(1), torch.ones_like(new, dtype=torch.bool)], 1
-        )
+        own = past < lengths.unsqueeze(1)
+        visible = torch.cat([own, torch.ones_like(new, dtype=torch.bool)], 1)
         positions = torch.cat([past, new], 1)
-        x = (
-            self.embedding(torch.cat([prompt, response], 1)).unsqueeze(0)
-            * self.spec.embedding_scale
-        )
+        tokens = torch.cat([prompt, response], 1)
+        x = self.embedding(tokens).unsqueeze(0) * self.spec.embedding_scale
         return (x, *_frames_after(prefix, self.frames, positions, positions, visible))
 
 

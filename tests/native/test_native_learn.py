@@ -106,6 +106,36 @@ def test_a_fit_on_choices_makes_the_same_journal(
     assert report["after"]["accuracy"] == pytest.approx(outcome.after.accuracy)
 
 
+@pytest.mark.parametrize(
+    ("draw", "kept"),
+    [
+        (11, 0),  # label biases alone: worse on the two held out, better by those left out in turn
+        (15, None),  # the other way round: nothing
+        (8, 10),  # steps on top of biases that only the others speak for
+        (17, 10),  # steps and biases
+    ],
+)
+def test_a_few_examples_keep_the_same(
+    native: Native, tmp_path: Path, draw: int, kept: int | None
+) -> None:
+    random, names = np.random.default_rng(draw), [" a", " b"]
+    examples: list[Content] = [
+        [str(random.integers(12)), names[int(random.random() < 0.8)], names, False]
+        for _ in range(16)
+    ]
+    hyper = replace(Hyperparameters.suited(True), queries=4, batch=8)
+    outcome = of_python(tmp_path / "python", hyper, examples, 10)
+    report = native("fit", tmp_path / "native", steps=10, **asked(hyper, examples))
+    wanted = "no improvement" if kept is None else "improved"
+    assert report["verdict"] == outcome.verdict == wanted
+    store = Store(tmp_path / "native", IDENTITY)
+    found = [version.steps for version in store.versions() if version.id]
+    store.close()
+    assert found == ([] if kept is None else [kept])
+    assert outcome.kept == (kept or 0)
+    assert report["after"]["loss"] == pytest.approx(outcome.after.loss, rel=1e-6)
+
+
 @pytest.mark.parametrize("blocks", [1, 3])
 @pytest.mark.parametrize("estimator", ["antithetic", "one-sided"])
 def test_tasks_with_choices_of_their_own_make_the_same_journal(
