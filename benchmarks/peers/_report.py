@@ -229,7 +229,17 @@ def _speeds(runs: Sequence[Run]) -> str:
     ]
     for peer in PEERS:
         lines += [_speed(peer, run) for run in runs if run["peer"] == peer.name]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", *_generation(runs)]) + "\n"
+
+
+def _generation(runs: Sequence[Run]) -> list[str]:
+    """How many times as many tokens a second each engine generates as ours."""
+    rates = {run["peer"]: mean(run["generate"]) for run in runs}
+    ours = rates.get("ours-speed")
+    return [
+        f"- `{name}` generates {rate / ours:.1f} times as many tokens a second as `ours-speed`"
+        for name, rate in rates.items() if ours and name != "ours-speed"
+    ]  # fmt: skip
 
 
 def _speed(peer: Peer, run: Run) -> str:
