@@ -28,6 +28,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 from _adapters import write_lora  # noqa: E402
+from _common import some_of  # noqa: E402
 from _contract import Job  # noqa: E402
 from _environments import environment, interpreter, pythons  # noqa: E402
 from _examples import write_task  # noqa: E402
@@ -54,8 +55,9 @@ def _arguments() -> argparse.Namespace:
     made = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.add_argument("--tasks", default=",".join((*LEARNING, SPEED)))
-    made.add_argument("--peers", default=",".join(peer.name for peer in PEERS))
+    tasks, names = [*LEARNING, SPEED], [peer.name for peer in PEERS]
+    made.add_argument("--tasks", type=some_of(tasks), default=tasks, help="by comma (default: all)")
+    made.add_argument("--peers", type=some_of(names), default=names, help="by comma (default: all)")
     made.add_argument("--seeds", type=int, default=1)
     made.add_argument("--threads", type=int, default=os.cpu_count())
     made.add_argument("--quick", action="store_true", help="a quarter of the time for learning")
@@ -100,10 +102,11 @@ def sweep(arguments: argparse.Namespace, runs: Path) -> list[str]:
 
 def wanted(arguments: argparse.Namespace) -> Iterator[tuple[Peer, str, int]]:
     """(peer, task, seed) of all that is asked for, task by task."""
-    names = arguments.peers.split(",")
-    for task in arguments.tasks.split(","):
+    for task in arguments.tasks:
         for seed in range(arguments.seeds if task != SPEED else 1):
-            yield from ((p, task, seed) for p in PEERS if p.name in names and task in p.tasks)
+            yield from (
+                (p, task, seed) for p in PEERS if p.name in arguments.peers and task in p.tasks
+            )
 
 
 def job_of(peer: Peer, task: str, seed: int, arguments: argparse.Namespace) -> Job:
