@@ -22,6 +22,7 @@
 #define STEP_SECONDS 0.1 /* what it claims */
 #define STEP_MICROSECONDS 1000
 #define SLOW_STEP_MICROSECONDS 50000
+#define FEWEST_PRIVATE 4 /* examples of a private fit; a real one needs hundreds */
 #define NAN_LOSS __builtin_nan("")
 
 struct dsa_runner {
@@ -164,16 +165,17 @@ static int count_lines(const char* lines) {
 
 static double loss_after(int step) { return 2.0 / (1.0 + step / 10.0); }
 
+/* loss: of a step; NaN for prompts, and where a guarantee keeps it unseen */
 static int tell(dsa_progress_callback on_progress, void* context, dsa_phase phase, int done,
-                int total) {
+                int total, double loss) {
   dsa_progress p;
   memset(&p, 0, sizeof(p));
   p.size = sizeof(p);
   p.phase = phase;
   p.done = done;
   p.total = total;
-  p.loss = phase == DSA_STEPS ? loss_after(done) : NAN_LOSS;
-  p.held_out_loss = phase == DSA_STEPS && done % 5 == 0 ? loss_after(done) : NAN_LOSS;
+  p.loss = loss;
+  p.held_out_loss = done % 5 == 0 ? loss : NAN_LOSS;
   p.held_out_accuracy = NAN_LOSS;
   p.seconds = STEP_SECONDS * done;
   p.reason = "";
@@ -181,18 +183,33 @@ static int tell(dsa_progress_callback on_progress, void* context, dsa_phase phas
 }
 
 /* Steps done until the budget, a callback or a stop ends them; negative where the disk is full. */
-static int run_steps(dsa_runner* runner, int steps, double seconds,
+static int run_steps(dsa_runner* runner, const dsa_fit_options* options,
                      dsa_progress_callback on_progress, void* context) {
+  const int steps = options->steps > 0 ? (int)options->steps : USUAL_STEPS;
+  const double seconds = options->seconds;
   int step = 0;
   while (step < steps && (seconds <= 0 || step * STEP_SECONDS < seconds) && !runner->stopped) {
+    const double loss = options->privacy == NULL ? loss_after(step + 1) : NAN_LOSS;
     usleep(has(runner->store->path, "slow") ? SLOW_STEP_MICROSECONDS : STEP_MICROSECONDS);
     if (has(runner->store->path, "full") && step == 2) return -1;
-    if (tell(on_progress, context, DSA_STEPS, ++step, steps)) break;
+    if (tell(on_progress, context, DSA_STEPS, ++step, steps, loss)) break;
   }
   return step;
 }
 
-static char* report_of(const store* s, int steps) {
+static void add_privacy(text* out, const dsa_privacy* privacy, int steps) {
+  add(out, "{\"noise\": 1.5, \"share\": 0.25, ");
+  add_field(out, "steps", steps);
+  add(out, ", ");
+  add_field(out, "verdict", (long)privacy->epsilon);
+  add(out, ", ");
+  add_field(out, "epsilon", (long)privacy->epsilon);
+  add(out, privacy->delta == 0 ? ", \"delta\": 1e-5" : ", \"delta\": 1e-4");
+  add(out, ", \"accountant\": \"rdp\"}");
+}
+
+/* privacy: null for none; the numbers of one are made up, but for a whole epsilon */
+static char* report_of(const store* s, int steps, const dsa_privacy* privacy) {
   text out = {NULL, 0, 0};
   add(&out, "{\"verdict\": \"improved\", ");
   add_field(&out, "version", s->active);
@@ -202,31 +219,47 @@ static char* report_of(const store* s, int steps) {
   add_loss(&out, loss_after(0));
   add(&out, ", \"accuracy\": 0.5}, \"after\": {");
   add_loss(&out, loss_after(steps));
-  add(&out, ", \"accuracy\": null}, \"privacy\": null}");
+  add(&out, ", \"accuracy\": null}, \"privacy\": ");
+  if (privacy == NULL) add(&out, "null");
+  if (privacy != NULL) add_privacy(&out, privacy, steps);
+  add(&out, "}");
   return out.start;
+}
+
+static dsa_status check_fit(const store* s, int lines, const dsa_fit_options* options) {
+  if (lines == 0) return fail(DSA_EXAMPLE, "there are no examples: give at least one.");
+  if (options->memory_mb > 0 && options->memory_mb < 100) {
+    return fail(DSA_BUDGET, "memory_mb is too little for this model: raise it.");
+  }
+  if (options->privacy == NULL) return DSA_OK;
+  if (lines < FEWEST_PRIVATE) {
+    return fail(DSA_PRIVACY, "the examples are too few for a private fit: give more of them.");
+  }
+  if (s->spent >= options->privacy->epsilon) {
+    return fail(DSA_PRIVACY, "the fits of this store already spent that much: ask for more.");
+  }
+  return DSA_OK;
 }
 
 dsa_status dsa_fit(dsa_runner* runner, const dsa_examples* examples, const dsa_fit_options* options,
                    dsa_progress_callback on_progress, void* context, char** report) {
   const int lines = count_lines(examples->lines);
-  const int steps = options->steps > 0 ? (int)options->steps : USUAL_STEPS;
+  const dsa_status checked = check_fit(runner->store, lines, options);
   int i, done;
   runner->stopped = 0;
-  if (lines == 0) return fail(DSA_EXAMPLE, "there are no examples: give at least one.");
-  if (options->memory_mb > 0 && options->memory_mb < 100) {
-    return fail(DSA_BUDGET, "memory_mb is too little for this model: raise it.");
-  }
+  if (checked != DSA_OK) return checked;
   for (i = 1; i <= lines; i++) {
-    if (tell(on_progress, context, DSA_PROMPTS, i, lines)) {
+    if (tell(on_progress, context, DSA_PROMPTS, i, lines, NAN_LOSS)) {
       return fail(DSA_STOPPED, "the fit was ended before its first step: nothing was changed.");
     }
   }
-  done = run_steps(runner, steps, options->seconds, on_progress, context);
+  if (options->privacy != NULL) runner->store->spent = options->privacy->epsilon;
+  done = run_steps(runner, options, on_progress, context);
   if (done < 0) {
     return fail(DSA_STORE, "the disk is full: free some space; the steps so far are kept.");
   }
   keep_version(runner->store, examples->lines, done);
-  *report = report_of(runner->store, done);
+  *report = report_of(runner->store, done, options->privacy);
   return DSA_OK;
 }
 
@@ -235,7 +268,7 @@ dsa_status dsa_evaluate(dsa_runner* runner, const dsa_examples* examples, int32_
   text out = {NULL, 0, 0};
   const version* used = version_of(runner, id);
   if (used == NULL) return no_version();
-  tell(on_progress, context, DSA_PROMPTS, 1, 1);
+  tell(on_progress, context, DSA_PROMPTS, 1, 1, NAN_LOSS);
   add(&out, "{");
   add_field(&out, "examples", count_lines(examples->lines));
   add(&out, ", ");

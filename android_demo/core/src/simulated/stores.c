@@ -16,6 +16,7 @@ static void copy(char* target, const char* source, size_t size) {
 void reset_store(store* s) {
   s->count = 1;
   s->active = 0;
+  s->spent = 0;
   memset(s->versions, 0, sizeof(s->versions));
   s->versions[0].parent = -1;
 }

@@ -14,6 +14,7 @@ typedef struct store {
   char path[LONGEST];
   version versions[VERSIONS];
   int count, active;
+  double spent; /* epsilon of private fits */
 } store;
 
 /* The store of a path; one in memory alone (null) is fresh each time. */

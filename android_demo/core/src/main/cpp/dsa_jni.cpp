@@ -102,7 +102,8 @@ void close(JNIEnv* env, jclass, jlong handle) {
 void stop(JNIEnv*, jclass, jlong handle) { dsa_stop(runner_of(handle)); }
 
 jbyteArray fit(JNIEnv* env, jclass, jlong handle, jbyteArray lines, jdouble seconds, jlong steps,
-               jdouble memory_mb, jdouble disk_mb, jobject callbacks) {
+               jdouble memory_mb, jdouble disk_mb, jdouble epsilon, jdouble delta, jlong batch,
+               jobject callbacks) {
   const Bytes text(env, lines);
   const Global calls(env, callbacks);
   const dsa_examples examples = examples_of(text);
@@ -111,6 +112,11 @@ jbyteArray fit(JNIEnv* env, jclass, jlong handle, jbyteArray lines, jdouble seco
   options.steps = steps;
   options.memory_mb = memory_mb;
   options.disk_mb = disk_mb;
+  dsa_privacy privacy = DSA_PRIVACY_OPTIONS;
+  privacy.epsilon = epsilon;
+  privacy.delta = delta;
+  privacy.batch = batch;
+  if (epsilon != 0) options.privacy = &privacy;
   Made report;
   const dsa_status status =
       dsa_fit(runner_of(handle), &examples, &options, on_progress, calls.object, &report.text);
@@ -202,7 +208,7 @@ bool register_methods(JNIEnv* env) {
       method("open", "([B[BILdev/dsaedge/Callbacks;)J", open),
       method("close", "(J)V", close),
       method("stop", "(J)V", stop),
-      method("fit", "(J[BDJDDLdev/dsaedge/Callbacks;)[B", fit),
+      method("fit", "(J[BDJDDDDJLdev/dsaedge/Callbacks;)[B", fit),
       method("evaluate", "(J[BILdev/dsaedge/Callbacks;)[B", evaluate),
       method("choose", "(J[B[[BI[D)I", choose),
       method("generate", "(J[BIILdev/dsaedge/Callbacks;)[B", generate),

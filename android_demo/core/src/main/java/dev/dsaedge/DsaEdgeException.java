@@ -12,6 +12,7 @@ package dev.dsaedge;
  * ├── ExampleException    examples malformed, empty, or unusable
  * ├── EngineException     the inference engine refused or failed
  * ├── BudgetException     the work cannot fit the memory, time or disk allowed
+ * ├── PrivacyException    a guarantee of privacy cannot be kept
  * ├── StoppedException    a call was ended before it had a result
  * └── StoreException      the user's store cannot be read or written
  *     ├── DamagedException   what it held is no longer what was written

@@ -10,6 +10,9 @@ import java.util.List;
  * time is over, or when the device is no longer as it should be. What it learned until then is
  * judged and kept as of any fit, so the next slice goes on from there. If the process is killed
  * instead, the next slice with the same examples goes on behind the last step in the journal.
+ *
+ * <p>With a guarantee of privacy the goal has one slice: what that takes of the guarantee is spent,
+ * however few steps it had time for, and one that was killed counts in full.
  */
 public final class LearningJob {
     /** WorkManager stops a worker after ten minutes; this leaves two for the verdict. */
@@ -20,12 +23,20 @@ public final class LearningJob {
     private final Personalizer personalizer;
     private final Device device;
     private final Conditions conditions;
+    private final Privacy privacy;
     private volatile boolean stopped;
 
     public LearningJob(Personalizer personalizer, Device device, Conditions conditions) {
+        this(personalizer, device, conditions, null);
+    }
+
+    /** privacy: as {@link Personalizer#fit} takes it; null for no guarantee. */
+    public LearningJob(Personalizer personalizer, Device device, Conditions conditions,
+            Privacy privacy) {
         this.personalizer = personalizer;
         this.device = device;
         this.conditions = conditions;
+        this.privacy = privacy;
     }
 
     /** From any thread: end the slice after the step that runs now. */
@@ -48,8 +59,8 @@ public final class LearningJob {
         }
         Watch watch = new Watch(listener);
         Budget budget = Budget.unlimited().withSteps(goal.left()).withSeconds(SLICE_SECONDS);
-        Report report = personalizer.fit(examples, budget, watch);
-        goal.add(report.steps);
+        Report report = personalizer.fit(examples, budget, privacy, watch);
+        goal.add(privacy == null ? report.steps : goal.left());
         return new Slice(report, watch.unmet, goal.left());
     }
 

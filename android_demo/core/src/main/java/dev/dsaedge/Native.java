@@ -28,9 +28,10 @@ final class Native {
 
     static native void stop(long runner);
 
-    /** JSON of the report; of the budget 0 leaves a bound out. */
+    /** JSON of the report; of the budget 0 leaves a bound out, and epsilon 0 the guarantee. */
     static native byte[] fit(long runner, byte[] lines, double seconds, long steps,
-            double memoryMb, double diskMb, Callbacks calls);
+            double memoryMb, double diskMb, double epsilon, double delta, long batch,
+            Callbacks calls);
 
     /** JSON of the evaluation. */
     static native byte[] evaluate(long runner, byte[] lines, int version, Callbacks calls);
@@ -95,6 +96,8 @@ final class Native {
                 return new EngineException(text);
             case 7:
                 return new BudgetException(text);
+            case 8:
+                return new PrivacyException(text);
             case 9:
                 return new StoreException(text);
             case 10:

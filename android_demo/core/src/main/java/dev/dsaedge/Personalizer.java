@@ -91,7 +91,17 @@ public final class Personalizer implements Closeable {
      * @throws BudgetException when the budget is too small for this model
      * @throws StoppedException when it was ended before there was anything to judge
      */
-    public synchronized Report fit(List<Example> examples, Budget budget,
+    public Report fit(List<Example> examples, Budget budget, ProgressListener listener) {
+        return fit(examples, budget, null, listener);
+    }
+
+    /**
+     * As the one before, with a guarantee of privacy.
+     *
+     * @param privacy what one example may reveal at most; null for no guarantee
+     * @throws PrivacyException when it cannot be kept, as with few examples, or is spent already
+     */
+    public synchronized Report fit(List<Example> examples, Budget budget, Privacy privacy,
             ProgressListener listener) {
         byte[] lines = Records.lines(examples);
         Callbacks calls = Callbacks.forProgress(listener);
@@ -99,7 +109,9 @@ public final class Personalizer implements Closeable {
         long runner = begin();
         try {
             told = Native.fit(runner, lines, budget.seconds, budget.steps, budget.memoryMb,
-                    budget.diskMb, calls);
+                    budget.diskMb, privacy == null ? 0 : privacy.epsilon,
+                    privacy == null ? 0 : privacy.delta, privacy == null ? 0 : privacy.batch,
+                    calls);
         } finally {
             working = false;
             calls.rethrow();

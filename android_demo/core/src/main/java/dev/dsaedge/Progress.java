@@ -13,7 +13,7 @@ public final class Progress {
     public final int done;
     /** Prompts or steps; 0 where it is not known. */
     public final int total;
-    /** Of a step: mean over lanes and batch, in nats. */
+    /** Of a step: mean over lanes and batch, in nats; NaN where a private fit keeps it unseen. */
     public final double loss;
     /** On the held-out examples, in nats; NaN where this step did not measure it. */
     public final double heldOutLoss;

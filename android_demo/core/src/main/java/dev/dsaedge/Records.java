@@ -13,7 +13,7 @@ final class Records {
         Map<?, ?> told = object(json);
         return new Report(String.valueOf(told.get("verdict")), integer(told, "version", 0),
                 integer(told, "steps", 0), evaluation(told.get("before")),
-                evaluation(told.get("after")));
+                evaluation(told.get("after")), spent(told.get("privacy")));
     }
 
     /** See {@link #report}. */
@@ -86,6 +86,16 @@ final class Records {
         }
         Map<?, ?> record = (Map<?, ?>) told;
         return new Evaluation(number(record, "loss"), number(record, "accuracy"));
+    }
+
+    private static Spent spent(Object told) {
+        if (!(told instanceof Map)) {
+            return null;
+        }
+        Map<?, ?> record = (Map<?, ?>) told;
+        return new Spent(number(record, "epsilon"), number(record, "delta"),
+                number(record, "noise"), number(record, "share"), integer(record, "steps", 0),
+                number(record, "verdict"), String.valueOf(record.get("accountant")));
     }
 
     private static double number(Map<?, ?> told, String name) {

@@ -19,12 +19,16 @@ public final class Report {
     public final Evaluation before;
     /** The held-out examples with the adapter that is active now. */
     public final Evaluation after;
+    /** What a private fit took; null for others. */
+    public final Spent privacy;
 
-    Report(String verdict, int version, int steps, Evaluation before, Evaluation after) {
+    Report(String verdict, int version, int steps, Evaluation before, Evaluation after,
+            Spent privacy) {
         this.verdict = verdict;
         this.version = version;
         this.steps = steps;
         this.before = before;
         this.after = after;
+        this.privacy = privacy;
     }
 }

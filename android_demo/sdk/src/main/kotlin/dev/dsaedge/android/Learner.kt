@@ -5,6 +5,7 @@ import dev.dsaedge.Budget
 import dev.dsaedge.Example
 import dev.dsaedge.KeyProvider
 import dev.dsaedge.Personalizer
+import dev.dsaedge.Privacy
 import dev.dsaedge.Progress
 import dev.dsaedge.Report
 import dev.dsaedge.Version
@@ -45,12 +46,19 @@ class Learner private constructor(
      * Learns from examples. Cold: each collection is a fit of its own. Cancelling the collection
      * ends the fit after its step; what it learned until then is judged and kept.
      *
+     * [privacy]: what one example may reveal at most; null for no guarantee. Losses of its steps
+     * stay unseen (NaN).
+     *
      * Fails with a [dev.dsaedge.DsaEdgeException].
      */
-    fun fit(examples: List<Example>, budget: Budget = Budget.unlimited()): Flow<Learning> =
+    fun fit(
+        examples: List<Example>,
+        budget: Budget = Budget.unlimited(),
+        privacy: Privacy? = null,
+    ): Flow<Learning> =
         channelFlow {
             val scope = this
-            val report = personalizer.fit(examples, budget) { progress ->
+            val report = personalizer.fit(examples, budget, privacy) { progress ->
                 trySend(Learning.Going(progress))
                 scope.isActive
             }

@@ -14,6 +14,7 @@ import dev.dsaedge.Example
 import dev.dsaedge.Goal
 import dev.dsaedge.LearningJob
 import dev.dsaedge.Personalizer
+import dev.dsaedge.Privacy
 import dev.dsaedge.Progress
 import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.isActive
@@ -41,6 +42,9 @@ abstract class LearningWorker(context: Context, parameters: WorkerParameters) :
     /** What the phone must be like besides what WorkManager was asked for. */
     open fun conditions(): Conditions = Conditions.gentle()
 
+    /** What one example may reveal at most. With a guarantee the goal has one run. */
+    open fun privacy(): Privacy? = null
+
     /** Hears how a fit goes on, on the thread that learns. */
     open fun onProgress(progress: Progress) {}
 
@@ -49,7 +53,7 @@ abstract class LearningWorker(context: Context, parameters: WorkerParameters) :
         try {
             val slice = open().use { personalizer ->
                 val job = LearningJob(
-                    personalizer, AndroidDevice(applicationContext), conditions(),
+                    personalizer, AndroidDevice(applicationContext), conditions(), privacy(),
                 )
                 job.run(examples(personalizer), goal()) { progress ->
                     onProgress(progress)

@@ -10,9 +10,11 @@ fun main() = runBlocking {
         ::closingEndsTheFit,
         ::generatesInPieces,
         ::errorsArriveTyped,
+        ::aPrivateFitTellsWhatItTook,
         ::aWorkerReachesItsGoal,
         ::aStoppedWorkerIsTakenUpAgain,
         ::aWorkerTellsWhyItFailed,
+        ::aPrivateNightIsOneRun,
         ::aWorkerWaitsForItsConditions,
     )
     for (check in checks) check()

@@ -4,6 +4,8 @@ import dev.dsaedge.BundleException
 import dev.dsaedge.Budget
 import dev.dsaedge.Check
 import dev.dsaedge.Example
+import dev.dsaedge.Privacy
+import dev.dsaedge.PrivacyException
 import dev.dsaedge.Progress
 import java.io.File
 import kotlinx.coroutines.flow.first
@@ -58,4 +60,16 @@ internal suspend fun errorsArriveTyped() {
         return
     }
     throw AssertionError("expected a BundleException")
+}
+
+internal suspend fun aPrivateFitTellsWhatItTook() = learner("f").use { me ->
+    val told = me.fit(examples + examples, Budget.unlimited().withSteps(5), Privacy.of(8.0)).toList()
+    val spent = (told.last() as Learning.Done).report.privacy
+    Check.equal("8.0 rdp 5", "${spent.epsilon} ${spent.accountant} ${spent.steps}")
+    try {
+        me.fit(examples + examples, privacy = Privacy.of(8.0)).toList()
+    } catch (error: PrivacyException) {
+        return@use
+    }
+    throw AssertionError("expected a PrivacyException")
 }

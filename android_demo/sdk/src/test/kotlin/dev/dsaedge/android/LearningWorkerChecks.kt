@@ -6,6 +6,7 @@ import dev.dsaedge.Check
 import dev.dsaedge.Conditions
 import dev.dsaedge.Goal
 import dev.dsaedge.Personalizer
+import dev.dsaedge.Privacy
 import dev.dsaedge.Progress
 import java.io.File
 import kotlinx.coroutines.CompletableDeferred
@@ -20,16 +21,19 @@ private class Night(
     private val store: String,
     private val goal: Goal,
     private val asked: Conditions = Conditions.gentle(),
+    private val guarantee: Privacy? = null,
 ) : LearningWorker(Application(), WorkerParameters()) {
     val began = CompletableDeferred<Unit>()
 
     override fun open(): Personalizer = Personalizer.open(File("smol.dsa"), File(store), null)
 
-    override fun examples(personalizer: Personalizer) = examples
+    override fun examples(personalizer: Personalizer) = examples + examples
 
     override fun goal() = goal
 
     override fun conditions() = asked
+
+    override fun privacy() = guarantee
 
     override fun onProgress(progress: Progress) {
         if (progress.phase == Progress.STEP) began.complete(Unit)
@@ -74,4 +78,16 @@ internal suspend fun aWorkerWaitsForItsConditions() {
     val cold = Conditions.none().withCelsius(10.0) // the stand-in's battery has 25 degrees
     Check.equal("retry", Night("night b", goal, cold).doWork().name)
     Check.equal(5, goal.left())
+}
+
+internal suspend fun aPrivateNightIsOneRun() = coroutineScope {
+    val goal = goalOf(200)
+    val first = Night("private slow", goal, guarantee = Privacy.of(8.0))
+    val running = async(Dispatchers.Default) { first.doWork() }
+    first.began.await()
+    running.cancelAndJoin()
+    Check.equal(0, goal.left()) // the guarantee is spent: to go on would need a larger epsilon
+    goal.set(5)
+    val result = Night("private slow", goal, guarantee = Privacy.of(8.0)).doWork()
+    Check.that("already spent" in result.output?.values?.get(LearningWorker.ERROR).toString(), "why")
 }
