@@ -1,9 +1,15 @@
+import json
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from android_scripts import run
+from android_scripts import ROOT, run
 from filelock import FileLock
+from java_drive import EXAMPLES, Drive
+
+sys.path.insert(0, str(ROOT.parent / "tests" / "native"))
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +39,44 @@ def once(out: Path, script: str) -> str:
         if not said.exists():
             said.write_text(run(script, out))
         return said.read_text()
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where libdsaedge.so over the real runner is; that one is built once for all tests."""
+    from native_runner import build
+
+    native = ROOT.parent / "build" / "native"
+    native.parent.mkdir(exist_ok=True)
+    with FileLock(native.with_suffix(".lock")):
+        build(native)
+    out = tmp_path_factory.mktemp("jni")
+    run("build_linux.sh", native / "libdsa_runner.so", out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def java(
+    core: tuple[Path, str],
+    built: Path,
+    tiny_checkpoint: Callable[[str], Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Drive:
+    from dsa_edge.exporters import export
+
+    bundle = common(tmp_path_factory) / "java.dsa"
+    with FileLock(bundle.with_suffix(".lock")):
+        if not bundle.exists():
+            export(tiny_checkpoint("llama"), bundle, ("onnx", "executorch"), check=False)
+    return Drive(bundle, built, core[0])
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    lines = [
+        json.dumps({"prompt": e.prompt, "response": e.response, "choices": e.choices})
+        for e in EXAMPLES
+    ]
+    path = tmp_path / "examples.jsonl"
+    path.write_text("\n".join(lines) + "\n")
+    return path

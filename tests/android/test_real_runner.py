@@ -3,88 +3,15 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from android_scripts import ROOT, run
-from filelock import FileLock
+from java_drive import CHOICES, Drive, python
 
-from dsa_edge.errors import BundleError
-from dsa_edge.runtime import Example, Personalizer
-
-sys.path.insert(0, str(ROOT.parent / "tests" / "native"))
-CHOICES = (" terrible", " great")
-EXAMPLES = [
-    Example(f"{text} It was", CHOICES[i % 2], CHOICES)
-    for i, text in enumerate(["two hours wasted", "a joy 😀", 'he said "no"', "fine"] * 6)
-]
-
-
-class Drive:
-    """The Java program `Drive` over one bundle."""
-
-    def __init__(self, bundle: Path, built: Path, core: Path) -> None:
-        self.bundle = bundle
-        self._java = ["java", "-Xcheck:jni", f"-Djava.library.path={built}", "-cp"]
-        self._java += [str(core / "classes"), "dev.dsaedge.Drive"]
-
-    def command(self, store: Path | str, *verb: str | int | Path) -> list[str]:
-        return [*self._java, str(self.bundle), str(store), *map(str, verb)]
-
-    def __call__(self, store: Path | str, *verb: str | int | Path) -> list[str]:
-        done = subprocess.run(self.command(store, *verb), capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert "WARNING" not in done.stdout
-        return done.stdout.splitlines()
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where libdsaedge.so over the real runner is; that one is built once for all tests."""
-    from native_runner import build
-
-    native = ROOT.parent / "build" / "native"
-    native.parent.mkdir(exist_ok=True)
-    with FileLock(native.with_suffix(".lock")):
-        build(native)
-    out = tmp_path_factory.mktemp("jni")
-    run("build_linux.sh", native / "libdsa_runner.so", out)
-    return out
-
-
-@pytest.fixture(scope="module")
-def java(
-    core: tuple[Path, str],
-    built: Path,
-    tiny_checkpoint: Callable[[str], Path],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Drive:
-    from dsa_edge.exporters import export
-
-    bundle = tmp_path_factory.mktemp("real") / "llama.dsa"
-    export(tiny_checkpoint("llama"), bundle, ("onnx", "executorch"), check=False)
-    return Drive(bundle, built, core[0])
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    lines = [
-        json.dumps({"prompt": e.prompt, "response": e.response, "choices": e.choices})
-        for e in EXAMPLES
-    ]
-    path = tmp_path / "examples.jsonl"
-    path.write_text("\n".join(lines) + "\n")
-    return path
-
-
-def python(java: Drive, store: Path) -> Personalizer:
-    return Personalizer.open(java.bundle, store, backend="executorch", threads=1)
+from dsa_edge.runtime import Personalizer
 
 
 def test_python_replays_what_java_learned(java: Drive, file: Path, tmp_path: Path) -> None:
@@ -154,28 +81,36 @@ def test_a_store_that_java_sealed_opens_with_its_key_alone(
     java: Drive, file: Path, tmp_path: Path
 ) -> None:
     store = tmp_path / "me"
-    sealed = ["java", "-Dseal=7", *java.command(store, "fit", 6, file)[1:]]
-    said = subprocess.run(sealed, capture_output=True, text=True).stdout.splitlines()
+    said = java(store, "fit", 6, file, given=("-Dseal=7",))
     with Personalizer.open(java.bundle, store, "executorch", threads=1, key=Sevens()) as me:
         assert me.sealed
         assert me.fits()[0].verdict == said[-1].split(", ")[0]
-    for key in ([], ["-Dseal=8"]):
-        wrong = ["java", *key, *java.command(store, "history")[1:]]
-        done = subprocess.run(wrong, capture_output=True, text=True)
-        assert done.stdout.startswith("WrongKeyException: "), done.stdout
+    assert java.refused(store, "history")[0] == "WrongKeyException"
+    assert java.refused(store, "history", given=("-Dseal=8",))[0] == "WrongKeyException"
 
 
-def test_errors_arrive_as_java_types(java: Drive, tmp_path: Path) -> None:
-    spoiled = tmp_path / "spoiled.dsa"
-    shutil.copytree(java.bundle, spoiled)
-    with (spoiled / "tokenizer.json").open("r+b") as tokenizer:
-        tokenizer.write(b"?")
-    with pytest.raises(BundleError):
-        Personalizer.open(spoiled)
-    whole, java.bundle = java.bundle, spoiled
-    done = subprocess.run(java.command("-", "history"), capture_output=True, text=True)
-    java.bundle = whole
-    assert done.returncode == 1
-    assert done.stdout.startswith("BundleException: ")
-    done = subprocess.run(java.command("-", "rollback", 9), capture_output=True, text=True)
-    assert done.stdout.startswith("StoreException: ") or done.stdout.startswith("UsageException: ")
+def test_a_private_fit_tells_python_and_java_the_same(java: Drive, tmp_path: Path) -> None:
+    file, me = tmp_path / "many.jsonl", tmp_path / "me"
+    lines = [
+        {"prompt": f"film {i} It was", "response": CHOICES[i % 2], "choices": CHOICES}
+        for i in range(160)
+    ]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    *steps, outcome, took = java(me, "fit", 5, file, given=("-Dprivacy=8",))
+    assert [line.split()[2] for line in steps] == ["NaN"] * 5  # a loss would tell too much
+    *numbers, accountant = took.split()
+    with python(java, me) as there:
+        (fit,) = there.fits()
+        spent = fit.privacy
+        assert spent is not None
+        assert (spent.delta, spent.steps, spent.accountant) == (1e-5, 5, "rdp")
+        assert [float(n) for n in numbers] == [
+            spent.epsilon, spent.delta, spent.noise, spent.share, spent.steps,
+        ]  # fmt: skip
+        assert accountant == "rdp"
+        if fit.version:
+            (replayed,) = there.replay([fit.kept or 0])
+            assert np.array_equal(replayed.vector, there.adapter.vector)
+    kind, told = java.refused(me, "fit", 5, file, given=("-Dprivacy=8",))
+    assert (kind, "already spent" in told) == ("PrivacyException", True), told
+    assert len(java(me, "history")) == (1 if outcome.startswith("improved") else 0)

@@ -151,7 +151,7 @@ def test_a_file_that_is_no_database_is_one_error(
 
 def test_a_folder_that_cannot_be_made_is_one_error(native: Native, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(NativeError, match=r"cannot be made \(Not a directory\): choose another"):
+    with pytest.raises(NativeError, match=r"or made \(Not a directory\): check the permissions"):
         native("history", tmp_path / "file" / "store")
 
 

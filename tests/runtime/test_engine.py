@@ -204,7 +204,7 @@ def test_a_store_that_is_no_database_and_one_that_cannot_be_made(
     with pytest.raises(StoreError, match="cannot be used"):
         Personalizer.open(bundle, tmp_path)
     (tmp_path / "file").write_text("x")
-    with pytest.raises(StoreError, match="cannot be made"):
+    with pytest.raises(StoreError, match="cannot be opened or made"):
         Personalizer.open(bundle, tmp_path / "file" / "me")
 
 

@@ -19,8 +19,9 @@ constexpr const char* kPragmas[] = {
 };
 
 [[noreturn]] void unmakeable(const std::string& folder) {
-  throw Error(Kind::store, text("the store ", folder, " cannot be made (", std::strerror(errno),
-                                "): choose another folder."));
+  throw Error(Kind::store, text("the store ", folder, " cannot be opened or made (",
+                                std::strerror(errno),
+                                "): check the permissions of its folder, or choose another one."));
 }
 
 // Whether a folder is there, made with those above it if need be. Those that exist are not touched:

@@ -23,7 +23,7 @@ public class View {
     }
 
     /** As a finger does: nothing while it is disabled. */
-    public final void click() {
+    public void click() {
         if (enabled && listener != null) {
             listener.onClick(this);
         }

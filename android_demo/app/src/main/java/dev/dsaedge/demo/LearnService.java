@@ -20,7 +20,10 @@ public final class LearnService extends JobService {
     private static final int STEPS = 400; // what a night has time for
     private static final long PAUSE_MS = 60 * 1000; // before the first slice, at least
 
-    /** Asks for a goal's worth of steps; false if the system does not take the job. */
+    /**
+     * Asks for a goal's worth of steps; false if the system does not take the job. Raises
+     * StoreException where the goal cannot be written.
+     */
     static boolean schedule(Context context) {
         ((DemoApplication) context.getApplicationContext()).session().goal().set(STEPS);
         JobInfo job = new JobInfo.Builder(JOB, new ComponentName(context, LearnService.class))

@@ -5,6 +5,7 @@ import dev.dsaedge.LearningJob;
 import dev.dsaedge.Progress;
 import dev.dsaedge.ProgressListener;
 import dev.dsaedge.Report;
+import dev.dsaedge.Spent;
 import dev.dsaedge.android.AndroidDevice;
 import dev.dsaedge.demo.logic.LossCurve;
 
@@ -89,14 +90,20 @@ final class Learning {
         if (report == null) {
             return app.getString(R.string.waits, slice.unmet.toString());
         }
-        return app.getString(R.string.verdict, report.verdict, report.steps, report.before.loss,
-                report.after.loss, report.version);
+        String told = app.getString(R.string.verdict, report.verdict, report.steps,
+                report.before.loss, report.after.loss, report.version);
+        Spent spent = report.privacy;
+        return spent == null ? told : app.getString(R.string.verdict_privately, told,
+                spent.epsilon, spent.delta, spent.accountant);
     }
 
     private String going(Progress progress) {
-        return progress.phase == Progress.STEP
-                ? app.getString(R.string.step, progress.done, progress.loss)
-                : app.getString(R.string.prompts, progress.done, progress.total);
+        if (progress.phase == Progress.PROMPTS) {
+            return app.getString(R.string.prompts, progress.done, progress.total);
+        }
+        return Double.isNaN(progress.loss)
+                ? app.getString(R.string.step_privately, progress.done)
+                : app.getString(R.string.step, progress.done, progress.loss);
     }
 
     /** Passes steps to the screen; learning does not wait for it. */

@@ -30,12 +30,17 @@ final class LossView extends View {
 
     /** Draws what the curve has now, and tells it to screen readers. */
     void update() {
-        Progress last = curve.last();
-        setContentDescription(last == null
-                ? getContext().getString(R.string.curve_empty)
-                : getContext().getString(
-                        R.string.curve_label, curve.first(), last.loss, last.done));
+        setContentDescription(told(curve.last()));
         invalidate();
+    }
+
+    private String told(Progress last) {
+        if (last == null) {
+            return getContext().getString(R.string.curve_empty);
+        }
+        return Double.isNaN(last.loss)
+                ? getContext().getString(R.string.step_privately, last.done)
+                : getContext().getString(R.string.curve_label, curve.first(), last.loss, last.done);
     }
 
     @Override

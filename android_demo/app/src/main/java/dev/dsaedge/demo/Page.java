@@ -8,6 +8,7 @@ import android.widget.Button;
 import android.widget.EditText;
 import android.widget.LinearLayout;
 import android.widget.ScrollView;
+import android.widget.Switch;
 import android.widget.TextView;
 
 /** A scrolling column of views; every control is at least 48 dp high and has a label. */
@@ -51,6 +52,15 @@ final class Page {
         button.setMinHeight(pixels(R.dimen.touch));
         button.setOnClickListener(listener);
         return add(button);
+    }
+
+    /** A choice; screen readers say its label, and on or off. */
+    Switch choice(String label, View.OnClickListener listener) {
+        Switch choice = new Switch(activity);
+        choice.setText(label);
+        choice.setMinHeight(pixels(R.dimen.touch));
+        choice.setOnClickListener(listener);
+        return add(choice);
     }
 
     /** A field for some lines; its hint stays readable for screen readers. */

@@ -19,6 +19,7 @@ public final class StoredActivity extends ScreenActivity {
         examples = page.text("");
         store = page.text("");
         bundle = page.text("");
+        page.text(getString(R.string.stored_choices));
         page.text(getString(R.string.stored_backup));
         page.button(getString(R.string.forget), new Click() {
             @Override

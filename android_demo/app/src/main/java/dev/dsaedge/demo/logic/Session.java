@@ -13,12 +13,15 @@ import dev.dsaedge.KeyProvider;
 import dev.dsaedge.Labels;
 import dev.dsaedge.LearningJob;
 import dev.dsaedge.Personalizer;
+import dev.dsaedge.Privacy;
 import dev.dsaedge.ProgressListener;
+import dev.dsaedge.StoreException;
 import dev.dsaedge.UsageException;
 import dev.dsaedge.Version;
 
 import java.io.Closeable;
 import java.io.File;
+import java.io.IOException;
 import java.io.InputStream;
 import java.util.ArrayList;
 import java.util.List;
@@ -35,10 +38,12 @@ public final class Session implements Closeable {
     private static final Labels LABELS = new Labels("{text} It was", "terrible", "great");
     private static final long MOST_BYTES = 4L << 30;
     private static final int MOST_TOKENS = 40;
+    private static final Privacy PRIVACY = Privacy.of(8);
     private static final int INITIAL = 0; // the version before anything was learned
 
     private final File bundle;
     private final File store;
+    private final File privately; // there: with a guarantee
     private final KeyProvider keys;
     private final ExampleBook examples;
     private final Goal goal;
@@ -49,6 +54,7 @@ public final class Session implements Closeable {
     public Session(File folder, KeyProvider keys) {
         bundle = new File(folder, "bundle.dsa");
         store = new File(folder, "store");
+        privately = new File(folder, "private");
         this.keys = keys;
         examples = new ExampleBook(new SealedFile(new File(folder, "examples"), keys));
         goal = new Goal(new File(folder, "goal"));
@@ -103,6 +109,25 @@ public final class Session implements Closeable {
         return false;
     }
 
+    /** Whether slices have a guarantee of privacy; the choice outlives the process. */
+    public boolean isPrivate() {
+        return privately.exists();
+    }
+
+    /** For slices that begin from now on. Raises StoreException; the choice is then as before. */
+    public void setPrivate(boolean wanted) {
+        try {
+            if (wanted ? privately.createNewFile() || isPrivate() : !isPrivate()
+                    || privately.delete()) {
+                return;
+            }
+            throw new IOException("cannot delete " + privately.getName());
+        } catch (IOException error) {
+            throw new StoreException("the choice of privacy cannot be written ("
+                    + error.getMessage() + "): free some space and choose again.");
+        }
+    }
+
     /** Whether a slice of learning runs now. */
     public boolean learning() {
         return job != null;
@@ -125,7 +150,8 @@ public final class Session implements Closeable {
             Conditions conditions, ProgressListener listener) {
         enter();
         try {
-            job = new LearningJob(open(), device, conditions);
+            job = new LearningJob(
+                    open(), device, conditions, isPrivate() ? PRIVACY : null);
             return job.run(toLearn(labelled), goal, listener);
         } finally {
             job = null;
