@@ -219,6 +219,6 @@ def store_errors(folder: Path | None) -> Iterator[None]:
         ) from error
     except OSError as error:
         raise StoreError(
-            f"the store {folder} cannot be opened or made ({error.strerror}): check the permissions "
-            "of its folder, or choose another one."
+            f"the store {folder} cannot be opened or made ({error.strerror}): check the "
+            "permissions of its folder, or choose another one."
         ) from error
