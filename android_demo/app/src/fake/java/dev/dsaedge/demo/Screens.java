@@ -29,6 +29,8 @@ abstract class Screens extends Folder {
         Context.JOBS.asked = null;
         AlertDialog.shown = null;
         Toast.last = "";
+        ContentResolver.withdrawn = false;
+        ContentResolver.gone = false;
         start(folder);
     }
 

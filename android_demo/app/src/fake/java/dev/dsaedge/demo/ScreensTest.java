@@ -39,6 +39,26 @@ public final class ScreensTest extends Screens {
         Check.that(Toast.last.contains("no manifest.json"), Toast.last);
     }
 
+    public void aFileThatMayNoLongerBeReadLeavesTheBundle() throws Exception {
+        Activity home = launch(new HomeActivity());
+        bring(home, zip("manifest.json"));
+        for (int how = 0; how < 3; how++) {
+            Toast.last = "";
+            Views.button(home, "Import a bundle").click();
+            ContentResolver.withdrawn = how == 0;
+            ContentResolver.gone = how == 1;
+            ContentResolver.content = null;
+            home.answer(1, Activity.RESULT_OK, new Intent(new Uri()));
+            Looper.runNext();
+            Check.that(Toast.last.contains("can no longer be read: choose it again"), Toast.last);
+            Check.that(!Views.shown(home, "Importing"), "it is over");
+        }
+        home.leave();
+        home = launch(new HomeActivity());
+        Looper.runNext();
+        Views.shows(home, "Version 0 is in use.");
+    }
+
     public void writesLabelsAndRemovesExamples() throws Exception {
         Activity screen = launch(new ExamplesActivity());
         Looper.runNext();

@@ -7,7 +7,9 @@ import android.net.Uri;
 import android.widget.TextView;
 
 import dev.dsaedge.Personalizer;
+import dev.dsaedge.StoreException;
 
+import java.io.FileNotFoundException;
 import java.io.InputStream;
 
 /** The way to all screens, and the import of a bundle. */
@@ -66,6 +68,11 @@ public final class HomeActivity extends ScreenActivity {
         }
     }
 
+    @Override
+    void failed() {
+        status.setText(""); // it imports no longer
+    }
+
     private String simulated() {
         return Personalizer.isSimulated() ? getString(R.string.simulated) : "";
     }
@@ -95,7 +102,7 @@ public final class HomeActivity extends ScreenActivity {
         work(new Worker.Task<Boolean>() {
             @Override
             public Boolean run() throws Exception {
-                InputStream in = getContentResolver().openInputStream(zip);
+                InputStream in = opened(zip);
                 try {
                     app().session().importBundle(in);
                 } finally {
@@ -109,5 +116,21 @@ public final class HomeActivity extends ScreenActivity {
                 refresh();
             }
         });
+    }
+
+    /** The permission that came with the choice may be gone by now, or the file. */
+    private InputStream opened(Uri zip) {
+        InputStream in = null;
+        try {
+            in = getContentResolver().openInputStream(zip);
+        } catch (FileNotFoundException gone) {
+            // told below
+        } catch (SecurityException withdrawn) {
+            // told below
+        }
+        if (in == null) { // as of an app that crashed
+            throw new StoreException(getString(R.string.import_unreadable));
+        }
+        return in;
     }
 }

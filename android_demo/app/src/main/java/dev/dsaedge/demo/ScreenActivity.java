@@ -12,6 +12,9 @@ abstract class ScreenActivity extends Activity {
     /** Adds the views of this screen; called once. */
     abstract void build(Page page);
 
+    /** Takes back what a screen said of a task that failed; the error is shown. */
+    void failed() {}
+
     /** Shows what is true now; called whenever the screen comes to the front. */
     abstract void refresh();
 
@@ -48,6 +51,7 @@ abstract class ScreenActivity extends Activity {
             @Override
             public void failed(String message) {
                 page.setEnabled(true);
+                ScreenActivity.this.failed();
                 say(message);
             }
         });
