@@ -1,8 +1,8 @@
 #include "cli/session.h"
 
 #include <atomic>
-#include <fstream>
-#include <iterator>
+#include <cstdio>
+#include <memory>
 
 #include "cli/keys.h"
 #include "cli/verbs.h"
@@ -30,9 +30,14 @@ namespace {
 // A template, or what a file of one has.
 std::string template_of(const std::string& told) {
   if (told.empty() || told[0] != '@') return told;
-  std::ifstream file(told.substr(1), std::ios::binary);
-  std::string content(std::istreambuf_iterator<char>(file), {});
-  if (!file) throw WrongUse("--template names a file that cannot be read: correct it.");
+  // Not a stream of C++: those need types of Android's C library, which a shim has not.
+  const std::unique_ptr<FILE, int (*)(FILE*)> file(std::fopen(told.c_str() + 1, "rb"), std::fclose);
+  std::string content;
+  char part[4096];
+  for (size_t got = 1; file && got > 0; content.append(part, got))
+    got = std::fread(part, 1, sizeof part, file.get());
+  if (!file || std::ferror(file.get()))
+    throw WrongUse("--template names a file that cannot be read: correct it.");
   if (!content.empty() && content.back() == '\n') content.pop_back();
   return content;
 }
