@@ -4,9 +4,7 @@
 #include <cmath>
 #include <cstdio>
 #include <functional>
-#include <iterator>
 #include <map>
-#include <sstream>
 
 #include "cli/bench.h"
 #include "cli/help.h"
@@ -273,9 +271,14 @@ const std::map<std::string, Verb> kVerbs = {
     {"doctor", {doctor, ""}},
     {"bench", {bench, "pass prompt-tokens new-tokens lanes batch warmup repeats backend"}}};
 
+// By hand: what a C++ stream takes for a space differs between Android's C library and a shim's.
 std::vector<std::string> words_of(const std::string& text) {
-  std::istringstream in(text);
-  return {std::istream_iterator<std::string>(in), {}};
+  std::vector<std::string> words;
+  for (size_t at = 0, end; at < text.size(); at = end + 1) {
+    end = std::min(text.find(' ', at), text.size());
+    if (end > at) words.push_back(text.substr(at, end - at));
+  }
+  return words;
 }
 
 }  // namespace
