@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["DOMAIN", "NAME", "gated_lowrank_function"]
+__all__ = ["DOMAIN", "gated_lowrank_function"]
 
-DOMAIN, NAME = "dsa", "gated_lowrank"
+DOMAIN = "dsa"
 
 _MIXED = {
     # C (r, r) of every lane, or of every example in each, and block: rows times its transpose

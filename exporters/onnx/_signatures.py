@@ -21,6 +21,9 @@ _DYNAMIC = tuple("LBXPRTUSKCNJ")
 
 _PREFIX = ("1 kv X d:f2", "1 kv X d:f2")
 _CACHE = ("B kv P d:f2", "B kv P d:f2")
+_ALL = (
+    "N 1 kv X d:f2", "N 1 kv X d:f2", "N B kv P d:f2", "N B kv P d:f2", "B:i8", ":i8",
+)  # fmt: skip
 _ROUTE = ("B J:i8", "B J")  # in place of "route", where there are several blocks
 _PARTS: dict[str, tuple[str, ...]] = {
     "prefill_inputs": ("B P:i8", "B R:i8", "B:i8", "N 1 kv X d:f2"),
@@ -28,7 +31,9 @@ _PARTS: dict[str, tuple[str, ...]] = {
     "prefill_split": ("1 B S D", "B P:i8", "B:i8", "N 1 kv X d:f2", "frames S K"),
     "trim": ("B kv S d", "B P:i8"),
     "response_inputs": ("B R D", "B:i8", "N 1 kv X d:f2", "N B kv P d:f2", "L"),
-    "decode_inputs": ("B T:i8", "B:i8", "N 1 kv X d:f2", "N B kv P d:f2"),
+    "decode_inputs": ("B T:i8", "B:i8", "N 1 kv X d:f2"),
+    "decode_layer": ("1 B T D", "B T rot", "B T rot", *_ALL),
+    "decode_layer_adapted": ("1 B T D", "B T rot", "B T rot", *_ALL, "L m", "route"),
     "asking": ("L B T D", "frame T K"),
     "loss_head": ("L B U D", "B R:i8", "B R"),
     "choice_head": ("L B U D", "C:i8"),
@@ -36,7 +41,6 @@ _PARTS: dict[str, tuple[str, ...]] = {
     "layer": ("1 B S D", "frame S K", *_PREFIX),
     "layer_grouped": ("1 1 S D", "1 S rot", "1 S rot", "2 1 S K", *_PREFIX),
     "layer_keys": ("1 B S D", "B S rot", "B S rot"),
-    "layer_cached": ("1 B T D", "frame T K", *_PREFIX, *_CACHE),
     "layer_adapted": ("L B T D", "frame T K", *_PREFIX, *_CACHE, "L m", "route"),
     "layer_back": ("L B T D", "frame T K", *_PREFIX, *_CACHE, "L m", "route", "L B T D"),
     "loss_back": ("L B U D", "B R:i8", "B R", "L B"),
