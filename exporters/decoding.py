@@ -9,22 +9,28 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dsa_edge.exporters.adapters import LayerBlocks
+from dsa_edge.exporters.adapters import LayerBlocks, Route
 from dsa_edge.exporters.decoder import Decoder, Layer
-from dsa_edge.exporters.parts import Bottom, Whole, everywhere
+from dsa_edge.exporters.parts import Bottom, Whole
 
 __all__ = ["decode_layer", "decode_parts"]
 
 
 class DecodeInputs(Bottom):
-    """New tokens → hidden states at the bottom, and the angles of each kind of layer."""
+    """New tokens → what all layers share: the adapter acts everywhere, through its only block."""
 
     def forward(self, tokens: Tensor, lengths: Tensor, prefix: Tensor) -> tuple[Tensor, ...]:
-        """Tokens (B, T) after X of prefix and `lengths` of their own → x (1, B, T, D), angles."""
+        """Tokens (B, T) after X of prefix and `lengths` of their own → x (1, B, T, D), route, angles.
+
+        The route is index and weight (B, 1) and active (B, T); angles are cosine and sine
+        (B, T, rotated) of each kind of layer.
+        """
         x = self.embedding(tokens).unsqueeze(0) * self.spec.embedding_scale
         positions = lengths.unsqueeze(1) + torch.arange(tokens.shape[1]) + prefix.shape[3]
         made = [self.frames.angles(i, positions) for i in range(len(self.frames.windows))]
-        return (x, *(tensor for pair in made for tensor in pair))
+        route = Route.ungated(torch.ones_like(tokens, dtype=torch.bool))
+        angles = (tensor for pair in made for tensor in pair)
+        return (x, route.index, route.weight, route.active, *angles)
 
 
 class DecodeLayer(nn.Module):
@@ -40,12 +46,12 @@ class DecodeLayer(nn.Module):
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         """x (1, B, T, D) → x, new keys and values (1, B, kv, T, d) float16.
 
-        rest: the six of caches that `Layer.extend` takes; with blocks the adapter (E, n_layer), and
-        where there are several the route, index and weight (B, K).
+        rest: the six of caches that `Layer.extend` takes; with blocks the adapter (E, n_layer) and
+        the route: index and weight (B, K), active (B, T).
         """
-        caches, given, lanes = rest[:6], rest[6:], None
+        caches, lanes = rest[:6], None
         if self.adapter is not None:
-            lanes = self.adapter.lanes(given[0], everywhere(x, *given[1:]))
+            lanes = self.adapter.lanes(rest[6], Route(*rest[7:]))
         return self.layer.extend(x, (cos, sin), caches, self.window, lanes)
 
 

@@ -232,7 +232,8 @@ class Chains(Generic[T]):
     ) -> dict[str, T]:
         """Next-token logits after T new tokens on top of a cache of all layers."""
         call, join = self.caller.call, self.caller.join
-        x, *angles = call("decode_inputs", None, tokens, lengths, prefix_keys)
+        x, *rest = call("decode_inputs", None, tokens, lengths, prefix_keys)
+        (*only, active), angles = rest[:3], rest[3:]
         slots = self.caller.split(adapter, self.n_layers - self.split)
         new_keys, new_values = [], []
         for layer in range(self.n_layers):
@@ -243,7 +244,7 @@ class Chains(Generic[T]):
                 x, k, v = call("decode_layer", layer, *given)
             else:
                 own = slots[layer - self.split]
-                x, k, v = call("decode_layer_adapted", layer, *given, own, *route)
+                x, k, v = call("decode_layer_adapted", layer, *given, own, *(route or only), active)
             new_keys.append(k)
             new_values.append(v)
         logits = call("token_head", None, x)[0]

@@ -13,7 +13,7 @@ from dsa_edge.exporters.adapters import LayerBlocks, Route
 from dsa_edge.exporters.decoder import Decoder, Frame, Frames, Layer, Segment, Top
 from dsa_edge.exporters.gradients import Backward
 
-__all__ = ["Bottom", "Whole", "everywhere", "layer_parts", "model_parts"]
+__all__ = ["Bottom", "Whole", "layer_parts", "model_parts"]
 
 
 class Whole(nn.Module):
@@ -188,7 +188,7 @@ class AdaptedLayer(nn.Module):
         Where there are several blocks, the route follows: index and weight (B, K).
         """
         cached, adapter, route = rest[:4], rest[4], rest[5:]
-        lanes = self.adapter.lanes(adapter, everywhere(x, *route))
+        lanes = self.adapter.lanes(adapter, _everywhere(x, *route))
         return (self.layer(x, cos, sin, mask, _segments(*cached), lanes)[0],)
 
 
@@ -212,7 +212,7 @@ class LastLayer(nn.Module):
     ) -> tuple[Tensor]:
         """All rows x (L, B, R, D) and the asking ones (L, B, U, D) → x (L, B, U, D)."""
         cached, adapter, route = rest[:4], rest[4], rest[5:]
-        both = (everywhere(rows, *route) for rows in (x, asking))
+        both = (_everywhere(rows, *route) for rows in (x, asking))
         lanes, last = (self.adapter.lanes(adapter, each) for each in both)
         wanted = asking, asking_cos, asking_sin, last
         return (self.layer(x, cos, sin, mask, _segments(*cached), lanes, wanted)[0],)
@@ -292,7 +292,7 @@ def _frames_after(
     return [tensor for frame in made for tensor in frame]
 
 
-def everywhere(x: Tensor, *route: Tensor) -> Route:
+def _everywhere(x: Tensor, *route: Tensor) -> Route:
     """An adapter acts on every row of x (L, B, T, D), through a route or its only block."""
     active = torch.ones(x.shape[1:3], dtype=torch.bool)
     return Route(route[0], route[1], active) if route else Route.ungated(active)

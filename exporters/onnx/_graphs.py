@@ -25,7 +25,11 @@ from dsa_edge.exporters.onnx._signatures import (
 )
 from dsa_edge.exporters.onnx._trace import Part, trace
 from dsa_edge.kernels.onnx_attention import attend_cache_function
-from dsa_edge.kernels.onnx_function import DOMAIN, gated_lowrank_function
+from dsa_edge.kernels.onnx_function import (
+    DOMAIN,
+    add_offsets_function,
+    gated_lowrank_function,
+)
 
 __all__ = ["GraphBuilder"]
 
@@ -79,6 +83,7 @@ class GraphBuilder:
         """What runs where our kernels do not."""
         windows = any(window is not None for _, window in self.spec.frames)
         return (
+            add_offsets_function(),
             gated_lowrank_function(self._kind, self._gated),
             attend_cache_function(self.spec.attention_softcap is not None, windows),
         )

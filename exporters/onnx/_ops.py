@@ -25,7 +25,7 @@ __all__ = ["MICROSOFT", "OPSET", "translations"]
 
 OPSET = 21
 MICROSOFT = "com.microsoft"
-FLOAT = onnx.TensorProto.FLOAT
+FLOAT, FLOAT16 = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
 
 
 def translations(accuracy_level: int) -> dict[Any, Callable[..., Any]]:
@@ -46,7 +46,7 @@ def translations(accuracy_level: int) -> dict[Any, Callable[..., Any]]:
             return y
         eights = op.Mul(scale, op.Constant(value_float=2.0 ** (bits - 1)))
         offset = op.Transpose(op.Add(op.Cast(minimum, to=FLOAT), eights), perm=[1, 0])
-        return op.Add(y, op.MatMul(_group_sums(x), offset))
+        return _OFFSETS(x, y, op.Cast(offset, to=FLOAT16))
 
     def turning_linear(
         x: Any, codes: Any, scales: Any, minimum: Any, bits: int, _turned: Any, _scales: Any
@@ -82,13 +82,6 @@ def translations(accuracy_level: int) -> dict[Any, Callable[..., Any]]:
         torch.ops.dsa.turning_linear.default: turning_linear,
         torch.ops.dsa.quantized_embedding.default: quantized_embedding,
     }
-
-
-def _group_sums(x: Any) -> Any:
-    """Sums of x (…, n_in) over groups of 32: (…, n_in / 32)."""
-    shape = [0] * (len(x.shape) - 1) + [-1, GROUP]
-    grouped = op.Reshape(x, op.Constant(value_ints=shape))
-    return op.ReduceSum(grouped, op.Constant(value_ints=[-1]), keepdims=0)
 
 
 def _operator(
@@ -129,6 +122,7 @@ _GATHER = _operator(
     {"data": "uint8", "indices": "int64", "scales": "float"},
     dict.fromkeys(("bits", "block_size", "gather_axis", "quantize_axis"), int),
 )
+_OFFSETS = _operator(DOMAIN, "add_offsets", {"x": "float", "y": "float", "offsets": "float16"}, {})
 _GATED = _operator(
     DOMAIN,
     "gated_lowrank",

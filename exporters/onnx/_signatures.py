@@ -17,6 +17,7 @@ from dsa_edge.exporters.decoder import DecoderSpec
 
 __all__ = ["METHOD_OUTPUTS", "example_values", "fixed_axes", "method_inputs"]
 
+_WHOLE = {"i8": torch.int64, "b": torch.bool}
 _DYNAMIC = tuple("LBXPRTUSKCNJ")
 
 _PREFIX = ("1 kv X d:f2", "1 kv X d:f2")
@@ -33,7 +34,7 @@ _PARTS: dict[str, tuple[str, ...]] = {
     "response_inputs": ("B R D", "B:i8", "N 1 kv X d:f2", "N B kv P d:f2", "L"),
     "decode_inputs": ("B T:i8", "B:i8", "N 1 kv X d:f2"),
     "decode_layer": ("1 B T D", "B T rot", "B T rot", *_ALL),
-    "decode_layer_adapted": ("1 B T D", "B T rot", "B T rot", *_ALL, "L m", "route"),
+    "decode_layer_adapted": ("1 B T D", "B T rot", "B T rot", *_ALL, "L m", *_ROUTE, "B T:b"),
     "asking": ("L B T D", "frame T K"),
     "loss_head": ("L B U D", "B R:i8", "B R"),
     "choice_head": ("L B U D", "C:i8"),
@@ -156,6 +157,6 @@ def _axes(text: str) -> list[str]:
 def _value(text: str, sizes: dict[str, int]) -> Tensor:
     shape = [sizes[axis] for axis in _axes(text)]
     kind = text.partition(":")[2]
-    if kind == "i8":
-        return torch.ones(shape, dtype=torch.int64)
+    if kind in _WHOLE:
+        return torch.ones(shape, dtype=_WHOLE[kind])
     return torch.rand(shape).to(torch.float16 if kind == "f2" else torch.float32)

@@ -75,16 +75,7 @@ const OrtCustomOp* gated_lowrank_op() {
       return ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
     };
     made.KernelComputeV2 = compute;
-    // y may take base's place: every row is read before it is written.
-    made.GetMayInplace = [](int** inputs, int** outputs) -> size_t {
-      *inputs = new int[1]{kBase};
-      *outputs = new int[1]{0};
-      return 1;
-    };
-    made.ReleaseMayInplace = [](int* inputs, int* outputs) {
-      delete[] inputs;
-      delete[] outputs;
-    };
+    may_take_the_place_of<kBase>(made);
     return made;
   }();
   return &op;

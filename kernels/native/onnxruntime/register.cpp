@@ -87,7 +87,7 @@ extern "C" __attribute__((visibility("default"))) OrtStatus* RegisterCustomOps(
   static OrtCustomOpDomain* domain = nullptr;
   static OrtStatus* const failed = [] {
     OrtStatus* status = api->CreateCustomOpDomain("dsa", &domain);
-    for (const OrtCustomOp* op : {dsa::gated_lowrank_op(), dsa::attend_cache_op()})
+    for (const OrtCustomOp* op : {dsa::add_offsets_op(), dsa::attend_cache_op(), dsa::gated_lowrank_op()})
       if (!status) status = api->CustomOpDomain_Add(domain, op);
     return status;
   }();
