@@ -20,10 +20,10 @@ class DecodeInputs(Bottom):
     """New tokens → what all layers share: the adapter acts everywhere, through its only block."""
 
     def forward(self, tokens: Tensor, lengths: Tensor, prefix: Tensor) -> tuple[Tensor, ...]:
-        """Tokens (B, T) after X of prefix and `lengths` of their own → x (1, B, T, D), route, angles.
+        """Tokens (B, T) after X of prefix and `lengths` of their own → x, route, angles.
 
-        The route is index and weight (B, 1) and active (B, T); angles are cosine and sine
-        (B, T, rotated) of each kind of layer.
+        x is (1, B, T, D); the route is index and weight (B, 1) and active (B, T); angles are
+        cosine and sine (B, T, rotated) of each kind of layer.
         """
         x = self.embedding(tokens).unsqueeze(0) * self.spec.embedding_scale
         positions = lengths.unsqueeze(1) + torch.arange(tokens.shape[1]) + prefix.shape[3]

@@ -6,9 +6,9 @@
     y, z     (…, n_out)           float32,  z = y + s(x) offsets
     offsets  (n_in / 32, n_out)   float16
 
-with s(x) (…, n_in / 32) the sums of x over groups of 32. `MatMulNBits` knows no floating minimum, so
+with s(x) (…, n_in / 32) the sums of x over groups of 32. `MatMulNBits` knows no floating minimum:
 a product with an affine weight is one with codes around 8, which it does, and this one. Offsets are
-minima plus 8 scales, float16 both, and mostly smaller than a scale: as float16 they lose less than a
+minima plus 8 scales, and mostly smaller than a scale: as float16, like both, they lose less than a
 thousandth of one.
 """
 

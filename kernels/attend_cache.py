@@ -57,6 +57,9 @@ def attend_cache(
     """Return y (1, B, T, H · d), and the new keys and values (1, B, G, T, d)."""
     heads = [x.reshape(*x.shape[:3], -1, keys.shape[4]) for x in (q, k, v)]
     caches = [cache[layer] for cache in (prefix_keys, prefix_values, keys, values)]
-    y, new_keys = attend(*heads, cos, sin, *caches, lengths, scale, softcap, window)
+    y, new_keys = attend(
+        heads[0], heads[1], heads[2], cos, sin, caches[0], caches[1], caches[2], caches[3], lengths,
+        scale, softcap, window,
+    )  # fmt: skip
     kept = [x.swapaxes(2, 3).astype(np.float16) for x in (new_keys, heads[2])]
     return y, kept[0], kept[1]

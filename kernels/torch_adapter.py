@@ -1,8 +1,8 @@
 """The kernels of adapter and attention as torch ops, each named like its reference.
 
-Registered once, on import. Those for ExecuTorch have an out variant, which ExecuTorch calls on the device, and runs
-here on the compiled kernel where that is built, on the numpy reference otherwise. Leading axes may
-be flattened into one: lanes, examples and tokens then come from the other arguments.
+Registered once, on import. Those that ExecuTorch calls have an out variant. Here they run on the
+compiled kernel where that is built, on the numpy reference otherwise. Leading axes may be flattened
+into one: lanes, examples and tokens then come from the other arguments.
 """
 
 from __future__ import annotations
@@ -91,7 +91,10 @@ def _attend_cache(
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     heads = [t.unflatten(-1, (-1, keys.shape[4])) for t in (q, k, v)]
     caches = [cache[int(layer)] for cache in (prefix_keys, prefix_values, keys, values)]
-    y, new_keys = _attend(*heads, cos, sin, *caches, lengths, scale, softcap, window)
+    y, new_keys = _attend(
+        heads[0], heads[1], heads[2], cos, sin, caches[0], caches[1], caches[2], caches[3], lengths,
+        scale, softcap, window,
+    )  # fmt: skip
     kept = [t.transpose(2, 3).half() for t in (new_keys, heads[2])]
     return y, kept[0], kept[1]
 

@@ -75,18 +75,19 @@ class GraphBuilder:
         )  # fmt: skip
         functions = [part.function.clone() for part in caller.used.values()]
         called = {node.op_type for function in functions for node in function}
-        bodies = [body for body in self._bodies() if body.name in called]
+        bodies = [made() for name, made in self._bodies().items() if name in called]
         functions += [ir.serde.deserialize_function(body) for body in bodies]
         return ir.Model(graph, ir_version=IR_VERSION, functions=functions, producer_name="dsa-edge")
 
-    def _bodies(self) -> tuple[onnx.FunctionProto, ...]:
-        """What runs where our kernels do not."""
+    def _bodies(self) -> dict[str, Callable[[], onnx.FunctionProto]]:
+        """What runs where our kernels do not, by name."""
         windows = any(window is not None for _, window in self.spec.frames)
-        return (
-            add_offsets_function(),
-            gated_lowrank_function(self._kind, self._gated),
-            attend_cache_function(self.spec.attention_softcap is not None, windows),
-        )
+        softcap = self.spec.attention_softcap is not None
+        return {
+            "add_offsets": add_offsets_function,
+            "attend_cache": lambda: attend_cache_function(softcap, windows),
+            "gated_lowrank": lambda: gated_lowrank_function(self._kind, self._gated),
+        }
 
     def part(self, name: str, layer: int | None) -> tuple[Part, nn.Module]:
         """A traced part; layers whose weights have the same form share one trace."""

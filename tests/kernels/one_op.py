@@ -1,4 +1,4 @@
-"""A graph of one of our operators, with its function and, if asked, with our kernel in its place."""
+"""A graph of one of our operators: its function, or our kernel in its place."""
 
 from __future__ import annotations
 
