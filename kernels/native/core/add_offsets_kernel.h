@@ -12,7 +12,11 @@ constexpr int64_t kSums = 64;  // groups at a time: their sums lie on the stack
 inline float group_sum(const float* x) {
   Vec sum = Vec::all(0);
   for (int64_t i = 0; i < kGroup; i += kW) sum.add(Vec::load(x + i));
-  return total(sum);
+  float each[kW];
+  sum.store(each);
+  for (int half = kW / 2; half; half /= 2)  // in pairs: no addition waits for the one before
+    for (int i = 0; i < half; ++i) each[i] += each[i + half];
+  return each[0];
 }
 
 void offsets_unit(void* task, int64_t index) {

@@ -14,7 +14,6 @@ namespace dsa {
 namespace {
 
 constexpr int64_t kKeys = 32;
-constexpr int64_t kFewRows = 8;  // of one token generated, the heads of a group
 
 inline float to_float(float value) { return value; }
 inline float to_float(Half value) {
@@ -22,14 +21,6 @@ inline float to_float(Half value) {
   Half narrow[kCols] = {value};
   Vec::load(narrow).store(wide);
   return wide[0];
-}
-
-inline float total(const Vec& vec) {
-  float each[kW];
-  vec.store(each);
-  for (int half = kW / 2; half; half /= 2)
-    for (int i = 0; i < half; ++i) each[i] += each[i + half];
-  return each[0];
 }
 
 // c (kRows, n) += a (kRows, k) · b (k, n); n is a whole number of tiles.
@@ -60,17 +51,6 @@ void add_products(int64_t rows, const float* a, int64_t a_stride, const F* b, in
     add_product<kRows>(a, a_stride, b, b_stride, k, n, c, c_stride);
   if constexpr (kRows > 1)
     add_products<kRows - 1>(rows, a, a_stride, b, b_stride, k, n, c, c_stride);
-}
-
-// Σ a · b over whole tiles. The lanes of the last sum are added in pairs, so that none waits.
-inline float dot(const float* a, const float* b, int64_t count) {
-  Vec sum[kVectors];
-  for (Vec& each : sum) each = Vec::all(0);
-  for (int64_t i = 0; i < count; i += kCols)
-    for (int j = 0; j < kVectors; ++j)
-      sum[j].add_product(Vec::load(a + i + j * kW), Vec::load(b + i + j * kW));
-  for (int j = 1; j < kVectors; ++j) sum[0].add(sum[j]);
-  return total(sum[0]);
 }
 
 constexpr int64_t whole(int64_t count) { return (count + kCols - 1) / kCols * kCols; }
@@ -135,7 +115,6 @@ class AttendUnit {
     const int64_t angle = (example_ * call_.length + token(row)) * call_.rotated;
     rotate(call_.q + head(row) * call_.dim, call_.cos + angle, call_.sin + angle, call_.rotated,
            call_.dim, call_.scale, query_ + row * width_);
-    for (int64_t i = call_.dim; i < width_; ++i) query_[row * width_ + i] = 0;
     std::memset(sum_ + row * width_, 0, width_ * sizeof(float));
     highest_[row] = -std::numeric_limits<float>::infinity();
     total_[row] = 0;
@@ -147,12 +126,11 @@ class AttendUnit {
            int64_t start, bool own) {
     for (int64_t key = 0; key < count; key += kKeys) {
       const int64_t some = count - key < kKeys ? count - key : kKeys;
-      float scores[kAttendRows * kKeys] = {}, along[kKeys * kMaxHeadDim];
-      if (to - from > kFewRows)
-        compare_many(from, to, keys + key * stride, stride, some, scores);
-      else
-        compare_few(from, to, keys + key * stride, stride, some, scores);
-      for (int64_t i = 0; i < some; ++i) widen(values + (key + i) * stride, along + i * width_);
+      float across[kMaxHeadDim * kKeys], along[kKeys * kMaxHeadDim];
+      gather(keys + key * stride, values + key * stride, stride, some, across, along);
+      float scores[kAttendRows * kKeys] = {};
+      add_products<kTile>(to - from, query_ + from * width_, width_, across, kKeys, call_.dim,
+                          kKeys, scores, kKeys);
       for (int64_t row = from; row < to; ++row)
         weigh(row, scores + (row - from) * kKeys, start + key, some, own);
       add_products<kTile>(to - from, scores, kKeys, along, width_, some, width_,
@@ -160,29 +138,16 @@ class AttendUnit {
     }
   }
 
-  // Scores of `some` keys for rows [from, to), which share them as columns (d, kKeys).
+  // `some` keys as columns (d, kKeys) and values as rows (some, width), float32, padded with 0.
   template <class F>
-  void compare_many(int64_t from, int64_t to, const F* keys, int64_t stride, int64_t some,
-                    float* scores) const {
-    float across[kMaxHeadDim * kKeys], wide[kMaxHeadDim + kCols];
+  void gather(const F* keys, const F* values, int64_t stride, int64_t some, float* across,
+              float* along) const {
     std::memset(across, 0, call_.dim * kKeys * sizeof(float));
     for (int64_t key = 0; key < some; ++key) {
-      widen(keys + key * stride, wide);
-      for (int64_t i = 0; i < call_.dim; ++i) across[i * kKeys + key] = wide[i];
-    }
-    add_products<kTile>(to - from, query_ + from * width_, width_, across, kKeys, call_.dim, kKeys,
-                        scores, kKeys);
-  }
-
-  // The same key by key: turning keys into columns costs more than a few rows gain.
-  template <class F>
-  void compare_few(int64_t from, int64_t to, const F* keys, int64_t stride, int64_t some,
-                   float* scores) const {
-    float wide[kMaxHeadDim + kCols];
-    for (int64_t key = 0; key < some; ++key) {
-      widen(keys + key * stride, wide);
-      for (int64_t row = from; row < to; ++row)
-        scores[(row - from) * kKeys + key] = dot(query_ + row * width_, wide, width_);
+      float* row = along + key * width_;
+      widen(keys + key * stride, row);
+      for (int64_t i = 0; i < call_.dim; ++i) across[i * kKeys + key] = row[i];
+      widen(values + key * stride, row);
     }
   }
 
