@@ -64,8 +64,12 @@ class Caller(Protocol[T]):
         """Cut axis 1 into equal parts."""
         ...
 
-    def join(self, values: list[T]) -> T:
-        """Join along axis 1."""
+    def join(self, values: list[T], axis: int = 1) -> T:
+        """Join along an axis."""
+        ...
+
+    def number(self, value: int) -> T:
+        """An integer (), which parts are given as a value."""
         ...
 
 
@@ -227,22 +231,26 @@ class Chains(Generic[T]):
         *route: T,
     ) -> dict[str, T]:
         """Next-token logits after T new tokens on top of a cache of all layers."""
-        call = self.caller.call
-        x, *frames = call("decode_inputs", None, tokens, lengths, prefix_keys, keys)
+        call, join = self.caller.call, self.caller.join
+        x, *rest = call("decode_inputs", None, tokens, lengths, prefix_keys)
+        (*only, active), angles = rest[:3], rest[3:]
         slots = self.caller.split(adapter, self.n_layers - self.split)
         new_keys, new_values = [], []
         for layer in range(self.n_layers):
-            cached = self._pick(layer, x, prefix_keys, prefix_values, keys, values)
-            given = x, *self._frame(frames, layer), *cached
+            frame, at = 2 * self.frame_of[layer], self.caller.number(layer)
+            caches = prefix_keys, prefix_values, keys, values, lengths, at
+            given = x, *angles[frame : frame + 2], *caches
             if layer < self.split:
-                x, k, v = call("layer_cached", layer, *given)
+                x, k, v = call("decode_layer", layer, *given)
             else:
                 own = slots[layer - self.split]
-                x, k, v = call("layer_adapted", layer, *given, own, *route)
+                x, k, v = call("decode_layer_adapted", layer, *given, own, *(route or only), active)
             new_keys.append(k)
             new_values.append(v)
-        logits, stack = call("token_head", None, x)[0], self.caller.stack
-        return {"logits": logits, "new_keys": stack(new_keys), "new_values": stack(new_values)}
+        logits = call("token_head", None, x)[0]
+        return {
+            "logits": logits, "new_keys": join(new_keys, 0), "new_values": join(new_values, 0)
+        }  # fmt: skip
 
     def _gradient(
         self,

@@ -11,6 +11,7 @@ from dsa_edge.adapter import AdapterSpec, make_slots
 from dsa_edge.exporters.adapters import BLOCKS, Lanes, LayerBlocks, Route, make_blocks
 from dsa_edge.exporters.adapters.entries import last_columns
 from dsa_edge.exporters.decoder import Decoder, Layer, Linear
+from dsa_edge.exporters.decoding import decode_layer, decode_parts
 from dsa_edge.exporters.gradients import layer_backwards, top_backwards
 from dsa_edge.exporters.parts import layer_parts, model_parts
 from dsa_edge.kinds import TARGETS
@@ -60,15 +61,17 @@ class AdaptedModel(nn.Module):
 
     def parts(self) -> tuple[dict[str, nn.Module], list[dict[str, nn.Module]]]:
         """The parts of the whole model, and those of each layer."""
-        whole = model_parts(self.decoder, self.adapter.invocation, self.turned_top)
+        given = self.decoder, self.adapter.invocation
+        whole = model_parts(*given, self.turned_top) | decode_parts(*given)
         return whole, [self._layer_parts(i) for i in range(self.decoder.spec.n_layers)]
 
     def _layer_parts(self, index: int) -> dict[str, nn.Module]:
-        layer = self.decoder.layer(index)
-        if index < self.split:
-            return layer_parts(layer, None)
-        turned = self.turned[str(index)] if self.turned else None
-        return layer_parts(layer, self.layer_blocks(index), cast("Layer | None", turned))
+        layer, spec = self.decoder.layer(index), self.decoder.spec
+        blocks = None if index < self.split else self.layer_blocks(index)
+        turned = self.turned[str(index)] if self.turned and blocks is not None else None
+        window = spec.frames[spec.frame_of(index)][1]
+        parts = layer_parts(layer, blocks, cast("Layer | None", turned))
+        return parts | decode_layer(layer, window, blocks)
 
     def lanes(
         self, adapter: Tensor, active: Tensor, route: Route | None = None
@@ -111,6 +114,10 @@ class TorchCaller:
         """Equal parts of axis 1."""
         return list(value.chunk(parts, 1))
 
-    def join(self, values: list[Tensor]) -> Tensor:
-        """Join along axis 1."""
-        return torch.cat(values, 1)
+    def join(self, values: list[Tensor], axis: int = 1) -> Tensor:
+        """Join along an axis."""
+        return torch.cat(values, axis)
+
+    def number(self, value: int) -> Tensor:
+        """An integer as a tensor without axes."""
+        return torch.tensor(value)

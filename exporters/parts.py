@@ -13,10 +13,10 @@ from dsa_edge.exporters.adapters import LayerBlocks, Route
 from dsa_edge.exporters.decoder import Decoder, Frame, Frames, Layer, Segment, Top
 from dsa_edge.exporters.gradients import Backward
 
-__all__ = ["layer_parts", "model_parts"]
+__all__ = ["Bottom", "Whole", "layer_parts", "model_parts"]
 
 
-class _Whole(nn.Module):
+class Whole(nn.Module):
     """A part that needs the model's ends: embedding, frames, head."""
 
     def __init__(self, decoder: Decoder, invocation: int) -> None:
@@ -25,7 +25,7 @@ class _Whole(nn.Module):
         self.invocation = invocation
 
 
-class _Bottom(_Whole):
+class Bottom(Whole):
     """A part that starts from tokens."""
 
     def __init__(self, decoder: Decoder, invocation: int) -> None:
@@ -33,7 +33,7 @@ class _Bottom(_Whole):
         self.embedding, self.frames = decoder.embedding, decoder.frames
 
 
-class PrefillInputs(_Bottom):
+class PrefillInputs(Bottom):
     """Tokens → hidden states at the bottom, and one frame for each kind of layer."""
 
     def forward(
@@ -54,7 +54,7 @@ class PrefillInputs(_Bottom):
         return (x, *_frames_after(prefix, self.frames, positions, positions, visible))
 
 
-class GroupedInputs(_Bottom):
+class GroupedInputs(Bottom):
     """A part of one prompt → hidden states at the bottom, frames of shifted sparse attention."""
 
     def forward(
@@ -98,7 +98,7 @@ class Trim(nn.Module):
         return (cache[:, :, : prompt.shape[1]],)
 
 
-class ResponseInputs(_Whole):
+class ResponseInputs(Whole):
     """Cached hidden states at the split layer → lanes, and the frames of the response rows."""
 
     def __init__(self, decoder: Decoder, invocation: int) -> None:
@@ -113,18 +113,7 @@ class ResponseInputs(_Whole):
         return (x, *_cached_frames(self.frames, lengths, prefix, keys, hidden.shape[1]))
 
 
-class DecodeInputs(_Bottom):
-    """New tokens on top of a cache → hidden states at the bottom and frames."""
-
-    def forward(
-        self, tokens: Tensor, lengths: Tensor, prefix: Tensor, keys: Tensor
-    ) -> tuple[Tensor, ...]:
-        """Tokens (B, T) → x (1, B, T, D), frames with masks (B, T, X + P + T)."""
-        x = self.embedding(tokens).unsqueeze(0) * self.spec.embedding_scale
-        return (x, *_cached_frames(self.frames, lengths, prefix, keys, tokens.shape[1]))
-
-
-class LossHead(_Whole):
+class LossHead(Whole):
     """Cross-entropy over the whole vocabulary, at the response's target positions only."""
 
     def __init__(self, decoder: Decoder, invocation: int, top: Top | None = None) -> None:
@@ -143,7 +132,7 @@ class LossHead(_Whole):
         return (nats.sum(-1),)
 
 
-class ChoiceHead(_Whole):
+class ChoiceHead(Whole):
     """Log-probabilities of a few candidates; only their rows of the head are read."""
 
     def __init__(self, decoder: Decoder, invocation: int, top: Top | None = None) -> None:
@@ -153,18 +142,6 @@ class ChoiceHead(_Whole):
     def forward(self, x: Tensor, candidates: Tensor) -> tuple[Tensor]:
         """x (L, B, U, D) and candidates (C) → log-probabilities among them (L, B, C)."""
         return (self.top.some(x[:, :, -1], candidates).log_softmax(-1),)
-
-
-class TokenHead(_Whole):
-    """Logits of the next token."""
-
-    def __init__(self, decoder: Decoder, invocation: int) -> None:
-        super().__init__(decoder, invocation)
-        self.top = decoder.top
-
-    def forward(self, x: Tensor) -> tuple[Tensor]:
-        """x (1, B, T, D) → logits (B, V) after the last token."""
-        return (self.top(x[0, :, -1]),)
 
 
 class BaseLayer(nn.Module):
@@ -195,21 +172,6 @@ class LayerKeys(nn.Module):
         return _cache(k), _cache(v)
 
 
-class CachedLayer(nn.Module):
-    """A layer of the base over new tokens on top of a prefix and a cache."""
-
-    def __init__(self, layer: Layer) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def forward(
-        self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor, *cached: Tensor
-    ) -> tuple[Tensor, ...]:
-        """x (1, B, T, D), prefix (1, kv, X, d), cache (B, kv, P, d), float16 → x, new k, v."""
-        x, k, v = self.layer(x, cos, sin, mask, _segments(*cached))
-        return x, _cache(k), _cache(v)
-
-
 class AdaptedLayer(nn.Module):
     """An adapted layer over response rows, all lanes sharing the prompt's cache."""
 
@@ -219,18 +181,15 @@ class AdaptedLayer(nn.Module):
 
     def forward(
         self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor, *rest: Tensor
-    ) -> tuple[Tensor, ...]:
-        """x (L, B, R, D), prefix, cache as in `CachedLayer`, adapter (E, n_layer) → x, new k, v.
+    ) -> tuple[Tensor]:
+        """x (L, B, R, D), prefix (1, kv, X, d), cache (B, kv, P, d), adapter (E, n_layer) → x.
 
-        E is L, or L · B where each example has its own.
-
-        Where there are several blocks, the route follows: index and weight (B, K). The new keys
-        and values (B, kv, R, d) are those of the first lane: decoding has only one.
+        Caches are float16; E is L, or L · B where each example has its own.
+        Where there are several blocks, the route follows: index and weight (B, K).
         """
         cached, adapter, route = rest[:4], rest[4], rest[5:]
         lanes = self.adapter.lanes(adapter, _everywhere(x, *route))
-        x, k, v = self.layer(x, cos, sin, mask, _segments(*cached), lanes)
-        return x, _cache(k), _cache(v)
+        return (self.layer(x, cos, sin, mask, _segments(*cached), lanes)[0],)
 
 
 class LastLayer(nn.Module):
@@ -259,7 +218,7 @@ class LastLayer(nn.Module):
         return (self.layer(x, cos, sin, mask, _segments(*cached), lanes, wanted)[0],)
 
 
-class Asking(_Whole):
+class Asking(Whole):
     """The rows of a response that predict a target: from the last invocation token on."""
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
@@ -279,7 +238,6 @@ def layer_parts(
         "layer": BaseLayer(layer),
         "layer_grouped": BaseLayer(layer),
         "layer_keys": LayerKeys(layer),
-        "layer_cached": CachedLayer(layer),
     }
     if blocks is None:
         return parts
@@ -301,10 +259,8 @@ def model_parts(
         "trim": Trim(),
         "response_inputs": ResponseInputs(decoder, invocation),
         "asking": Asking(decoder, invocation),
-        "decode_inputs": DecodeInputs(decoder, invocation),
         "loss_head": LossHead(decoder, invocation),
         "choice_head": ChoiceHead(decoder, invocation),
-        "token_head": TokenHead(decoder, invocation),
     }
     if turned is not None:
         parts["loss_back"] = Backward(LossHead(decoder, invocation, turned), (0,))

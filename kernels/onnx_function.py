@@ -1,4 +1,4 @@
-"""`dsa::gated_lowrank` as an ONNX function of standard operators.
+"""`dsa::gated_lowrank` and `dsa::add_offsets` as ONNX functions of standard operators.
 
 A stock ONNX Runtime runs this body; a session that has loaded our library runs the kernel in its
 place. The blocks' factors lie side by side in one product each, N · r wide, so blocks that are not
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["DOMAIN", "NAME", "gated_lowrank_function"]
+__all__ = ["DOMAIN", "add_offsets_function", "gated_lowrank_function"]
 
-DOMAIN, NAME = "dsa", "gated_lowrank"
+DOMAIN = "dsa"
 
 _MIXED = {
     # C (r, r) of every lane, or of every example in each, and block: rows times its transpose
@@ -106,3 +106,27 @@ def gated_lowrank_function(kind: str, shared: bool = False) -> onnx.FunctionProt
     body = _BODY.replace("MIXED", _MIXED[kind]).replace("SHARED", _SHARED if shared else "")
     body = body.replace("V_EACH", names[0]).replace("U_EACH", names[1])
     return onnx.parser.parse_function(body)
+
+
+_OFFSETS = """
+<domain: "dsa", opset_import: ["" : 21]>
+add_offsets (x, y, offsets) => (z)
+{
+    rows = Shape <start = 0, end = -1> (x)
+    group = Constant <value_ints = [-1, 32]> ()
+    apart = Concat <axis = 0> (rows, group)
+    grouped = Reshape (x, apart)
+    last = Constant <value_ints = [-1]> ()
+    sums = ReduceSum <keepdims = 0> (grouped, last)
+    wide = Cast <to = 1> (offsets)
+    more = MatMul (sums, wide)
+    z = Add (y, more)
+}
+"""
+
+
+def add_offsets_function() -> onnx.FunctionProto:
+    """`dsa::add_offsets` of standard operators."""
+    import onnx.parser
+
+    return onnx.parser.parse_function(_OFFSETS)

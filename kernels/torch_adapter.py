@@ -1,8 +1,8 @@
-"""The adapter's kernels as torch ops: `dsa::gated_lowrank`, `dsa::lane_linear`, `dsa::attend`.
+"""The kernels of adapter and attention as torch ops, each named like its reference.
 
-Registered once, on import. Each has an out variant, which ExecuTorch calls on the device, and runs
-here on the compiled kernel where that is built, on the numpy reference otherwise. Leading axes may
-be flattened into one: lanes, examples and tokens then come from the other arguments.
+Registered once, on import. Those that ExecuTorch calls have an out variant. Here they run on the
+compiled kernel where that is built, on the numpy reference otherwise. Leading axes may be flattened
+into one: lanes, examples and tokens then come from the other arguments.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 from dsa_edge.kernels import attend as attend_reference
+from dsa_edge.kernels import attend_cache as cache_reference
 from dsa_edge.kernels import gated_lowrank as gated_reference
 from dsa_edge.kernels import lane_linear as lane_reference
 from dsa_edge.kernels import native_ops
 from dsa_edge.kernels.library import library_path
 
-__all__ = ["attend", "gated_lowrank", "lane_linear"]
+__all__ = ["attend", "attend_cache", "gated_lowrank", "lane_linear"]
 
 _DSA = torch.library.Library("dsa", "FRAGMENT")
 
@@ -41,6 +42,7 @@ def _tuple(types: list[str]) -> str:
 _define(gated_reference.SCHEMA, ("out",))
 _define(lane_reference.SCHEMA, ("out",))
 _define(attend_reference.SCHEMA, ("y", "new_keys_out"))
+_DSA.define(f"{cache_reference.SCHEMA} -> (Tensor, Tensor, Tensor)")
 
 
 def _kernels(reference: ModuleType) -> ModuleType:
@@ -82,6 +84,21 @@ def _attend(
     return torch.from_numpy(y).view(_mixed(q)), torch.from_numpy(new_keys).view(k.shape)
 
 
+def _attend_cache(
+    q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor, prefix_keys: Tensor,
+    prefix_values: Tensor, keys: Tensor, values: Tensor, lengths: Tensor, layer: Tensor,
+    scale: float, softcap: float, window: int,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    heads = [t.unflatten(-1, (-1, keys.shape[4])) for t in (q, k, v)]
+    caches = [cache[int(layer)] for cache in (prefix_keys, prefix_values, keys, values)]
+    y, new_keys = _attend(
+        heads[0], heads[1], heads[2], cos, sin, caches[0], caches[1], caches[2], caches[3], lengths,
+        scale, softcap, window,
+    )  # fmt: skip
+    kept = [t.transpose(2, 3).half() for t in (new_keys, heads[2])]
+    return y, kept[0], kept[1]
+
+
 def _mixed(q: Tensor) -> tuple[Any, ...]:
     """Shape of y: the heads of q (…, H, d) side by side, (…, H · d)."""
     return (*q.shape[:-2], q.shape[-2] * q.shape[-1])
@@ -106,6 +123,7 @@ _DSA.impl("lane_linear", _lane_linear, "CompositeExplicitAutograd")
 _DSA.impl("lane_linear.out", _lane_linear_out, "CPU")
 _DSA.impl("attend", _attend, "CPU")
 _DSA.impl("attend.out", _attend_out, "CPU")
+_DSA.impl("attend_cache", _attend_cache, "CPU")
 
 
 @torch.library.register_fake("dsa::gated_lowrank", lib=_DSA)
@@ -116,6 +134,14 @@ def _(x: Tensor, base: Tensor, *_: Any) -> Tensor:
 @torch.library.register_fake("dsa::attend", lib=_DSA)
 def _(q: Tensor, k: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
     return q.new_empty(_mixed(q)), torch.empty_like(k)
+
+
+@torch.library.register_fake("dsa::attend_cache", lib=_DSA)
+def _(q: Tensor, k: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
+    _, batch, groups, _, dim = rest[5].shape  # of keys
+    kept = (1, batch, groups, q.shape[2], dim)
+    halves = [q.new_empty(kept, dtype=torch.float16) for _ in range(2)]
+    return torch.empty_like(q), halves[0], halves[1]
 
 
 @torch.library.register_fake("dsa::lane_linear", lib=_DSA)
@@ -171,3 +197,4 @@ torch.library.register_autograd(
 gated_lowrank = torch.ops.dsa.gated_lowrank
 lane_linear = torch.ops.dsa.lane_linear
 attend = torch.ops.dsa.attend
+attend_cache = torch.ops.dsa.attend_cache

@@ -47,12 +47,15 @@ class Frames(nn.Module):
         frames = []
         for index, window in enumerate(self.windows):
             near = seen if window is None else seen & (distance < window)
-            angles = positions.unsqueeze(-1).float() * self.get_buffer(f"frequencies_{index}")
-            angles = torch.cat([angles, angles], -1)
-            factor = self.factors[index]
             mask = torch.where(near, 0.0, MASKED)
-            frames.append((angles.cos() * factor, angles.sin() * factor, mask))
+            frames.append((*self.angles(index, positions), mask))
         return frames
+
+    def angles(self, index: int, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosine and sine (B, T, rotated) of one frame at positions (B, T) int64."""
+        angles = positions.unsqueeze(-1).float() * self.get_buffer(f"frequencies_{index}")
+        angles = torch.cat([angles, angles], -1)
+        return angles.cos() * self.factors[index], angles.sin() * self.factors[index]
 
     def grouped(self, positions: Tensor, keys: Tensor, group: Tensor) -> list[Frame]:
         """The same for one text, with a mask (2, 1, T, K) for each half of the heads.

@@ -14,6 +14,7 @@ from dsa_edge.exporters.decoder._grouped import attend_grouped
 from dsa_edge.exporters.decoder._linear import Linear
 from dsa_edge.exporters.decoder._rope import rotate
 from dsa_edge.exporters.decoder._spec import DecoderSpec
+from dsa_edge.kernels import torch_adapter
 
 __all__ = ["Layer", "Norm"]
 
@@ -36,7 +37,8 @@ class Norm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalize x (…, width)."""
-        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.eps) * self.gain
+        # In the order of operators that ONNX Runtime knows as one.
+        return x / torch.sqrt(x.pow(2).mean(-1, keepdim=True) + self.eps) * self.gain
 
 
 class Layer(nn.Module):
@@ -82,10 +84,41 @@ class Layer(nn.Module):
         q = rotate(self._heads("q", h, self.spec.n_heads, lanes), cos, sin)
         attention = attend if mask.dim() == 3 else attend_grouped
         mixed = attention(q, k, v, mask, cached, self.spec.scale, self.spec.attention_softcap)
+        return self._upper(x, h, mixed, lanes), k, v
+
+    def extend(
+        self,
+        x: Tensor,
+        angles: tuple[Tensor, Tensor],
+        caches: tuple[Tensor, ...],
+        window: int | None,
+        lanes: Lanes | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Run the layer over T new tokens on top of a cache of all layers, which is not copied.
+
+        x: (1, B, T, width); angles: cosine and sine (B, T, rotated); window: tokens that a row
+        sees, None for all.
+        caches: prefix keys and values, keys, values, lengths and layer of `dsa::attend_cache`.
+        Returns x, and the new keys and values (1, B, kv, T, head_dim) float16.
+        """
+        spec = self.spec
+        h = self._norm("attention", x, lanes)
+        q = self._flat("q", h, spec.n_heads, lanes)
+        k, v = self._flat("k", h, spec.n_kv_heads, lanes), self._linear("v", h, lanes)
+        mixed, new_keys, new_values = torch_adapter.attend_cache(
+            q, k, v, *angles, *caches, spec.scale, spec.attention_softcap or 0.0, window or 0
+        )
+        return self._upper(x, h, mixed, lanes), new_keys, new_values
+
+    def _upper(self, x: Tensor, h: Tensor, mixed: Tensor, lanes: Lanes | None) -> Tensor:
+        """What follows attention: its output product and the feed-forward, added to x.
+
+        h: what attention was made from; mixed: its heads side by side.
+        """
         mixed = self._after("attention_out", self._linear("o", mixed, lanes))
         mixed = _added("attention", h, mixed, lanes)
         x = x + mixed * self.spec.residual_scale
-        return x + self._mlp(x, lanes) * self.spec.residual_scale, k, v
+        return x + self._mlp(x, lanes) * self.spec.residual_scale
 
     def keys(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values (1, B, T, kv, head_dim) of the base alone for x (1, B, T, width)."""
@@ -102,6 +135,12 @@ class Layer(nn.Module):
         """Queries or keys (L, B, T, heads, head_dim), normed where the family does so."""
         x = self._linear(target, h, lanes).unflatten(-1, (heads, self.spec.head_dim))
         return self.norms[target](x) if self.spec.qk_norm else x
+
+    def _flat(self, target: str, h: Tensor, heads: int, lanes: Lanes | None) -> Tensor:
+        """The same with heads side by side: (L, B, T, heads · head_dim)."""
+        if not self.spec.qk_norm:
+            return self._linear(target, h, lanes)
+        return self._heads(target, h, heads, lanes).flatten(-2)
 
     def _mlp(self, x: Tensor, lanes: Lanes | None) -> Tensor:
         h = self._norm("mlp", x, lanes)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 from torch import nn
 
@@ -23,7 +24,12 @@ from dsa_edge.exporters.onnx._signatures import (
     method_inputs,
 )
 from dsa_edge.exporters.onnx._trace import Part, trace
-from dsa_edge.kernels.onnx_function import DOMAIN, NAME, gated_lowrank_function
+from dsa_edge.kernels.onnx_attention import attend_cache_function
+from dsa_edge.kernels.onnx_function import (
+    DOMAIN,
+    add_offsets_function,
+    gated_lowrank_function,
+)
 
 __all__ = ["GraphBuilder"]
 
@@ -68,16 +74,26 @@ class GraphBuilder:
             opset_imports=opsets, name=method,
         )  # fmt: skip
         functions = [part.function.clone() for part in caller.used.values()]
-        if any(node.op_type == NAME for function in functions for node in function):
-            function = gated_lowrank_function(self._kind, self._gated)
-            functions.append(ir.serde.deserialize_function(function))
+        called = {node.op_type for function in functions for node in function}
+        bodies = [made() for name, made in self._bodies().items() if name in called]
+        functions += [ir.serde.deserialize_function(body) for body in bodies]
         return ir.Model(graph, ir_version=IR_VERSION, functions=functions, producer_name="dsa-edge")
+
+    def _bodies(self) -> dict[str, Callable[[], onnx.FunctionProto]]:
+        """What runs where our kernels do not, by name."""
+        windows = any(window is not None for _, window in self.spec.frames)
+        softcap = self.spec.attention_softcap is not None
+        return {
+            "add_offsets": add_offsets_function,
+            "attend_cache": lambda: attend_cache_function(softcap, windows),
+            "gated_lowrank": lambda: gated_lowrank_function(self._kind, self._gated),
+        }
 
     def part(self, name: str, layer: int | None) -> tuple[Part, nn.Module]:
         """A traced part; layers whose weights have the same form share one trace."""
         module = self._whole[name] if layer is None else self._layers[layer][name]
         form = tuple((k, b.dtype, b.shape) for k, b in module.named_buffers())
-        key = (name, form)
+        key = (name, form, getattr(module, "window", None))
         if key not in self._traced:
             self._on_part(name)
             copies = sum(1 for other in self._traced if other[0] == name)
@@ -123,7 +139,7 @@ class _OnnxCaller:
         return self._node("", "Cast", [joined], attributes={"to": int(ir.DataType.FLOAT16)})[0]
 
     def pick(self, value: ir.Value, index: int, after: ir.Value | None = None) -> ir.Value:
-        at = self._constant(f"index_{index}", np.array(index))
+        at = self.number(index)
         if after is not None:
             at = self._node("", "Add", [at, self._zero(after)])[0]
         return self._node("", "Gather", [value, at], attributes={"axis": 0})[0]
@@ -133,16 +149,18 @@ class _OnnxCaller:
         if after not in self._zeros:
             length = self._node("", "Shape", [after], attributes={"start": 2, "end": 3})[0]
             scalar = self._node("", "ReduceMin", [length], attributes={"keepdims": 0})[0]
-            nothing = self._constant("index_0", np.array(0))
-            self._zeros[after] = self._node("", "Min", [scalar, nothing])[0]
+            self._zeros[after] = self._node("", "Min", [scalar, self.number(0)])[0]
         return self._zeros[after]
 
     def split(self, value: ir.Value, parts: int) -> list[ir.Value]:
         attributes = {"axis": 1, "num_outputs": parts}
         return list(self._node("", "Split", [value], parts, attributes))
 
-    def join(self, values: list[ir.Value]) -> ir.Value:
-        return self._node("", "Concat", values, attributes={"axis": 1})[0]
+    def join(self, values: list[ir.Value], axis: int = 1) -> ir.Value:
+        return self._node("", "Concat", values, attributes={"axis": axis})[0]
+
+    def number(self, value: int) -> ir.Value:
+        return self._constant(f"index_{value}", np.array(value))
 
     def _node(
         self,

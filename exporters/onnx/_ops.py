@@ -18,14 +18,14 @@ import torch
 from onnxscript import opset21 as op
 from onnxscript.values import Op, Opset
 
-from dsa_edge.kernels.onnx_function import DOMAIN, NAME
+from dsa_edge.kernels.onnx_function import DOMAIN
 from dsa_edge.kernels.quantized_linear import GROUP
 
 __all__ = ["MICROSOFT", "OPSET", "translations"]
 
 OPSET = 21
 MICROSOFT = "com.microsoft"
-FLOAT = onnx.TensorProto.FLOAT
+FLOAT, FLOAT16 = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
 
 
 def translations(accuracy_level: int) -> dict[Any, Callable[..., Any]]:
@@ -46,7 +46,7 @@ def translations(accuracy_level: int) -> dict[Any, Callable[..., Any]]:
             return y
         eights = op.Mul(scale, op.Constant(value_float=2.0 ** (bits - 1)))
         offset = op.Transpose(op.Add(op.Cast(minimum, to=FLOAT), eights), perm=[1, 0])
-        return op.Add(y, op.MatMul(_group_sums(x), offset))
+        return _OFFSETS(x, y, op.Cast(offset, to=FLOAT16))
 
     def turning_linear(
         x: Any, codes: Any, scales: Any, minimum: Any, bits: int, _turned: Any, _scales: Any
@@ -63,6 +63,10 @@ def translations(accuracy_level: int) -> dict[Any, Callable[..., Any]]:
     def gated_lowrank(*inputs: Any) -> Any:
         return _GATED(*inputs)
 
+    def attend_cache(*inputs: Any) -> Any:
+        *tensors, scale, softcap, window = inputs
+        return _ATTEND(*tensors, scale=scale, softcap=softcap, window=window)
+
     def lane_linear(x: Any, weight: Any) -> Any:
         lanes, n_out = op.Shape(weight, start=0, end=1), weight.shape[1]
         rest = op.Constant(value_ints=[-1, weight.shape[2]])
@@ -71,6 +75,7 @@ def translations(accuracy_level: int) -> dict[Any, Callable[..., Any]]:
         return op.Reshape(y, op.Constant(value_ints=[-1, n_out]))
 
     return {
+        torch.ops.dsa.attend_cache.default: attend_cache,
         torch.ops.dsa.gated_lowrank.default: gated_lowrank,
         torch.ops.dsa.lane_linear.default: lane_linear,
         torch.ops.dsa.quantized_linear.default: quantized_linear,
@@ -79,16 +84,16 @@ def translations(accuracy_level: int) -> dict[Any, Callable[..., Any]]:
     }
 
 
-def _group_sums(x: Any) -> Any:
-    """Sums of x (…, n_in) over groups of 32: (…, n_in / 32)."""
-    shape = [0] * (len(x.shape) - 1) + [-1, GROUP]
-    grouped = op.Reshape(x, op.Constant(value_ints=shape))
-    return op.ReduceSum(grouped, op.Constant(value_ints=[-1]), keepdims=0)
-
-
-def _operator(domain: str, name: str, inputs: dict[str, str], attributes: list[str]) -> Op:
+def _operator(
+    domain: str,
+    name: str,
+    inputs: dict[str, str],
+    attributes: dict[str, type],
+    outputs: tuple[str, ...] = ("float",),
+) -> Op:
     """An operator that `onnx` has no schema for: ONNX Runtime's own, or ours."""
     schema = onnx.defs.OpSchema
+    kinds = {int: schema.AttrType.INT, float: schema.AttrType.FLOAT}
     return Op(
         Opset(domain, 1),
         name,
@@ -97,8 +102,10 @@ def _operator(domain: str, name: str, inputs: dict[str, str], attributes: list[s
             domain,
             1,
             inputs=[schema.FormalParameter(k, f"tensor({v})") for k, v in inputs.items()],
-            outputs=[schema.FormalParameter("Y", "tensor(float)")],
-            attributes=[schema.Attribute(a, schema.AttrType.INT, "") for a in attributes],
+            outputs=[
+                schema.FormalParameter(f"Y{i}", f"tensor({v})") for i, v in enumerate(outputs)
+            ],
+            attributes=[schema.Attribute(a, kinds[t], "") for a, t in attributes.items()],
         ),
     )
 
@@ -107,20 +114,32 @@ _MATMUL = _operator(
     MICROSOFT,
     "MatMulNBits",
     {"A": "float", "B": "uint8", "scales": "float"},
-    ["K", "N", "bits", "block_size", "accuracy_level"],
+    dict.fromkeys(("K", "N", "bits", "block_size", "accuracy_level"), int),
 )
 _GATHER = _operator(
     MICROSOFT,
     "GatherBlockQuantized",
     {"data": "uint8", "indices": "int64", "scales": "float"},
-    ["bits", "block_size", "gather_axis", "quantize_axis"],
+    dict.fromkeys(("bits", "block_size", "gather_axis", "quantize_axis"), int),
 )
+_OFFSETS = _operator(DOMAIN, "add_offsets", {"x": "float", "y": "float", "offsets": "float16"}, {})
 _GATED = _operator(
     DOMAIN,
-    NAME,
+    "gated_lowrank",
     {
         "x": "float", "base": "float", "core": "float", "route_index": "int64",
         "route_weight": "float", "u": "float16", "v": "float16", "active": "bool",
     },
-    [],
+    {},
+)  # fmt: skip
+_ATTEND = _operator(
+    DOMAIN,
+    "attend_cache",
+    {
+        "q": "float", "k": "float", "v": "float", "cos": "float", "sin": "float",
+        "prefix_keys": "float16", "prefix_values": "float16", "keys": "float16",
+        "values": "float16", "lengths": "int64", "layer": "int64",
+    },
+    {"scale": float, "softcap": float, "window": int},
+    ("float", "float16", "float16"),
 )  # fmt: skip

@@ -17,10 +17,14 @@ from dsa_edge.exporters.decoder import DecoderSpec
 
 __all__ = ["METHOD_OUTPUTS", "example_values", "fixed_axes", "method_inputs"]
 
+_WHOLE = {"i8": torch.int64, "b": torch.bool}
 _DYNAMIC = tuple("LBXPRTUSKCNJ")
 
 _PREFIX = ("1 kv X d:f2", "1 kv X d:f2")
 _CACHE = ("B kv P d:f2", "B kv P d:f2")
+_ALL = (
+    "N 1 kv X d:f2", "N 1 kv X d:f2", "N B kv P d:f2", "N B kv P d:f2", "B:i8", ":i8",
+)  # fmt: skip
 _ROUTE = ("B J:i8", "B J")  # in place of "route", where there are several blocks
 _PARTS: dict[str, tuple[str, ...]] = {
     "prefill_inputs": ("B P:i8", "B R:i8", "B:i8", "N 1 kv X d:f2"),
@@ -28,7 +32,9 @@ _PARTS: dict[str, tuple[str, ...]] = {
     "prefill_split": ("1 B S D", "B P:i8", "B:i8", "N 1 kv X d:f2", "frames S K"),
     "trim": ("B kv S d", "B P:i8"),
     "response_inputs": ("B R D", "B:i8", "N 1 kv X d:f2", "N B kv P d:f2", "L"),
-    "decode_inputs": ("B T:i8", "B:i8", "N 1 kv X d:f2", "N B kv P d:f2"),
+    "decode_inputs": ("B T:i8", "B:i8", "N 1 kv X d:f2"),
+    "decode_layer": ("1 B T D", "B T rot", "B T rot", *_ALL),
+    "decode_layer_adapted": ("1 B T D", "B T rot", "B T rot", *_ALL, "L m", *_ROUTE, "B T:b"),
     "asking": ("L B T D", "frame T K"),
     "loss_head": ("L B U D", "B R:i8", "B R"),
     "choice_head": ("L B U D", "C:i8"),
@@ -36,7 +42,6 @@ _PARTS: dict[str, tuple[str, ...]] = {
     "layer": ("1 B S D", "frame S K", *_PREFIX),
     "layer_grouped": ("1 1 S D", "1 S rot", "1 S rot", "2 1 S K", *_PREFIX),
     "layer_keys": ("1 B S D", "B S rot", "B S rot"),
-    "layer_cached": ("1 B T D", "frame T K", *_PREFIX, *_CACHE),
     "layer_adapted": ("L B T D", "frame T K", *_PREFIX, *_CACHE, "L m", "route"),
     "layer_back": ("L B T D", "frame T K", *_PREFIX, *_CACHE, "L m", "route", "L B T D"),
     "loss_back": ("L B U D", "B R:i8", "B R", "L B"),
@@ -152,6 +157,6 @@ def _axes(text: str) -> list[str]:
 def _value(text: str, sizes: dict[str, int]) -> Tensor:
     shape = [sizes[axis] for axis in _axes(text)]
     kind = text.partition(":")[2]
-    if kind == "i8":
-        return torch.ones(shape, dtype=torch.int64)
+    if kind in _WHOLE:
+        return torch.ones(shape, dtype=_WHOLE[kind])
     return torch.rand(shape).to(torch.float16 if kind == "f2" else torch.float32)

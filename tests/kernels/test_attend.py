@@ -57,6 +57,8 @@ CASES: dict[str, dict[str, Any]] = {
     "new tokens alone": {"prefix": 0, "past": 0},
     "whole prompts": {"lanes": 1, "batch": 3, "new": 70, "prefix": 40, "past": 0},
     "one token": {"lanes": 1, "batch": 1, "new": 1, "past": 33, "lengths": (33,)},
+    "few rows, odd head": {"lanes": 1, "batch": 2, "new": 2, "past": 40, "dim": 10, "rotated": 6},
+    "few rows in a window": {"lanes": 1, "new": 2, "past": 40, "window": 9, "softcap": 2.0},
     "many lanes": {"lanes": 33, "new": 1},
     "long cache": {"past": 100, "lengths": (100, 64)},
     "one head a group": {"heads": 2},

@@ -6,12 +6,11 @@ import itertools
 from typing import Any
 
 import numpy as np
-import onnx
-import onnxruntime
 import pytest
 import torch
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from one_op import one_op
+from onnx import TensorProto
 
 from dsa_edge.errors import EngineError
 from dsa_edge.kernels import native_ops, torch_adapter
@@ -180,28 +179,11 @@ def test_the_torch_op_equals_the_reference_and_passes_opcheck(
     assert torch.equal(out, y)
 
 
-def onnx_session(given: Inputs, kernels: bool) -> onnxruntime.InferenceSession:
+def onnx_session(given: Inputs, kernels: bool) -> Any:
     """A model that calls the function; with `kernels` the library's op takes its place."""
-    values = [
-        helper.make_tensor_value_info(k, helper.np_dtype_to_tensor_dtype(a.dtype), [None] * a.ndim)
-        for k, a in given.items()
-    ]
-    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [None] * 4)
-    node = helper.make_node("gated_lowrank", list(given), ["y"], domain="dsa")
     kind = "diagonal" if given["core"].ndim == 3 else "core"
-    model = helper.make_model(
-        helper.make_graph([node], "one", values, [y]),
-        functions=[gated_lowrank_function(kind, given["core"].shape[1] != len(given["u"]))],
-        opset_imports=[helper.make_opsetid("", 21), helper.make_opsetid("dsa", 1)],
-        ir_version=10,
-    )
-    onnx.checker.check_model(model)
-    options = onnxruntime.SessionOptions()
-    if kernels:
-        options.register_custom_ops_library(str(library_path("dsa_onnxruntime")))
-    return onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    function = gated_lowrank_function(kind, given["core"].shape[1] != len(given["u"]))
+    return one_op("gated_lowrank", given, {"y": (TensorProto.FLOAT, 4)}, function, kernels)
 
 
 @sweep

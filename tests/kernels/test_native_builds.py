@@ -15,7 +15,10 @@ cmake = shutil.which("cmake") or ""
 needs_compiler = pytest.mark.skipif(
     not cmake or shutil.which("c++") is None, reason="no CMake or no C++ compiler"
 )
-TESTS = ("test_gated_lowrank", "test_attend", "test_lane_linear")
+TESTS = tuple(
+    f"test_{name}"
+    for name in ("add_offsets", "attend", "attend_cache", "gated_lowrank", "lane_linear")
+)
 
 
 def build(folder: Path, *options: str) -> None:

@@ -24,8 +24,8 @@ inline float to_float(Half value) {
 }
 
 // c (kRows, n) += a (kRows, k) · b (k, n); n is a whole number of tiles.
-template <int kRows>
-void add_product(const float* a, int64_t a_stride, const float* b, int64_t b_stride, int64_t k,
+template <int kRows, class F>
+void add_product(const float* a, int64_t a_stride, const F* b, int64_t b_stride, int64_t k,
                  int64_t n, float* c, int64_t c_stride) {
   for (int64_t o = 0; o < n; o += kCols) {
     Vec sum[kRows][kVectors];
@@ -44,8 +44,8 @@ void add_product(const float* a, int64_t a_stride, const float* b, int64_t b_str
   }
 }
 
-template <int kRows>
-void add_products(int64_t rows, const float* a, int64_t a_stride, const float* b, int64_t b_stride,
+template <int kRows, class F>
+void add_products(int64_t rows, const float* a, int64_t a_stride, const F* b, int64_t b_stride,
                   int64_t k, int64_t n, float* c, int64_t c_stride) {
   for (; rows >= kRows; rows -= kRows, a += kRows * a_stride, c += kRows * c_stride)
     add_product<kRows>(a, a_stride, b, b_stride, k, n, c, c_stride);

@@ -10,7 +10,7 @@ namespace dsa {
 using UnitFunction = void (*)(void* task, int64_t index);
 
 struct Kernels {
-  UnitFunction gated_lowrank, rotate, attend, lane_linear;
+  UnitFunction gated_lowrank, rotate, attend, lane_linear, add_offsets;
 };
 
 // Null when this machine lacks the instruction set.

@@ -50,8 +50,9 @@ struct Vec {
 #include "kernel.h"
 #include "attend_kernel.h"
 #include "lane_linear_kernel.h"
+#include "add_offsets_kernel.h"
 #include "dispatch.h"
 
 namespace dsa {
-extern const Kernels kernels_baseline = {unit, rotate_unit, attend_unit, lane_unit};
+extern const Kernels kernels_baseline = {unit, rotate_unit, attend_unit, lane_unit, offsets_unit};
 }  // namespace dsa
