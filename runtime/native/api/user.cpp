@@ -104,13 +104,8 @@ ScorerOptions User::scoring(double memory_mb, bool timed) const {
   return {memory_mb, store_.folder(), store_.sealed(), timed};
 }
 
-// Where memory has a bound the base is held once at a time: it goes, is loaded anew as far as there
-// is room, and leaves the layers below the split once prompts are cached.
-ScorerOptions User::measuring(double memory_mb) {
-  if (memory_mb > 0) {
-    engine_.layers().release_all();
-    engine_.layers().keep_within(room_for_base(memory_mb));
-  }
+// Where memory has a bound the layers below the split go once prompts are cached.
+ScorerOptions User::measuring(double memory_mb) const {
   ScorerOptions made = scoring(memory_mb, false);
   made.learns = memory_mb > 0;
   return made;
@@ -147,9 +142,7 @@ std::string User::generate(const std::string& prompt, const GenerateOptions& opt
     throw Error(Kind::example, text("the prompt has ", given, " tokens, this base takes ", limit,
                                     ": shorten it."));
   const learn::Adapter adapter = version(options.version);
-  if (options.memory_mb > 0) engine_.layers().keep_within(room_for_base(options.memory_mb));
-  const Chunks chunks =
-      Chunks::plan(bundle_.manifest, options.memory_mb, true, engine_.layers().loaded_mb(), given);
+  const Chunks chunks = engine_.layers().bound(options.memory_mb, {true, given});
   TextStream stream(tokenizer_);
   const auto take = [&](int64_t token) {
     const std::string piece = stream.add(token);
@@ -204,7 +197,6 @@ learn::Evaluation User::evaluate(const std::vector<Example>& examples, const Use
 }
 
 learn::Report User::fit(const std::vector<Example>& examples, const FitOptions& options) {
-  engine_.layers().keep_within(room_for_base(options.memory_mb));
   if (options.disk_mb > 0) check_disk(disk_use(examples, options), options);
   ScorerOptions told = scoring(options.memory_mb, options.wish.seconds.has_value());
   told.learns = true;

@@ -109,7 +109,7 @@ class User {
   DiskUse disk_use(const std::vector<Example>& examples, const FitOptions& options);
   void check_disk(const DiskUse& use, const FitOptions& options) const;
   void add_notes(learn::Report& report, const std::vector<Example>& examples);
-  ScorerOptions measuring(double memory_mb);
+  ScorerOptions measuring(double memory_mb) const;
 
   const Bundle bundle_;
   const Tokenizer tokenizer_;
