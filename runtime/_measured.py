@@ -16,7 +16,7 @@ from dsa_edge.runtime._encode import Encoded, Encoder, longest
 from dsa_edge.runtime._engine import Engine, Floats, Ints
 from dsa_edge.runtime._memory import reset_peak, steady_peaks
 from dsa_edge.runtime._objective import Objective, Scores, items_of
-from dsa_edge.runtime._plan import MB, Budget, Chunks, plan_chunks, room_for_base
+from dsa_edge.runtime._plan import MB, Budget, Chunks, least_work, plan_chunks, room_for_base
 from dsa_edge.runtime._prompts import group_of
 from dsa_edge.runtime._report import Evaluation
 from dsa_edge.runtime._shots import pick_shots
@@ -150,7 +150,6 @@ class Measured(Versions):
         """Free what caching prompts does not need, and measure from here on."""
         steady_peaks()
         self._engine.release("probe", "choose", "decode")
-        self._engine.keep_within(room_for_base(budget.memory_mb))
         reset_peak()
 
     def _objective(
@@ -203,10 +202,25 @@ class Measured(Versions):
     ) -> Chunks:
         """What one run of the engine, and the prompt cache, may hold."""
         full_head = any(example.tokens is None for example in encoded)
+        tail = max(len(item.tail) for example in encoded for item in example.items)
+        return self._planned(budget, full_head, longest(encoded), tail, growth, group)
+
+    def _planned(
+        self,
+        budget: Budget,
+        full_head: bool,
+        longest: int,
+        tail: int = 0,
+        growth: int = 0,
+        group: int | None = None,
+    ) -> Chunks:
+        """`plan_chunks`, once the engine holds no more of the base than the work leaves room."""
+        manifest, engine = self.bundle.manifest, self._engine
+        least = least_work(manifest, full_head, longest, tail, group)
+        engine.keep_within(room_for_base(budget.memory_mb, least))
         return plan_chunks(
-            self.bundle.manifest, budget, full_head, self._engine.loaded_mb, growth,
-            longest(encoded), group,
-        )  # fmt: skip
+            manifest, budget, full_head, engine.loaded_mb, growth, longest, group, tail
+        )
 
 
 def _together(objective: Objective, adapters: Sequence[Adapter]) -> Scores:

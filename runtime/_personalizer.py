@@ -17,7 +17,7 @@ from dsa_edge.runtime._engine import Ints
 from dsa_edge.runtime._generate import NOT_NUMBERS, Sampling, generate_ids
 from dsa_edge.runtime._keys import KeyProvider
 from dsa_edge.runtime._learner import Learner
-from dsa_edge.runtime._plan import Budget, Chunks, plan_chunks
+from dsa_edge.runtime._plan import Budget, Chunks
 from dsa_edge.runtime._store import Store
 
 __all__ = ["BACKENDS", "Choice", "Personalizer", "check_choices"]
@@ -164,9 +164,7 @@ class Personalizer(Learner):
         """What a run of the engine may hold while it continues a prompt of so many tokens."""
         if budget.memory_mb is not None:
             self._prepare(budget)
-        return plan_chunks(
-            self.bundle.manifest, budget, True, self._engine.loaded_mb, longest=tokens
-        )
+        return self._planned(budget, True, tokens)
 
     @property
     def engine(self) -> dict[str, str]:

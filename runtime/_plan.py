@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 
 from dsa_edge.errors import BudgetError, UsageError
@@ -17,6 +18,7 @@ __all__ = [
     "Budget",
     "Chunks",
     "check_disk",
+    "least_work",
     "plan_chunks",
     "room_for_base",
     "spills",
@@ -88,9 +90,52 @@ class Chunks:
         return max(0, self.activations) // (self.prefilled + self.key * keys)
 
 
-def room_for_base(memory_mb: float | None) -> float | None:
-    """MB that a bound leaves for the base, before any of it is loaded; None without a bound."""
-    return None if memory_mb is None else memory_mb - resident_mb() - RESERVE_MB - WORK_MB
+def room_for_base(memory_mb: float | None, least: float) -> float | None:
+    """MB that a bound leaves for the base, before any of it is loaded; None without a bound.
+
+    least: bytes that the work needs, `least_work`.
+    """
+    if memory_mb is None:
+        return None
+    return memory_mb - resident_mb() - RESERVE_MB - max(WORK_MB, least / MB)
+
+
+def least_work(
+    manifest: Manifest, full_head: bool, longest: int = 0, tail: int = 0, group: int | None = None
+) -> float:
+    """Bytes beside the base without which nothing runs; the arguments are those of `plan_chunks`.
+
+    The longest prompt runs whole or in small parts, whichever needs less.
+    """
+    return max(
+        _least_model(manifest, full_head), _least_prompt(manifest, full_head, longest, tail, group)
+    )
+
+
+def _least_model(manifest: Manifest, full_head: bool) -> float:
+    """Of two rows of a probe, and of a short prompt."""
+    probed, prefilled, key = _costs(manifest, full_head)
+    return max(2 * (probed + key * SHORT), SHORT * (prefilled + key * SHORT)) / ACTIVATIONS
+
+
+def _least_prompt(
+    manifest: Manifest, full_head: bool, longest: int, tail: int, group: int | None
+) -> float:
+    """Of the longest prompt with the longest response."""
+    _, prefilled, key = _costs(manifest, full_head)
+    whole = (longest + tail) * (prefilled + key * (longest + tail))
+    part = (LEAST + tail) * (prefilled + key * (_seen(longest, group) + tail))
+    return min(whole / ACTIVATIONS, part / ACTIVATIONS + _held(manifest, longest, group))
+
+
+def _seen(longest: int, group: int | None) -> int:
+    """Tokens of the longest prompt that a run attends to."""
+    return min(longest, group or longest)
+
+
+def _held(manifest: Manifest, longest: int, group: int | None) -> int:
+    """Bytes of keys and values while the longest prompt runs in parts."""
+    return longest * _token_bytes(manifest) * (COPIES if group is None else 1)
 
 
 def store_growth(steps: int, numbers: int, width: int, examples: int, content: int = 0) -> int:
@@ -145,6 +190,7 @@ def plan_chunks(
     growth: int = 0,
     longest: int = 0,
     group: int | None = None,
+    tail: int = 0,
 ) -> Chunks:
     """Split the memory left over between activations, what they read, and the prompt cache.
 
@@ -152,6 +198,7 @@ def plan_chunks(
     loaded_mb: what the engine will hold besides, once its largest method is loaded.
     full_head: probes compute logits over the whole vocabulary.
     longest: tokens of the longest prompt. group: of the sparse attention that it is run by, if any.
+    tail: tokens of the longest response.
     Raises BudgetError when not even one row fits, or the longest prompt does not in small parts.
     """
     memory_mb, disk = budget.memory_mb, _disk(budget, growth)
@@ -160,25 +207,25 @@ def plan_chunks(
         return Chunks(*bytes_, *_costs(manifest, full_head), disk=disk)
     needed = resident_mb() + loaded_mb + RESERVE_MB
     spare = (memory_mb - needed) * MB
+    least = least_work(manifest, full_head, longest, tail, group)
+    if spare < least:
+        is_model = least <= _least_model(manifest, full_head)
+        long = None if is_model else ("prompt", longest) if longest >= tail else ("response", tail)
+        raise _too_little(memory_mb, needed + least / MB, long)
     chunks = _shared_out(spare, manifest, full_head, disk)
-    if chunks.probe_rows(SHORT) < 2 or chunks.prefill_tokens(SHORT) < SHORT:
-        least = SHORT * (chunks.prefilled + SHORT * chunks.key) / ACTIVATIONS / MB
-        raise BudgetError(
-            f"memory_mb is {memory_mb:.0f}, but this model needs about {needed + least:.0f} MB "
-            "before it can learn: raise memory_mb or export a smaller model."
-        )
     if longest <= chunks.prefill_tokens(longest):
         return chunks
-    seen = min(longest, group or longest)
-    held = longest * _token_bytes(manifest) * (COPIES if group is None else 1)
-    chunks = _shared_out(spare - held, manifest, full_head, disk)
-    if chunks.prefill_tokens(seen) < LEAST:
-        least = LEAST * (chunks.prefilled + seen * chunks.key) / ACTIVATIONS
-        raise BudgetError(
-            f"memory_mb is {memory_mb:.0f}, but a prompt of {longest} tokens needs about "
-            f"{needed + (held + least) / MB:.0f} MB: raise memory_mb or shorten the prompt."
-        )
-    return chunks
+    return _shared_out(spare - _held(manifest, longest, group), manifest, full_head, disk)
+
+
+def _too_little(memory_mb: float, needed: float, long: tuple[str, int] | None) -> BudgetError:
+    """long: what needs so many MB, and its tokens; None where any work of the model does."""
+    who = f"a {long[0]} of {long[1]} tokens" if long else "this model"
+    less = f"shorten the {long[0]}" if long else "export a smaller model"
+    return BudgetError(
+        f"memory_mb is {memory_mb:.0f}, but {who} needs about {ceil(needed)} MB: raise memory_mb "
+        f"or {less}."
+    )
 
 
 def _shared_out(spare: float, manifest: Manifest, full_head: bool, disk: int | None) -> Chunks:

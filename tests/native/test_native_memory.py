@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from manifests import edit_manifest
 from native_runner import Library, Runner, RunnerError
 
 from dsa_edge.errors import BudgetError, UsageError
@@ -22,9 +24,10 @@ pytestmark = pytest.mark.skipif(
 Bundles = Callable[[str], Path]
 PROMPT, CHOICES = "He did not like the film", [" a", " green in the morning"]
 TOO_LITTLE = (
-    r"memory_mb is 1, but this model needs about \d+ MB before it can learn: "
+    r"memory_mb is 1, but this model needs about \d+ MB: "
     r"raise memory_mb or export a smaller model\."
 )
+TOO_LONG = r"a prompt of \d+ tokens needs about (\d+) MB: raise memory_mb or shorten the prompt\."
 VERBS = ("choose", "generate", "evaluate")
 
 
@@ -72,6 +75,27 @@ def test_what_a_refusal_asks_for_is_enough_and_changes_no_answer(
     (needed,) = re.findall(r"needs about (\d+) MB", error)
     bound = f"{int(needed) + 8}"  # a second batch of prompts finds the engine's own arrays there
     assert library.run(*given, "--memory-mb", bound) == library.run(*given)
+
+
+def test_what_is_too_long_for_memory_is_named_as_in_python(
+    library: Library, bundles: Bundles, tmp_path: Path
+) -> None:
+    """A refusal comes before anything runs, so a manifest that says so makes a base for it."""
+    bundle = tmp_path / "wide.dsa"
+    shutil.copytree(bundles("llama"), bundle)
+    edit_manifest(bundle / "manifest.json", lambda m: m["decoder"].update(max_positions=100_000))
+    words = "He did not like the film " * 1500
+    told = library.run("generate", bundle, "--prompt", words, "--memory-mb", "1", code=1)["error"]
+    (needed,) = re.findall(rf"memory_mb is 1, but {TOO_LONG}", told)
+    bound = f"{int(needed) - 8}"  # and whatever the bound is, as much is asked for
+    told = library.run("generate", bundle, "--prompt", words, "--memory-mb", bound, code=1)["error"]
+    (again,) = re.findall(rf"memory_mb is {bound}, but {TOO_LONG}", told)
+    assert abs(int(again) - int(needed)) < 4
+    with (
+        Personalizer.open(bundle, backend="executorch", threads=1, check_hashes=False) as me,
+        pytest.raises(BudgetError, match=TOO_LONG),
+    ):
+        me.generate(words, 8, budget=Budget(memory_mb=1))
 
 
 def test_a_bound_holds_for_one_call_of_many(library: Library, bundles: Bundles) -> None:

@@ -67,6 +67,25 @@ def test_a_plan_has_the_steps_of_pythons(
     assert soon["steps"] < told["steps"]
 
 
+def test_a_fit_of_some_seconds_takes_no_more_prompts_than_they_allow(
+    library: Library, bundles: Bundles, tmp_path: Path
+) -> None:
+    """Groups of prompts are as whole behind both halves of the layers as without a clock."""
+    ask = "personalize", bundles("llama"), "--steps", "1", "--threads", "1", "--data"
+    few = written(tmp_path, lines(80))
+    timed = library.run(*ask, few, "--seconds", "600")
+    with python(bundles("llama")) as me:
+        wanted = me.fit(examples(lines(80)), Budget(steps=1, seconds=600))
+    assert timed["examples"] == wanted.examples == 80
+    assert timed["before"]["loss"] == pytest.approx(wanted.before.loss, abs=1e-5)
+    many = written(tmp_path, lines(6000))
+    report = library.run(*ask, many, "--seconds", "0.3")
+    assert report["examples"] < 6000
+    assert report["examples"] % 32 == 0  # whole groups
+    (left_out,) = [note for note in report["notes"] if "left out" in note]
+    assert f"enough for {report['examples']} of 6000 examples" in left_out
+
+
 @pytest.mark.parametrize(
     "wrong", ["raining", "charging=1", "battery", "battery=full", "celsius=nan", "idle=", ""]
 )

@@ -126,8 +126,11 @@ def test_answers_texts_and_losses_are_those_of_python(
             text = library.run("generate", bundles(name), "--prompt", prompt, *words)["text"]
             assert text == me.generate(prompt, version=int(version))
             found = library.run("evaluate", bundles(name), "--data", data, *words)
-            (wanted,) = me.evaluate(examples(given), [int(version)])
-            assert found["loss"] == pytest.approx(wanted.loss, abs=1e-5)
+            base, wanted = me.evaluate(examples(given), [0, int(version)])
+            assert found["version"] == int(version)
+            for told, measured in ((found, wanted), (found["base"], base)):
+                assert told["loss"] == pytest.approx(measured.loss, abs=1e-5)
+                assert told["examples"] == measured.examples
             alike = library.run("evaluate", bundles(name), "--data", written(tmp_path, lines(9)))
             assert alike["accuracy"] is not None
             data = written(tmp_path, given)

@@ -158,7 +158,7 @@ def test_a_memory_bound_takes_layers_from_storage(
         assert engine.loaded_mb == pytest.approx(head + kept * layer)
     vectors, reports = [], []
     for room in (None, head):
-        monkeypatch.setattr(_measured, "room_for_base", lambda mb, room=room: room)
+        monkeypatch.setattr(_measured, "room_for_base", lambda *_, room=room: room)
         with Personalizer.open(llama, backend="executorch") as me:
             reports.append(me.fit(EXAMPLES, Budget(steps=2)))
             vectors.append(me.replay([2])[0].vector)

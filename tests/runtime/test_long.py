@@ -169,6 +169,49 @@ def test_memory_that_cannot_hold_a_long_prompt_is_told_with_what_would(grouped: 
     assert plan_chunks(wide, Budget(memory_mb=needed - kept), False, longest=8000, group=64)
 
 
+class Stored(StubEngine):
+    """Twelve layers of 40 MB, that come from storage where memory has no room for them."""
+
+    def keep_within(self, mb: float | None) -> None:
+        self.loaded_mb = 40 * max(1, min(12, 12 if mb is None else int(mb / 40)))
+
+
+@pytest.mark.parametrize("longest", [40, 3000, 8000])
+def test_more_memory_is_never_refused_where_less_was_enough(grouped: Path, longest: int) -> None:
+    """Layers give way to a long prompt, and what a refusal asks for is enough."""
+    stub = Stored(grouped)
+    made = stub.bundle.manifest
+    wide = replace(made, decoder={**made.decoder, "n_kv_heads": 32, "n_heads": 32, "head_dim": 64})
+    stub.bundle = replace(stub.bundle, manifest=wide)
+    base, enough, asked = resident_mb(), [], set[float]()
+    with Personalizer(stub, Store(None, stub.bundle.identity, None)) as me:
+        for more in range(20, 900, 10):
+            try:
+                me._planned(Budget(memory_mb=base + more), False, longest)
+                enough.append(more)
+            except BudgetError as error:
+                asked.add(float(str(error).split("about ")[1].split(" MB")[0]) - base)
+    assert enough == list(range(enough[0], 900, 10))
+    assert max(asked) - min(asked) < 5  # whatever the bound was
+    assert enough[0] - 15 < min(asked) < enough[0] + 5
+
+
+@pytest.mark.parametrize(
+    ("longest", "tail", "named"),
+    [
+        (9, 9, "this model needs"),
+        (9000, 10, "a prompt of 9000 tokens needs"),
+        (10, 9000, "a response of 9000 tokens needs"),
+    ],
+)
+def test_what_memory_is_too_little_for_is_named(
+    grouped: Path, longest: int, tail: int, named: str
+) -> None:
+    made = Bundle.open(grouped).manifest
+    with pytest.raises(BudgetError, match=named):
+        plan_chunks(made, Budget(memory_mb=1), False, longest=longest, tail=tail)
+
+
 @pytest.mark.parametrize("verb", ["choose", "generate", "evaluate"])
 def test_memory_bounds_hold_for_every_verb(grouped: Path, verb: str) -> None:
     with Personalizer.open(grouped) as me:

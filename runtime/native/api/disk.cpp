@@ -45,9 +45,9 @@ int64_t User::growth(const std::vector<Example>& examples, const FitOptions& opt
 }
 
 DiskUse User::disk_use(const std::vector<Example>& examples, const FitOptions& options) {
-  const int64_t cache = Scorer::cache_bytes(bundle_.manifest, encoder_.encode_all(examples));
-  const Chunks chunks =
-      Chunks::plan(bundle_.manifest, options.memory_mb, false, engine_.layers().loaded_mb(), 0);
+  const std::vector<Encoded> encoded = encoder_.encode_all(examples);
+  const int64_t cache = Scorer::cache_bytes(bundle_.manifest, encoded);
+  const Chunks chunks = engine_.layers().bound(options.memory_mb, Scorer::work_of(encoded));
   return {cache, cache > chunks.cache ? cache : 0, growth(examples, options)};
 }
 

@@ -109,7 +109,7 @@ double bound_of(double told) {
 
 dsa::UseOptions use_options(const dsa_use_options* options) {
   const dsa_use_options told = filled<dsa_use_options>(options, DSA_USE_OPTIONS);
-  return {told.version, bound_of(told.memory_mb)};
+  return {told.version, bound_of(told.memory_mb), told.base != 0};
 }
 
 dsa::FitOptions fit_options(const dsa_fit_options& told) {
@@ -255,7 +255,7 @@ dsa_status dsa_evaluate_with(dsa_runner* runner, const dsa_examples* examples,
       listener.prompts(more, static_cast<int64_t>(all.size()));
       return true;
     };
-    put(user.evaluate(all, made, told).json(), json);
+    put(user.evaluate(all, made, told), json);
   });
 }
 

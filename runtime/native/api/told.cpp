@@ -92,7 +92,6 @@ Trial User::trial(const std::vector<Example>& examples, const FitOptions& option
   learn::check_learnable(examples);
   const learn::Hyperparameters hyper = learner_.settled(options.wish, learn::all_choose(examples));
   const auto batch = std::min(examples.size(), static_cast<size_t>(hyper.batch));
-  engine_.layers().keep_within(room_for_base(options.memory_mb));
   if (options.disk_mb > 0) check_disk(disk_use(examples, options), options);
   const std::vector<Example> some(examples.begin(),
                                   examples.begin() + static_cast<std::ptrdiff_t>(batch));

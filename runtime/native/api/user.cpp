@@ -104,13 +104,8 @@ ScorerOptions User::scoring(double memory_mb, bool timed) const {
   return {memory_mb, store_.folder(), store_.sealed(), timed};
 }
 
-// Where memory has a bound the base is held once at a time: it goes, is loaded anew as far as there
-// is room, and leaves the layers below the split once prompts are cached.
-ScorerOptions User::measuring(double memory_mb) {
-  if (memory_mb > 0) {
-    engine_.layers().release_all();
-    engine_.layers().keep_within(room_for_base(memory_mb));
-  }
+// Where memory has a bound the layers below the split go once prompts are cached.
+ScorerOptions User::measuring(double memory_mb) const {
   ScorerOptions made = scoring(memory_mb, false);
   made.learns = memory_mb > 0;
   return made;
@@ -147,9 +142,7 @@ std::string User::generate(const std::string& prompt, const GenerateOptions& opt
     throw Error(Kind::example, text("the prompt has ", given, " tokens, this base takes ", limit,
                                     ": shorten it."));
   const learn::Adapter adapter = version(options.version);
-  if (options.memory_mb > 0) engine_.layers().keep_within(room_for_base(options.memory_mb));
-  const Chunks chunks =
-      Chunks::plan(bundle_.manifest, options.memory_mb, true, engine_.layers().loaded_mb(), given);
+  const Chunks chunks = engine_.layers().bound(options.memory_mb, {true, given});
   TextStream stream(tokenizer_);
   const auto take = [&](int64_t token) {
     const std::string piece = stream.add(token);
@@ -164,16 +157,16 @@ std::string User::generate(const std::string& prompt, const GenerateOptions& opt
   return stream.text();
 }
 
-learn::Evaluation User::evaluate(const std::vector<Example>& examples, const UseOptions& options,
-                                 const std::function<bool(size_t)>& on_examples) {
+std::string User::evaluate(const std::vector<Example>& examples, const UseOptions& options,
+                           const std::function<bool(size_t)>& on_examples) {
   if (examples.empty())
     throw Error(Kind::example, "there are no examples to evaluate on: give at least one.");
-  const learn::Adapter adapter = version(options.version);
+  std::vector<Measured> all = {{version(options.version), {}, {}}};
+  if (options.base) all.push_back({version(0), {}, {}});
   std::vector<Encoded> encoded = encoder_.encode_all(examples);
   std::stable_sort(encoded.begin(), encoded.end(), [](const Encoded& a, const Encoded& b) {
     return a.items[0].prompt.size() < b.items[0].prompt.size();
   });
-  Floats losses, right;
   for (size_t start = 0; start < encoded.size();) {
     std::vector<Encoded> part(encoded.begin() + static_cast<std::ptrdiff_t>(start),
                               encoded.begin() + static_cast<std::ptrdiff_t>(
@@ -181,30 +174,42 @@ learn::Evaluation User::evaluate(const std::vector<Example>& examples, const Use
     while (part.size() > 1 && Scorer::cache_bytes(bundle_.manifest, part) > kEvaluatedBytes)
       part.resize(part.size() / 2);
     const size_t count = part.size();
-    Scorer scorer(engine_, encoder_, measuring(options.memory_mb));
-    scorer.load(std::move(part), nullptr);
-    scorer.route_by(adapter.gate ? &*adapter.gate : nullptr);
-    std::vector<Example> own;  // what the objective reads of them: choices and answers
-    for (size_t at = 0; at < count; ++at) {
-      const Encoded& one = scorer.example(at);
-      own.push_back({"", one.choices.empty() ? " " : one.choices[one.answer], one.choices, false});
-    }
-    learn::Objective objective(scorer, own, adapter.numbers.size());
-    objective.bias = objective.bias_of(adapter);
-    std::vector<uint32_t> all(count);
-    std::iota(all.begin(), all.end(), 0u);
-    losses.resize(start + count), right.resize(start + count);
-    objective.losses({all.data(), count}, {adapter.numbers.data(), 1}, losses.data() + start,
-                     right.data() + start);
+    measure(std::move(part), options.memory_mb, all);
     start += count;
     if ((on_examples && !on_examples(count)) || control.stopped())
       throw Error(Kind::stopped, "the evaluation was stopped: call it again for a result.");
   }
-  return learn::Evaluation::of(losses, right);
+  Json made = Json::parse(learn::Evaluation::of(all[0].losses, all[0].right).json());
+  if (!options.base) return written(made);
+  made["version"] = options.version < 0 ? store_.newest_whole().version : options.version;
+  made["base"] = Json::parse(learn::Evaluation::of(all[1].losses, all[1].right).json());
+  return written(made);
+}
+
+// Measures adapters on some examples, whose prompts they share and which are forgotten afterwards.
+void User::measure(std::vector<Encoded> part, double memory_mb, std::vector<Measured>& all) {
+  const size_t count = part.size();
+  Scorer scorer(engine_, encoder_, measuring(memory_mb));
+  scorer.load(std::move(part), nullptr);
+  std::vector<Example> own;  // what the objective reads of them: choices and answers
+  for (size_t at = 0; at < count; ++at) {
+    const Encoded& one = scorer.example(at);
+    own.push_back({"", one.choices.empty() ? " " : one.choices[one.answer], one.choices, false});
+  }
+  learn::Objective objective(scorer, own, bundle_.manifest.adapter_size());
+  std::vector<uint32_t> places(count);
+  std::iota(places.begin(), places.end(), 0u);
+  for (Measured& one : all) {
+    const size_t done = one.losses.size();
+    one.losses.resize(done + count), one.right.resize(done + count);
+    scorer.route_by(one.adapter.gate ? &*one.adapter.gate : nullptr);
+    objective.bias = objective.bias_of(one.adapter);
+    objective.losses({places.data(), count}, {one.adapter.numbers.data(), 1},
+                     one.losses.data() + done, one.right.data() + done);
+  }
 }
 
 learn::Report User::fit(const std::vector<Example>& examples, const FitOptions& options) {
-  engine_.layers().keep_within(room_for_base(options.memory_mb));
   if (options.disk_mb > 0) check_disk(disk_use(examples, options), options);
   ScorerOptions told = scoring(options.memory_mb, options.wish.seconds.has_value());
   told.learns = true;

@@ -27,10 +27,11 @@ struct GenerateOptions {
   double memory_mb = 0;
 };
 
-// memory_mb: peak of the process, 0 for no bound.
+// memory_mb: peak of the process, 0 for no bound. base: evaluate the initial adapter as well.
 struct UseOptions {
   int64_t version = -1;
   double memory_mb = 0;
+  bool base = false;
 };
 
 struct FitOptions {
@@ -67,6 +68,12 @@ struct DiskUse {
   int64_t cache, spilled, growth;
 };
 
+// An adapter, and what it makes of examples: losses (B,) and right (B,).
+struct Measured {
+  learn::Adapter adapter;
+  Floats losses, right;
+};
+
 class User {
  public:
   // Raises Error of kind bundle, adapter, engine, store.
@@ -77,8 +84,8 @@ class User {
   // Calls on_text with each piece until it returns false; returns the whole text.
   std::string generate(const std::string& prompt, const GenerateOptions& options,
                        const std::function<bool(const std::string&)>& on_text);
-  learn::Evaluation evaluate(const std::vector<Example>& examples, const UseOptions& options,
-                             const std::function<bool(size_t)>& on_examples);
+  std::string evaluate(const std::vector<Example>& examples, const UseOptions& options,
+                       const std::function<bool(size_t)>& on_examples);
   learn::Report fit(const std::vector<Example>& examples, const FitOptions& options);
 
   void save_adapter(const std::string& path);
@@ -109,7 +116,8 @@ class User {
   DiskUse disk_use(const std::vector<Example>& examples, const FitOptions& options);
   void check_disk(const DiskUse& use, const FitOptions& options) const;
   void add_notes(learn::Report& report, const std::vector<Example>& examples);
-  ScorerOptions measuring(double memory_mb);
+  ScorerOptions measuring(double memory_mb) const;
+  void measure(std::vector<Encoded> part, double memory_mb, std::vector<Measured>& all);
 
   const Bundle bundle_;
   const Tokenizer tokenizer_;

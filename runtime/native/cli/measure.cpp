@@ -191,8 +191,7 @@ class Bench {
     const Ints ids = tokens(short_);
     const dsa::learn::Adapter adapter = user_.learner().adapter();
     const Floats numbers = user_.learner().whole(adapter);
-    const dsa::Chunks chunks =
-        dsa::Chunks::plan(manifest_, 0, true, user_.engine().layers().loaded_mb(), short_);
+    const dsa::Chunks chunks = user_.engine().layers().bound(0, {true, short_});
     double first = 0, last = 0;
     dsa::generate(user_.engine(), Ints(ids.begin(), ids.end() - 1), {ids.back()}, numbers.data(),
                   adapter.gate ? &*adapter.gate : nullptr, {}, {}, settings_.new_tokens, chunks,

@@ -114,7 +114,8 @@ dsa_progress_callback teller(const Options& options) {
 
 int evaluate(const Options& options) {
   const Data data(options);
-  const dsa_use_options told = use_options(options);
+  dsa_use_options told = use_options(options);
+  told.base = 1;
   const Session runner(options);
   char* json = nullptr;
   check(dsa_evaluate_with(runner, &data.told, &told, teller(options), nullptr, &json));

@@ -43,6 +43,42 @@ Chunks with_costs(const Manifest& manifest, bool full_head) {
   return {kActivations, kContext, kCache, row + logits, row + caches, 2 * 4 * d.n_heads};
 }
 
+double bytes(int64_t tokens, int64_t each, int64_t key, int64_t keys) {
+  return static_cast<double>(tokens * (each + key * keys)) / kShare;
+}
+
+// Without which nothing runs: two rows of a probe, and a short prompt.
+double least_model(const Chunks& costs) {
+  return std::max(bytes(2, costs.probed, costs.key, kShort),
+                  bytes(kShort, costs.prefilled, costs.key, kShort));
+}
+
+// Keys and values while a long prompt runs in parts.
+double held(const Manifest& manifest, int64_t longest) {
+  const Decoder& d = manifest.decoder;
+  return static_cast<double>(longest * 4 * d.n_layers * d.n_kv_heads * d.head_dim * kCopies);
+}
+
+// The longest prompt with the longest response, whole or in small parts, whichever needs less.
+double least_prompt(const Manifest& manifest, const Chunks& costs, const Work& work) {
+  const int64_t all = work.longest + work.tail;
+  return std::min(bytes(all, costs.prefilled, costs.key, all),
+                  bytes(kLeast + work.tail, costs.prefilled, costs.key, all) +
+                      held(manifest, work.longest));
+}
+
+Error too_little(double memory_mb, double needed, bool is_long, const Work& work) {
+  const bool prompt = work.longest >= work.tail;
+  const std::string what = prompt ? "prompt" : "response";
+  const std::string who =
+      is_long ? text("a ", what, " of ", prompt ? work.longest : work.tail, " tokens")
+              : "this model";
+  return Error(Kind::budget,
+               text("memory_mb is ", std::lround(memory_mb), ", but ", who, " needs about ",
+                    static_cast<int64_t>(std::ceil(needed)), " MB: raise memory_mb or ",
+                    is_long ? "shorten the " + what : "export a smaller model", "."));
+}
+
 void share_out(double spare, Chunks& chunks) {
   chunks.activations = static_cast<int64_t>(spare * kShare);
   chunks.context = static_cast<int64_t>(spare * 0.1),
@@ -60,31 +96,18 @@ int64_t Chunks::prefill_tokens(int64_t keys) const {
   return std::max<int64_t>(0, activations) / (prefilled + key * keys);
 }
 
-Chunks Chunks::plan(const Manifest& manifest, double memory_mb, bool full_head, double loaded_mb,
-                    int64_t longest) {
-  Chunks made = with_costs(manifest, full_head);
+Chunks Chunks::plan(const Manifest& manifest, double memory_mb, const Work& work,
+                    double loaded_mb) {
+  Chunks made = with_costs(manifest, work.full_head);
   if (memory_mb <= 0) return made;
   const double needed = resident_mb() + loaded_mb + kReserve, spare = (memory_mb - needed) * kMb;
+  const double model = least_model(made), prompt = least_prompt(manifest, made, work);
+  if (spare < std::max(model, prompt))
+    throw too_little(memory_mb, needed + std::max(model, prompt) / kMb, prompt > model, work);
   share_out(spare, made);
-  if (made.probe_rows(kShort) < 2 || made.prefill_tokens(kShort) < kShort) {
-    const double least =
-        static_cast<double>(kShort * (made.prefilled + kShort * made.key)) / kShare / kMb;
-    throw Error(Kind::budget,
-                text("memory_mb is ", std::lround(memory_mb), ", but this model needs about ",
-                     std::lround(needed + least),
-                     " MB before it can learn: raise memory_mb or export a smaller model."));
-  }
-  if (longest <= made.prefill_tokens(longest)) return made;
-  const Decoder& d = manifest.decoder;
-  const int64_t token = 4 * d.n_layers * d.n_kv_heads * d.head_dim;
-  const auto held = static_cast<double>(longest * token * kCopies);
-  share_out(spare - held, made);
-  if (made.prefill_tokens(longest) >= kLeast) return made;
-  const double least = static_cast<double>(kLeast * (made.prefilled + longest * made.key)) / kShare;
-  throw Error(Kind::budget,
-              text("memory_mb is ", std::lround(memory_mb), ", but a prompt of ", longest,
-                   " tokens needs about ", std::lround(needed + (held + least) / kMb),
-                   " MB: raise memory_mb or shorten the prompt."));
+  if (work.longest > made.prefill_tokens(work.longest))
+    share_out(spare - held(manifest, work.longest), made);
+  return made;
 }
 
 double resident_mb() { return status("VmRSS:"); }
@@ -96,8 +119,11 @@ void give_back_freed() {
 
 double peak_mb() { return status("VmHWM:"); }
 
-double room_for_base(double memory_mb) {
-  return memory_mb > 0 ? std::max(1.0, memory_mb - resident_mb() - kReserve - kWork) : 0;
+double room_for_base(const Manifest& manifest, double memory_mb, const Work& work) {
+  if (memory_mb <= 0) return 0;
+  const Chunks costs = with_costs(manifest, work.full_head);
+  const double least = std::max(least_model(costs), least_prompt(manifest, costs, work)) / kMb;
+  return std::max(1.0, memory_mb - resident_mb() - kReserve - std::max(kWork, least));
 }
 
 }  // namespace dsa

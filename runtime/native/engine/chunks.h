@@ -7,6 +7,13 @@ namespace dsa {
 
 constexpr double kMb = 1 << 20;
 
+// full_head: probes compute logits over the whole vocabulary. longest, tail: tokens of the longest
+// prompt, and of the longest response.
+struct Work {
+  bool full_head;
+  int64_t longest = 0, tail = 0;
+};
+
 // All in bytes. activations: of a run. context: keys and values that a run may read. cache: of
 // prompts, beyond which it goes to a file. probed, prefilled: what a row of a probe and a token of
 // a prefill keep alive; key: what each adds for every key it attends to. strict: a bound was set,
@@ -22,18 +29,18 @@ struct Chunks {
   // Prompt and response tokens that one prefill may hold.
   int64_t prefill_tokens(int64_t keys) const;
 
-  // Splits what a bound leaves; memory_mb 0 for none. full_head: probes compute logits over the
-  // whole vocabulary. loaded_mb: what the engine will hold. longest: tokens of the longest prompt.
-  // Raises Error(budget) when not even a row fits.
-  static Chunks plan(const Manifest& manifest, double memory_mb, bool full_head, double loaded_mb,
-                     int64_t longest);
+  // Splits what a bound leaves; memory_mb 0 for none. loaded_mb: what the engine will hold. Raises
+  // Error(budget) where the work has not what it needs.
+  static Chunks plan(const Manifest& manifest, double memory_mb, const Work& work,
+                     double loaded_mb);
 };
 
 double resident_mb();    // of this process now
 double peak_mb();        // and at most so far
 void give_back_freed();  // memory that was freed, to the system
 
-// MB that a bound leaves for the base, before any of it is loaded; 0 without a bound.
-double room_for_base(double memory_mb);
+// MB that a bound leaves for the base beside the work, before any of it is loaded; 0 without a
+// bound.
+double room_for_base(const Manifest& manifest, double memory_mb, const Work& work);
 
 }  // namespace dsa

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "core/errors.h"
-#include "engine/chunks.h"
 
 namespace dsa {
 
@@ -188,6 +187,12 @@ double Layers::loaded_mb() const {
 }
 
 int64_t Layers::from_storage() const { return manifest_.decoder.n_layers - kept_; }
+
+Chunks Layers::bound(double memory_mb, const Work& work) {
+  if (memory_mb > 0) release_all();
+  keep_within(room_for_base(manifest_, memory_mb, work));
+  return Chunks::plan(manifest_, memory_mb, work, loaded_mb());
+}
 
 void Layers::keep_within(double mb) {
   const auto [layer, head] = held_mb();

@@ -8,6 +8,7 @@
 #include "core/bundle.h"
 #include "engine/arrays.h"
 #include "engine/blocks.h"
+#include "engine/chunks.h"
 #include "engine/ends.h"
 #include "engine/program.h"
 
@@ -64,13 +65,18 @@ class Layers {
 
   double loaded_mb() const;  // of programs, weights and their memory, once loaded
   int64_t from_storage() const;
-  void keep_within(double mb);  // hold no more of the base, at least one layer; 0 for no bound
+
+  // Frees what is loaded of the base, which would count twice, and holds no more of it than a bound
+  // on the process leaves room for beside the work, at least one layer. 0 is no bound, and frees
+  // nothing. Raises Error(budget).
+  Chunks bound(double memory_mb, const Work& work);
 
  private:
   Program& program(int64_t layer);
   void angles(int64_t frame, const LayerCall& call);
   void positions(const LayerCall& call);
   std::pair<double, double> held_mb() const;
+  void keep_within(double mb);
   void release(int64_t from, int64_t to);
   void shrink(int64_t count);
 

@@ -1,6 +1,7 @@
 #include "engine/prompt_cache.h"
 
 #include <algorithm>
+#include <chrono>
 #include <map>
 #include <numeric>
 
@@ -79,13 +80,7 @@ PromptCache::PromptCache(DecoderEngine& engine, const std::vector<const Item*>& 
     pooled_.resize(items_.size() * static_cast<size_t>(manifest_.decoder.width));
     alike_ = alike(items_);
   }
-  const size_t group = options_.group ? options_.group : items_.size();
-  while (ready_ < items_.size()) {
-    const size_t to = std::min(ready_ + group, items_.size());
-    cache(ready_, to);
-    ready_ = to;
-    if (options_.on_items && !options_.on_items(0)) break;
-  }
+  climb_upper(climb_lower());
 }
 
 int64_t PromptCache::own(size_t item) const {
@@ -119,12 +114,12 @@ int64_t PromptCache::room(size_t item) const {
 
 // Items in batches of similar length, each within what a run takes and a prefill may hold, or
 // alone.
-std::vector<std::vector<size_t>> PromptCache::batches(size_t from, size_t to) const {
+std::vector<PromptCache::Batch> PromptCache::batches(size_t from, size_t to) const {
   std::vector<size_t> by_length(to - from);
   std::iota(by_length.begin(), by_length.end(), from);
   std::stable_sort(by_length.begin(), by_length.end(),
                    [this](size_t a, size_t b) { return tokens(a) < tokens(b); });
-  std::vector<std::vector<size_t>> made;
+  std::vector<Batch> made;
   int64_t past = 0, rows = 0;
   for (const size_t item : by_length) {
     const auto count = made.empty() ? 0 : static_cast<int64_t>(made.back().size());
@@ -141,33 +136,52 @@ std::vector<std::vector<size_t>> PromptCache::batches(size_t from, size_t to) co
 
 // All batches through the lower layers, then all through the upper ones: a fit needs the lower ones
 // no more, and holds half of the layers at a time. Between the two a prompt's hidden states lie
-// where its keys and values will.
-void PromptCache::cache(size_t from, size_t to) {
-  const auto all = batches(from, to);
-  for (const auto& batch : all) {
-    lower(batch);
-    told(batch.size() / 2);
+// where its keys and values will. No more groups begin than there is time to finish.
+std::vector<PromptCache::Group> PromptCache::climb_lower() {
+  const size_t size = options_.group ? options_.group : items_.size();
+  std::vector<Group> begun;
+  double ahead = 0;
+  for (size_t from = 0; from < items_.size() && (!from || time_left(ahead)); from += size) {
+    const size_t end = std::min(from + size, items_.size());
+    begun.push_back({end, batches(from, end)});
+    for (const Batch& batch : begun.back().batches) {
+      ahead += lower(batch);
+      told(batch.size() / 2);
+    }
   }
+  return begun;
+}
+
+void PromptCache::climb_upper(const std::vector<Group>& groups) {
   if (options_.halves) {
     engine_.layers().release_lower();
     engine_.layers().hold_all();
     if (options_.full_head) engine_.layers().load_head();
   }
-  for (const auto& batch : all) {
-    if (!in_parts(batch[0])) upper(batch);
-    told(batch.size() - batch.size() / 2);
+  for (const Group& group : groups) {
+    for (const Batch& batch : group.batches) {
+      if (!in_parts(batch[0])) upper(batch);
+      told(batch.size() - batch.size() / 2);
+    }
+    ready_ = group.end;
+    if (!time_left(0)) break;  // they took longer than it seemed
   }
 }
 
 void PromptCache::told(size_t more) {
   storage_.drop_pages();
-  if (options_.on_items && more) options_.on_items(more);
+  if (options_.on_items && more) options_.on_items(more, 0);
+}
+
+// Whether others may begin, while those that have begun will take so many seconds more.
+bool PromptCache::time_left(double ahead) const {
+  return !options_.on_items || options_.on_items(0, ahead);
 }
 
 // Whether an item has more tokens than a prefill may hold.
 bool PromptCache::in_parts(size_t item) const { return tokens(item) > room(item); }
 
-Climb PromptCache::climb(const std::vector<size_t>& batch) const {
+Climb PromptCache::climb(const Batch& batch) const {
   Climb made{0, 0, {}, {}, {}};
   for (const size_t item : batch) {
     made.past = std::max(made.past, own(item)), made.rows = std::max(made.rows, tail(item));
@@ -176,8 +190,11 @@ Climb PromptCache::climb(const std::vector<size_t>& batch) const {
   return made;
 }
 
-void PromptCache::lower(const std::vector<size_t>& batch) {
-  if (in_parts(batch[0])) return prefill_parts(batch[0]);
+// Returns the seconds that the upper layers will take, by what the lower ones took: none where the
+// batch has climbed them as well.
+double PromptCache::lower(const Batch& batch) {
+  if (in_parts(batch[0])) return prefill_parts(batch[0]), 0;
+  const auto began = std::chrono::steady_clock::now();
   Climb states = climb(batch);
   Ints prompts(batch.size() * static_cast<size_t>(states.past)),
       tails(batch.size() * static_cast<size_t>(states.rows));
@@ -199,6 +216,10 @@ void PromptCache::lower(const std::vector<size_t>& batch) {
                 reinterpret_cast<float*>(caches(batch[at])));
     if (!pooled.empty()) pool(batch[at], pooled.data() + row);
   }
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - began;
+  const auto below = static_cast<double>(manifest_.split() * (states.past + states.rows));
+  const auto above = static_cast<double>(manifest_.adapted() * states.past);
+  return below > 0 ? took.count() * above / below : 0;
 }
 
 void PromptCache::pool(size_t item, const float* mean) {
@@ -209,7 +230,7 @@ void PromptCache::pool(size_t item, const float* mean) {
             pooled_.begin() + static_cast<std::ptrdiff_t>(item) * width);
 }
 
-void PromptCache::upper(const std::vector<size_t>& batch) {
+void PromptCache::upper(const Batch& batch) {
   Climb states = climb(batch);
   const int64_t width = manifest_.decoder.width, each = states.past * width;
   states.x.resize(batch.size() * static_cast<size_t>(each));

@@ -4,10 +4,9 @@
 // unlinked as soon as it exists, so that no prompt outlives the process.
 #pragma once
 
-#include <functional>
-
 #include "core/encoder.h"
 #include "engine/prompts.h"
+#include "learn/engine.h"
 #include "learn/policy.h"
 
 namespace dsa {
@@ -33,10 +32,12 @@ struct CacheOptions {
   Chunks chunks;
   std::string folder;      // for what memory has no room for; empty takes the system's
   bool sealed = false;     // no prompt may be written to a file
-  size_t group = 0;        // items between two looks at the clock; 0 caches all at once
+  size_t group = 0;        // items between two looks at the clock; 0 takes all as one group
   bool halves = false;     // layers below the split are freed once all prompts are through them
   bool full_head = false;  // probes follow that need it: load it while memory has most room
-  std::function<bool(size_t)> on_items;  // with how many more are done; false when time is over
+  // With how many more are done, and the seconds that the upper layers will take for those that
+  // are through the lower ones; false when there is no time for others.
+  learn::OnPrefill on_items;
 };
 
 class PromptCache {
@@ -61,6 +62,11 @@ class PromptCache {
   static int64_t bytes_of(const Manifest& manifest, const std::vector<const Item*>& items);
 
  private:
+  using Batch = std::vector<size_t>;
+  struct Group {
+    size_t end;  // its items are those from the end of the group before
+    std::vector<Batch> batches;
+  };
   int64_t own(size_t item) const;     // tokens of its prompt behind the shared ones
   int64_t tail(size_t item) const;    // tokens of its response
   int64_t tokens(size_t item) const;  // that a prefill runs
@@ -68,12 +74,14 @@ class PromptCache {
   bool in_parts(size_t item) const;
   float* hidden(size_t item) const;  // what is stored: (R, D)
   Half* caches(size_t item) const;   // and behind it keys, then values, (A, kv, own, d)
-  std::vector<std::vector<size_t>> batches(size_t from, size_t to) const;
-  void cache(size_t from, size_t to);
+  std::vector<Batch> batches(size_t from, size_t to) const;
+  std::vector<Group> climb_lower();
+  void climb_upper(const std::vector<Group>& groups);
   void told(size_t more);
-  Climb climb(const std::vector<size_t>& batch) const;
-  void lower(const std::vector<size_t>& batch);
-  void upper(const std::vector<size_t>& batch);
+  bool time_left(double ahead) const;
+  Climb climb(const Batch& batch) const;
+  double lower(const Batch& batch);
+  void upper(const Batch& batch);
   void pool(size_t item, const float* mean);
   void prefill_parts(size_t item);
   void keep(size_t item, int64_t layer, const Half* keys, const Half* values, int64_t past,

@@ -26,34 +26,41 @@ int64_t Scorer::cache_bytes(const Manifest& manifest, const std::vector<Encoded>
   return PromptCache::bytes_of(manifest, items_of(encoded));
 }
 
-size_t Scorer::load(const std::vector<Example>& examples,
-                    const std::function<bool(size_t)>& on_prefill) {
+Work Scorer::work_of(const std::vector<Encoded>& encoded) {
+  Work work{false};
+  for (const Encoded& example : encoded) {
+    work.full_head = work.full_head || example.tokens.empty();
+    for (const Item& item : example.items) {
+      work.longest = std::max(work.longest, length(item.prompt));
+      work.tail = std::max(work.tail, length(item.tail));
+    }
+  }
+  return work;
+}
+
+size_t Scorer::load(const std::vector<Example>& examples, const learn::OnPrefill& on_prefill) {
   return load(encoder_.encode_all(examples), on_prefill);
 }
 
-size_t Scorer::load(std::vector<Encoded> encoded, const std::function<bool(size_t)>& on_prefill) {
+size_t Scorer::load(std::vector<Encoded> encoded, const learn::OnPrefill& on_prefill) {
   cache_.reset();
   encoded_ = std::move(encoded);
   first_ = {0}, candidates_.clear();
   std::set<int64_t> tokens;
-  int64_t longest = 0;
-  bool full_head = false;
   for (const Encoded& example : encoded_) {
     first_.push_back(first_.back() + example.items.size());
     tokens.insert(example.tokens.begin(), example.tokens.end());
-    full_head = full_head || example.tokens.empty();
-    for (const Item& item : example.items) longest = std::max(longest, length(item.prompt));
   }
   candidates_.assign(tokens.begin(), tokens.end());
   measure();
-  chunks_ = Chunks::plan(manifest(), options_.memory_mb, full_head, engine_.layers().loaded_mb(),
-                         longest);
+  const Work work = work_of(encoded_);
+  chunks_ = engine_.layers().bound(options_.memory_mb, work);
   CacheOptions told{chunks_,
                     options_.folder,
                     options_.sealed,
                     options_.timed ? std::max(kGroup, most_items_) : 0,
-                    options_.learns && !options_.timed,
-                    full_head,
+                    options_.learns,
+                    work.full_head,
                     on_prefill};
   engine_.layers().hold_all();
   cache_ = std::make_unique<PromptCache>(engine_, items_of(encoded_), std::move(told));

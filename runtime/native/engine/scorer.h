@@ -25,8 +25,8 @@ class Scorer : public learn::Engine {
       : engine_(engine), encoder_(encoder), options_(std::move(options)) {}
 
   size_t load(const std::vector<Example>& examples,
-              const std::function<bool(size_t)>& on_prefill) override;
-  size_t load(std::vector<Encoded> encoded, const std::function<bool(size_t)>& on_prefill);
+              const learn::OnPrefill& on_prefill) override;
+  size_t load(std::vector<Encoded> encoded, const learn::OnPrefill& on_prefill);
   void route_by(const learn::Gate* gate) override;
   void route_as(learn::Some batch, const size_t* blocks) override;
   const float* pooled(uint32_t example) const override;
@@ -41,6 +41,7 @@ class Scorer : public learn::Engine {
   const Encoded& example(size_t at) const { return encoded_[at]; }
 
   static int64_t cache_bytes(const Manifest& manifest, const std::vector<Encoded>& encoded);
+  static Work work_of(const std::vector<Encoded>& encoded);
 
  private:
   struct Slice {

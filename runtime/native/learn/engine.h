@@ -19,17 +19,20 @@ struct Lanes {  // (count, n) adapters, one behind the other
   size_t count;
 };
 
+// Called with how many more prompts are done, and how many seconds those that have begun will take
+// to be finished; returns false where there is no time for others.
+using OnPrefill = std::function<bool(size_t more, double ahead)>;
+
 // L lanes, B examples. Errors are thrown as Error(engine). A number that cannot be computed is NaN.
 class Engine {
  public:
   virtual ~Engine() = default;
 
   // Takes examples, in this order, in the place of those before, and caches their prompts.
-  // on_prefill is called with how many more are done, and returns false where there is no time for
-  // others: those that are cached by then, at least one, are learned from. Returns how many those
-  // are.
+  // on_prefill may refuse others: those that are cached by then, at least one, are learned from.
+  // Returns how many those are.
   virtual size_t load(const std::vector<Example>& examples,
-                      const std::function<bool(size_t)>& on_prefill) = 0;
+                      const OnPrefill& on_prefill) = 0;
 
   // Lets a gate choose the blocks of every example; null where adapters have one block.
   virtual void route_by(const Gate*) {}

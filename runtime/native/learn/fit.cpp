@@ -74,10 +74,10 @@ class Fit {
     std::vector<Example> examples;
     for (const auto& [id, example] : known_) examples.push_back(example);
     pace_.pause();
-    const size_t ready = engine_.load(examples, [&](size_t done) {
+    const size_t ready = engine_.load(examples, [&](size_t done, double ahead) {
       if (wish_.on_prefill) wish_.on_prefill(done);
       pace_.pause();
-      return !pace_.late(kPromptShare) && !(wish_.stop && wish_.stop());
+      return !pace_.late(kPromptShare, ahead) && !(wish_.stop && wish_.stop());
     });
     if (ready < 1 || ready > examples.size())
       throw Error(Kind::engine, "the engine cached no prompt: report this.");

@@ -33,8 +33,10 @@ class Pace {
 
   double elapsed() const { return clock() - started_; }  // seconds of work
 
-  // Whether a share of the time is over.
-  bool late(double share) const { return seconds_ && elapsed() > share * *seconds_; }
+  // Whether a share of the time is over, or will be in so many seconds.
+  bool late(double share, double ahead) const {
+    return seconds_ && elapsed() + ahead > share * *seconds_;
+  }
 
   const int64_t steps;
 

@@ -104,8 +104,9 @@ typedef struct dsa_use_options {
   size_t size;
   int32_t version;        /* DSA_IN_USE or a version */
   double memory_mb;       /* peak memory of the process; 0 for no bound */
+  int32_t base;           /* 1: `dsa_evaluate_with` measures the bundle's initial adapter as well */
 } dsa_use_options;
-#define DSA_USE_OPTIONS {sizeof(dsa_use_options), DSA_IN_USE, 0.0}
+#define DSA_USE_OPTIONS {sizeof(dsa_use_options), DSA_IN_USE, 0.0, 0}
 
 /* The same within a bound of memory: prompts that are too long for it run in parts, and layers that
  * it has no room for come from storage. DSA_BUDGET where it is too little for that.
@@ -188,7 +189,9 @@ typedef int32_t (*dsa_progress_callback)(void* context, const dsa_progress* prog
 DSA_API dsa_status dsa_evaluate(dsa_runner* runner, const dsa_examples* examples, int32_t version,
                                 dsa_progress_callback on_progress, void* context, char** json);
 
-/* The same within a bound of memory, as `dsa_choose_with` has it. options: null for the usual. */
+/* The same within a bound of memory, as `dsa_choose_with` has it. With `base` the JSON has two more:
+ * version, and base with the fields of a version; both share the cached prompts, so that comparing
+ * costs little more than measuring. options: null for the usual. */
 DSA_API dsa_status dsa_evaluate_with(dsa_runner* runner, const dsa_examples* examples,
                                      const dsa_use_options* options,
                                      dsa_progress_callback on_progress, void* context,

@@ -20,7 +20,7 @@ class KnownEngine : public Engine {
   explicit KnownEngine(const Space& space) : space_(space) {}
 
   size_t load(const std::vector<Example>& examples,
-              const std::function<bool(size_t)>& on_prefill) override {
+              const OnPrefill& on_prefill) override {
     words_.clear(), wanted_.clear(), choices_.clear();
     for (const Example& example : examples) {
       const uint32_t word = static_cast<uint32_t>(std::stoul(example.prompt));
@@ -31,7 +31,7 @@ class KnownEngine : public Engine {
       own.resize(space_.size());
       Stream stream(99, word, 0, Purpose::perturb);
       for (float& number : own) number = stream.gaussian();
-      if (!on_prefill(1)) break;
+      if (!on_prefill(1, 0)) break;
     }
     served_.resize(words_.size() * space_.blocks);
     return words_.size();

@@ -26,7 +26,7 @@ class KnownSource : public Source {
 inline Outcome private_fit(Store& store, const std::vector<Example>& examples, const Space& space,
                            Hyperparameters hyper, int64_t steps, uint64_t seed, double noise) {
   KnownEngine engine(space);
-  engine.load(examples, [](size_t) { return true; });
+  engine.load(examples, [](size_t, double) { return true; });
   Objective objective(engine, examples, space.size());
   Split split;
   for (uint32_t i = 0; i < examples.size(); ++i)
