@@ -5,10 +5,11 @@
 #include <cstdint>
 #include <vector>
 
-#include "engine/half.h"
+#include "native/core/half.h"
 
 namespace dsa {
 
+using Half = uint16_t;
 using Halves = std::vector<Half>;
 using Floats = std::vector<float>;
 using Ints = std::vector<int64_t>;

@@ -8,7 +8,7 @@
 #include "core/errors.h"
 #include "core/sha256.h"
 #include "core/utf8.h"
-#include "engine/half.h"
+#include "engine/arrays.h"
 
 namespace {
 
