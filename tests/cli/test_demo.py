@@ -14,7 +14,7 @@ from dsa_edge.cli import _demo
 from dsa_edge.examples import Labels
 
 Rows = list[tuple[str, object]]
-WORDS = "a warm dull quiet film about two towns and one river".split()
+WORDS = ["a", "warm", "dull", "quiet", "film", "about", "two", "towns", "and", "one", "river"]
 SHORT = Labels("{text} It was", ("terrible", "great"))  # four of these fit the tiny base
 
 
