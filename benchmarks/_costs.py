@@ -14,7 +14,7 @@ from dsa_edge.runtime._objective import items_of
 
 __all__ = ["Costs"]
 
-RATES_TRIED = 9  # lanes with which a fit tries rates before its first step, and its start
+RATES_TRIED = 2  # lanes with which a fit tries its rate before its first step, and its start
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from dsa_edge.errors import EngineError
@@ -82,17 +83,19 @@ def instruction_set() -> str:
     return name.decode()
 
 
-def build(folder: Path, executorch: Path | None) -> list[Path]:
+def build(folder: Path, executorch: Path | None, options: Sequence[str] = ()) -> list[Path]:
     """Compile the kernels into `folder` and return the libraries.
 
     executorch: folder of the installed executorch package; None builds no ops for it.
+    options: more for CMake's configuration.
     Raises EngineError with the compiler's last words when that fails.
     """
     cmake = shutil.which("cmake")
     if cmake is None:
         raise EngineError("CMake is not installed: run `pip install cmake` and try again.")
     with tempfile.TemporaryDirectory() as made:
-        _call(cmake, "-S", str(SOURCES), "-B", made, f"-DEXECUTORCH_ROOT={executorch or ''}")
+        root = f"-DEXECUTORCH_ROOT={executorch or ''}"
+        _call(cmake, "-S", str(SOURCES), "-B", made, root, *options)
         _call(cmake, "--build", made, "--parallel", "2")
         folder.mkdir(parents=True, exist_ok=True)
         for old in folder.glob(f"libdsa_*{_SUFFIX}"):

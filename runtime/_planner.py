@@ -31,7 +31,7 @@ __all__ = ["Plan", "Timing", "Trial", "trial_set"]
 LONGEST, OTHERS = 8, 64  # examples of a trial
 TIMED = 4  # steps of a trial, after one that loads the method
 LOOKED = 512  # examples that are looked at in a trial, the same ones again where there are fewer
-CHECKED = 0.3  # of a step: rates that are tried before the first one
+CHECKED = 0.15  # of a step: the rate that is tried before the first one
 
 
 @dataclass(frozen=True)

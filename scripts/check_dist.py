@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -19,6 +20,8 @@ import time
 import venv
 import zipfile
 from pathlib import Path
+
+from dsa_edge.kernels.library import executorch_root
 
 ROOT = Path(__file__).parents[1]
 REGISTER = "optimum/commands/register/register_dsa_edge.py"
@@ -54,7 +57,9 @@ def build(folder: Path, here: bool) -> tuple[Path, Path]:
     options = ["--no-isolation", "--skip-dependency-check"] if here else []
     with tempfile.TemporaryDirectory() as made:
         command = [sys.executable, "-m", "build", *options, "--outdir", made, str(ROOT)]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        # An isolated build has its own packages; what is installed here has ExecuTorch's headers.
+        environment = {**os.environ, "EXECUTORCH_ROOT": str(executorch_root() or "")}
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
         folder.mkdir(parents=True, exist_ok=True)
         files = [path.replace(folder / path.name) for path in Path(made).iterdir()]
     (sdist,), (wheel,) = ([f for f in files if f.name.endswith(end)] for end in (".gz", ".whl"))

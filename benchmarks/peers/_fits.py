@@ -21,7 +21,10 @@ Times = tuple[int, float, float]  # step, seconds, processor's seconds
 
 
 def fitted(job: Job, me: Personalizer) -> dict[str, Any]:
-    """Learn with default settings; of an `estimator` and `steps` in the job's, with those."""
+    """Learn with default settings; of an `estimator` and `steps` in the job's, with those.
+
+    `bounded` in them: for as long as the job says at most, caching and all else in it.
+    """
     machine = memory()
     examples, held = read_examples(job.task)
     machine.release_freed()
@@ -62,7 +65,8 @@ def _fit(job: Job, me: Personalizer, examples: list[Example]) -> tuple[Report, l
     chosen = bool(examples[0].choices)
     hyper = Hyperparameters.suited(chosen, estimator) if estimator else None
     done(0)
-    report = me.fit(examples, Budget(steps=steps), stepped, hyper, job.seed)
+    budget = Budget(steps=steps, seconds=job.seconds if job.settings.get("bounded") else None)
+    report = me.fit(examples, budget, stepped, hyper, job.seed)
     done(report.steps)
     return report, times
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from dsa_edge.bundle import Bundle
 from dsa_edge.cli._common import emit, parser, progress, table
 from dsa_edge.cli._fit import fit_with_progress, pick_with_progress
-from dsa_edge.cli._html import BeforeAfter, write_report
+from dsa_edge.cli._html import BeforeAfter, plots_of, write_report
+from dsa_edge.cli._plot import write_plots
 from dsa_edge.demo import LABELS, find_model, review_sentences
 from dsa_edge.errors import BundleError, ExportError
 
@@ -79,11 +80,13 @@ def main(argv: Sequence[str]) -> int:
         **engine,
         "total_seconds": time.perf_counter() - started,
         "report": folder / "report.html",
+        "plots": write_plots(folder / "plots", plots_of(report)),
         **report.to_dict(),
     }
     rows = _rows(data, report, (before, shown, after))
     write_report(folder / "report.html", report, "SmolLM2-135M learns review labels", rows, answers)
-    emit(arguments, data, table([*rows, ("report", folder / "report.html")]))
+    where = [("report", (folder / "report.html").resolve().as_uri()), ("plots", folder / "plots")]
+    emit(arguments, data, table([*rows, *where]))
     return 0
 
 

@@ -117,6 +117,8 @@ def _kernel(name: str) -> str:
             "dsa_executorch": "the ExecuTorch backend does not run",
         }.get(name, "torch and the tests use the Python reference")
         return f"not built ({cost}): run `dsa-edge doctor --build`"
+    if name == "dsa_executorch" and executorch_root() is None:  # wheels have the op for later
+        return "built, and of use with ExecuTorch: run `pip install 'dsa-edge[executorch]'`"
     try:
         library(name)
     except EngineError as error:

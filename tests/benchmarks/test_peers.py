@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import _contract
+import _examples
 import mezo
 import ours
 import own_core
@@ -19,10 +20,11 @@ import replicated_lanes
 import run as frame
 import torch
 from _contract import Job
-from _examples import TASKS, _row
+from _examples import TASKS, _row, read_examples, write_task
 from _learning import learned
 from _report import reached, write_report
 from _sentences import Batch
+from _tasks import Task
 from stub import COMMON, EXAMPLES
 
 from dsa_edge.bundle import Bundle
@@ -144,6 +146,22 @@ def test_a_fit_is_told_along_its_steps(jobs: dict[str, Job], peer: Any) -> None:
         assert values == sorted(values)
     assert result["points"][-1]["step"] == result["steps"] == 5
     assert result["peak_mb"] >= result["loaded_mb"] > 0
+
+
+def test_a_bounded_fit_ends_with_its_time(jobs: dict[str, Job]) -> None:
+    result = ours.run(replace(asked(jobs["free"], steps=100_000, bounded=True), seconds=1.0))
+    assert 0 < result["steps"] < 100_000
+
+
+def test_a_task_is_written_anew_for_other_numbers_of_texts(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = Task("posts", tuple(FREE * 4), tuple(FREE * 2), (), ())
+    monkeypatch.setattr(_examples, "load_task", lambda *_: task)
+    for learn, held in ((4, 2), (8, 3)):
+        monkeypatch.setitem(TASKS, "multi", replace(TASKS["multi"], learn=learn, held=held))
+        path = write_task("multi", bundle, 0, tmp_path)
+        assert tuple(map(len, read_examples(str(path)))) == (learn, held)
 
 
 def test_the_contract_needs_nothing_but_the_standard_library() -> None:

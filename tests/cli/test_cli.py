@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dsa_edge.cli import VERBS, main
+from dsa_edge.cli import VERBS, _doctor, main
 
 LABELLED = ["--template", "{text} It was", "--labels", "terrible,great"]
 Run = Callable[..., tuple[int, str, str]]
@@ -134,6 +134,15 @@ def test_inspect_and_verify_and_doctor(run: Run, bundle: Path) -> None:
     told = json.loads(run("generate", bundle, "--prompt", "x", "--max-tokens", 1, "--json")[1])
     assert told["backend"] == "onnx"
     assert told["kernels"] in ("avx512", "avx2", "neon", "baseline", "standard operators")
+
+
+def test_the_doctor_asks_for_executorch_where_a_wheel_has_only_its_op(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_doctor, "executorch_root", lambda: None)
+    monkeypatch.setattr(_doctor, "library_path", Path)  # all of them are there
+    told = json.loads(run("doctor", "--json")[1])["kernels"]["dsa_executorch"]
+    assert "pip install 'dsa-edge[executorch]'" in told
 
 
 MISTAKES = {

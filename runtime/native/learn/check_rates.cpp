@@ -78,19 +78,17 @@ std::optional<Probed> probed(Objective& objective, Some batch, const Space& spac
 double safe_rate(Objective& objective, Some batch, const Space& space, const Probed& at,
                  uint64_t seed, double start) {
   State state(space, at.hyper, seed);
-  Floats gradient(space.size()), moved, losses(kHalvings * batch.count);
+  Floats gradient(space.size()), losses(batch.count);
   if (!state.estimator().direction(at.scalars.data(), 0, gradient.data())) return at.hyper.rate;
-  for (size_t i = 0; i < kHalvings; ++i) {
+  double rate = at.hyper.rate;
+  for (size_t i = 1;; ++i, rate /= 2) {  // one by one: the first is nearly always safe
     state.reset();
-    const float rate = static_cast<float>(std::ldexp(at.hyper.rate, -static_cast<int>(i)));
-    for (int step = 0; step < kAhead; ++step) state.move(gradient.data(), rate, at.scalars.data());
-    moved.insert(moved.end(), state.theta().begin(), state.theta().end());
+    for (int step = 0; step < kAhead; ++step)
+      state.move(gradient.data(), static_cast<float>(rate), at.scalars.data());
+    objective.losses(batch, {state.theta().data(), 1}, losses.data());
+    const double ahead = means(losses, batch.count)[0];
+    if (i == kHalvings || ahead <= start + kWorse) return rate;
   }
-  objective.losses(batch, {moved.data(), kHalvings}, losses.data());
-  const std::vector<double> ahead = means(losses, batch.count);
-  size_t safe = 0;
-  while (safe + 1 < kHalvings && !(ahead[safe] <= start + kWorse)) ++safe;
-  return std::ldexp(at.hyper.rate, -static_cast<int>(safe));
 }
 
 }  // namespace
