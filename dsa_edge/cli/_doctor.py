@@ -113,7 +113,7 @@ def _kernel(name: str) -> str:
     """Whether a library of kernels is there and loads, and what its absence costs."""
     if library_path(name) is None:
         cost = {
-            "dsa_onnxruntime": "adapter and attention run on the graph's standard operators, slower",
+            "dsa_onnxruntime": "the adapter and generation run on standard operators, slower",
             "dsa_executorch": "the ExecuTorch backend does not run",
         }.get(name, "torch and the tests use the Python reference")
         return f"not built ({cost}): run `dsa-edge doctor --build`"
