@@ -200,6 +200,8 @@ def session_options(runtime: Any, threads: int = 0, kernels: bool = True) -> Any
     options.log_severity_level = 3
     # Patterns reserve what a shape needed at its first run; shapes hardly ever come again.
     options.enable_mem_pattern = False
+    # Threads that wait for more after a run would take the cores from the next method's.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     return options
 
 

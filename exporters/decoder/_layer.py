@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from torch.nn import functional
 from dsa_edge.exporters.adapters import Lanes
 from dsa_edge.exporters.decoder._attention import Segment, attend
 from dsa_edge.exporters.decoder._grouped import attend_grouped
-from dsa_edge.exporters.decoder._linear import Linear
+from dsa_edge.exporters.decoder._linear import Linear, products
 from dsa_edge.exporters.decoder._rope import rotate
 from dsa_edge.exporters.decoder._spec import DecoderSpec
 from dsa_edge.kernels import torch_adapter
@@ -103,22 +104,24 @@ class Layer(nn.Module):
         """
         spec = self.spec
         h = self._norm("attention", x, lanes)
-        q = self._flat("q", h, spec.n_heads, lanes)
-        k, v = self._flat("k", h, spec.n_kv_heads, lanes), self._linear("v", h, lanes)
+        q, k, v = self._each(("q", "k", "v"), h, lanes)
+        q, k = self._normed("q", q, spec.n_heads), self._normed("k", k, spec.n_kv_heads)
         mixed, new_keys, new_values = torch_adapter.attend_cache(
             q, k, v, *angles, *caches, spec.scale, spec.attention_softcap or 0.0, window or 0
         )
-        return self._upper(x, h, mixed, lanes), new_keys, new_values
+        return self._upper(x, h, mixed, lanes, few=True), new_keys, new_values
 
-    def _upper(self, x: Tensor, h: Tensor, mixed: Tensor, lanes: Lanes | None) -> Tensor:
+    def _upper(
+        self, x: Tensor, h: Tensor, mixed: Tensor, lanes: Lanes | None, few: bool = False
+    ) -> Tensor:
         """What follows attention: its output product and the feed-forward, added to x.
 
-        h: what attention was made from; mixed: its heads side by side.
+        h: what attention was made from; mixed: its heads side by side; few: x has few rows.
         """
         mixed = self._after("attention_out", self._linear("o", mixed, lanes))
         mixed = _added("attention", h, mixed, lanes)
         x = x + mixed * self.spec.residual_scale
-        return x + self._mlp(x, lanes) * self.spec.residual_scale
+        return x + self._mlp(x, lanes, few) * self.spec.residual_scale
 
     def keys(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values (1, B, T, kv, head_dim) of the base alone for x (1, B, T, width)."""
@@ -136,18 +139,31 @@ class Layer(nn.Module):
         x = self._linear(target, h, lanes).unflatten(-1, (heads, self.spec.head_dim))
         return self.norms[target](x) if self.spec.qk_norm else x
 
-    def _flat(self, target: str, h: Tensor, heads: int, lanes: Lanes | None) -> Tensor:
-        """The same with heads side by side: (L, B, T, heads · head_dim)."""
+    def _normed(self, target: str, x: Tensor, heads: int) -> Tensor:
+        """Heads side by side (L, B, T, heads · head_dim), each normed where the family does so."""
         if not self.spec.qk_norm:
-            return self._linear(target, h, lanes)
-        return self._heads(target, h, heads, lanes).flatten(-2)
+            return x
+        apart = x.unflatten(-1, (heads, self.spec.head_dim))
+        normed: Tensor = self.norms[target](apart).flatten(-2)
+        return normed
 
-    def _mlp(self, x: Tensor, lanes: Lanes | None) -> Tensor:
+    def _mlp(self, x: Tensor, lanes: Lanes | None, few: bool) -> Tensor:
         h = self._norm("mlp", x, lanes)
-        gate = ACTIVATE[self.spec.activation](self._linear("gate", h, lanes))
-        gated = gate * self._linear("up", h, lanes)
+        each = self._each if few else self._one_by_one
+        gate, up = each(("gate", "up"), h, lanes)
+        gated = ACTIVATE[self.spec.activation](gate) * up
         y = self._after("mlp_out", self._linear("down", gated, lanes))
         return _added("mlp", h, y, lanes)
+
+    def _each(self, targets: tuple[str, ...], x: Tensor, lanes: Lanes | None) -> list[Tensor]:
+        """What each target makes of a few rows x."""
+        bases = products([cast(Linear, self.linears[target]) for target in targets], x)
+        return [_added(t, x, base, lanes) for t, base in zip(targets, bases, strict=True)]
+
+    def _one_by_one(
+        self, targets: tuple[str, ...], x: Tensor, lanes: Lanes | None
+    ) -> list[Tensor]:
+        return [self._linear(target, x, lanes) for target in targets]
 
     def _linear(self, target: str, x: Tensor, lanes: Lanes | None) -> Tensor:
         return _added(target, x, self.linears[target](x), lanes)

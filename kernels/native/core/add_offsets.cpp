@@ -5,7 +5,7 @@
 namespace dsa {
 namespace {
 
-constexpr int64_t kWorthThreads = 1 << 18;  // products: less is done before a thread has woken up
+constexpr int64_t kWorthThreads = 1 << 14;  // products: less is done before a thread has woken up
 
 }  // namespace
 

@@ -10,7 +10,7 @@ namespace dsa {
 
 constexpr int64_t kGroup = 32;          // inputs that share an offset
 constexpr int64_t kOffsetRows = 24;     // of a unit, a multiple of every tile
-constexpr int64_t kOffsetCols = 1024;   // of a unit, a multiple of every tile
+constexpr int64_t kOffsetCols = 512;    // of a unit, a multiple of every tile
 
 // One call; contiguous. y may be base.
 struct AddOffsets {
