@@ -72,7 +72,7 @@ def products(linears: list[Linear], x: Tensor) -> list[Tensor]:
 
     For rows so few that to begin a product takes as long as the product.
     """
-    if len({_form(linear) for linear in linears}) > 1 or not linears[0].bits:
+    if not all(linear.bits for linear in linears) or len(set(map(_form, linears))) > 1:
         return [linear(x) for linear in linears]
     codes, scales = (torch.cat([getattr(li, k) for li in linears]) for k in ("codes", "scales"))
     minima = [linear.minimum for linear in linears if linear.minimum is not None]
