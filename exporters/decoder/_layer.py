@@ -160,9 +160,7 @@ class Layer(nn.Module):
         bases = products([cast(Linear, self.linears[target]) for target in targets], x)
         return [_added(t, x, base, lanes) for t, base in zip(targets, bases, strict=True)]
 
-    def _one_by_one(
-        self, targets: tuple[str, ...], x: Tensor, lanes: Lanes | None
-    ) -> list[Tensor]:
+    def _one_by_one(self, targets: tuple[str, ...], x: Tensor, lanes: Lanes | None) -> list[Tensor]:
         return [self._linear(target, x, lanes) for target in targets]
 
     def _linear(self, target: str, x: Tensor, lanes: Lanes | None) -> Tensor:
