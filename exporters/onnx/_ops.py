@@ -1,11 +1,12 @@
 """How our torch ops look in ONNX: ONNX Runtime's quantized operators plus standard ones.
 
 `MatMulNBits` with integer zero points cannot express a floating minimum, so an affine product is
-split exactly (`findings`): with group sums s(x) of x,
+split (`findings`): with group sums s(x) of x,
 
     W x = [scale · (code − 8)] x + (minimum + 8 · scale) · s(x)
 
-The second product is d_in / 32 wide; its factor is folded into a constant when a session loads.
+The second product is d_in / 32 wide (`dsa_edge.kernels.add_offsets`); its factor is folded into a
+float16 constant when a session loads.
 """
 
 from __future__ import annotations

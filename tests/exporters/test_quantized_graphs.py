@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from dsa_edge.exporters.decoder import QuantizedWeight, quantize
 from dsa_edge.exporters.onnx._ops import OPSET, translations
+from dsa_edge.kernels.onnx_function import add_offsets_function
 from dsa_edge.kernels.quantized_linear import pack_codes
 
 N_IN, N_OUT = 96, 40
@@ -72,8 +73,10 @@ def run(level: int) -> Run:
             verbose=False,
         )  # fmt: skip
     assert program is not None
+    model = program.model_proto
+    model.functions.append(add_offsets_function())  # as every graph of a bundle has it
     session = onnxruntime.InferenceSession(
-        program.model_proto.SerializeToString(), providers=["CPUExecutionProvider"]
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
     )
     names = [i.name for i in session.get_inputs()]
 
@@ -95,6 +98,10 @@ def test_products_equal_the_dense_reference(run: Run, level: int, shape: tuple[i
         # step of (largest of its block) / 127 each; errors of 96 terms add like a random walk.
         step = np.abs(x).max() / 127 / 2 * np.abs(stored.dense()).max()
         bound = 1e-4 if level == 0 else 3 * step * np.sqrt(N_IN)
+        if stored.minimum is not None:  # offsets in float16: 2^-11 of each, times its group's sum
+            offsets = stored.minimum.astype(np.float32) + 8 * stored.scales.astype(np.float32)
+            sums = np.abs(x.reshape(-1, N_IN // 32, 32).sum(-1))
+            bound += float((sums @ np.abs(offsets).T).max()) * 2**-11
         error = np.abs(outputs[name] - expected).max()
         assert error <= bound, name
         assert bound < 0.25 * expected.std(), name  # the bound would notice a wrong formula
