@@ -147,7 +147,7 @@ class Layer(nn.Module):
         normed: Tensor = self.norms[target](apart).flatten(-2)
         return normed
 
-    def _mlp(self, x: Tensor, lanes: Lanes | None, few: bool) -> Tensor:
+    def _mlp(self, x: Tensor, lanes: Lanes | None, few: bool = False) -> Tensor:
         h = self._norm("mlp", x, lanes)
         each = self._each if few else self._one_by_one
         gate, up = each(("gate", "up"), h, lanes)
