@@ -121,7 +121,8 @@ def allowed_and_peak(bundle: Path, length: int) -> tuple[float, float]:
 
 def test_a_budget_below_what_is_loaded_says_how_much_is_needed(bundle: Path) -> None:
     with Personalizer.open(bundle) as me:
-        with pytest.raises(BudgetError, match=r"memory_mb is 1, but this model needs about \d+ MB: raise memory_mb"):
+        wanted = r"memory_mb is 1, but this model needs about \d+ MB: raise memory_mb"
+        with pytest.raises(BudgetError, match=wanted):
             me.fit(TASKS["free"], Budget(steps=1, memory_mb=1))
         assert me.fit(TASKS["free"], Budget(steps=1)).steps == 1
 
