@@ -1,4 +1,4 @@
-"""The affine part of a quantized product: schema and Python reference of `dsa::add_offsets`.
+"""The affine part of a quantized product: Python reference of `dsa::add_offsets`.
 
     add_offsets(x, y, offsets) -> z
 
